@@ -1,0 +1,70 @@
+package replog
+
+import "errors"
+
+// Pin keeps the entries after an index from being dropped. Every pin must be released.
+type Pin struct {
+	log   *Log
+	after uint64
+}
+
+// Pin keeps every entry after index until the pin is released or moved. It fails with ErrGone if one
+// of them is gone already.
+func (l *Log) Pin(index uint64) (*Pin, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.firstLocked() > index+1 {
+		return nil, ErrGone
+	}
+	p := &Pin{log: l, after: index}
+	l.pins[p] = struct{}{}
+	return p, nil
+}
+
+// Move lets go of the entries up to index.
+func (p *Pin) Move(index uint64) {
+	p.log.mu.Lock()
+	defer p.log.mu.Unlock()
+	p.after = max(p.after, index)
+}
+
+// Release ends the pin. It may be called more than once.
+func (p *Pin) Release() {
+	p.log.mu.Lock()
+	defer p.log.mu.Unlock()
+	delete(p.log.pins, p)
+}
+
+func (l *Log) firstLocked() uint64 {
+	if len(l.segs) > 0 {
+		return l.segs[0].firstIndex
+	}
+	return l.state.Last + 1
+}
+
+// Retire drops whole segments beyond the retention whose entries are all at or below floor, the
+// highest index that the store holds durably, and that no pin needs.
+func (l *Log) Retire(floor uint64) error {
+	l.writeMu.Lock()
+	defer l.writeMu.Unlock()
+	l.mu.Lock()
+	for p := range l.pins {
+		floor = min(floor, p.after)
+	}
+	oldest := l.opts.Now().Add(-l.opts.RetainAge).UnixMilli()
+	var drop []*segment
+	for len(l.segs) > 1 {
+		s := l.segs[0]
+		size := int64(l.state.EndOffset - s.baseOffset)
+		if s.last > floor || (size <= l.opts.RetainBytes && s.bornM >= oldest) {
+			break
+		}
+		drop, l.segs = append(drop, s), l.segs[1:]
+	}
+	l.mu.Unlock()
+	var err error
+	for _, s := range drop {
+		err = errors.Join(err, s.file.Close(), l.opts.FS.Remove(s.path))
+	}
+	return err
+}

@@ -1,0 +1,286 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/atolldb/atoll/datanode/replog"
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Role is what a node may do with its store.
+type Role uint8
+
+// The roles. Only a primary's Commit succeeds; only a replica's Append does.
+const (
+	Replica Role = iota
+	Primary
+	Quiesced // a primary that has stopped acknowledging writes for a planned promotion
+)
+
+const (
+	groupBytes = 1 << 20 // a group stops growing above it; one run may be larger
+	// MaxRunBytes bounds the effects of one run.
+	MaxRunBytes = 768 << 20
+	batchHeader = 12
+)
+
+// committer is the group commit. Runs queue; the first becomes leader, makes one entry of all that
+// wait, appends and applies it, wakes them, and hands the lead to the next that came meanwhile.
+type committer struct {
+	mu    sync.Mutex
+	idle  sync.Cond // a group has ended
+	role  Role
+	epoch uint64
+	queue []*Tx
+	spare []*Tx
+	busy  bool
+	shut  bool
+
+	// Only the leader touches what follows.
+	buf    []byte
+	entry  replog.Entry
+	deltas []replog.Delta
+	batch  *pebble.Batch
+}
+
+func (c *committer) refuse() error {
+	switch {
+	case c.shut:
+		return ErrClosed
+	case c.role == Quiesced:
+		return ErrQuiesced
+	case c.role != Primary:
+		return ErrNotPrimary
+	}
+	return nil
+}
+
+func (s *Store) commit(tx *Tx) error {
+	if len(tx.records) > MaxRunBytes {
+		return fmt.Errorf("%w: %d bytes, the bound is %d", ErrTooLarge, len(tx.records), MaxRunBytes)
+	}
+	if s.diskFull.Load() {
+		return ErrDiskFull
+	}
+	if tx.wake == nil {
+		tx.wake = make(chan bool, 1)
+	}
+	c := &s.committer
+	c.mu.Lock()
+	if err := c.refuse(); err != nil {
+		c.mu.Unlock()
+		return err
+	}
+	tx.err = nil
+	c.queue = append(c.queue, tx)
+	if c.busy {
+		c.mu.Unlock()
+		if lead := <-tx.wake; !lead {
+			return tx.err
+		}
+	} else {
+		c.busy = true
+		c.mu.Unlock()
+	}
+	s.lead(tx)
+	return tx.err
+}
+
+// lead commits one group, which contains self, and passes the lead on.
+func (s *Store) lead(self *Tx) {
+	c := &s.committer
+	c.mu.Lock()
+	group := c.take()
+	epoch := c.epoch
+	c.mu.Unlock()
+
+	err := s.writeGroup(group, epoch)
+
+	c.mu.Lock()
+	var next *Tx
+	if len(c.queue) > 0 {
+		next = c.queue[0]
+	} else {
+		c.busy = false
+		c.idle.Broadcast()
+	}
+	c.mu.Unlock()
+	if next != nil {
+		next.wake <- true
+	}
+	for i, tx := range group {
+		tx.err = err
+		if tx != self {
+			tx.wake <- false
+		}
+		group[i] = nil
+	}
+	c.mu.Lock()
+	if c.spare == nil {
+		c.spare = group[:0]
+	}
+	c.mu.Unlock()
+}
+
+// take removes the next group from the queue. A run that isn't data is alone in its entry.
+func (c *committer) take() []*Tx {
+	size, n := 0, 0
+	for _, tx := range c.queue {
+		if n > 0 && (size+len(tx.records) > groupBytes || tx.kind != replog.KindData || c.queue[0].kind != replog.KindData) {
+			break
+		}
+		size += len(tx.records)
+		n++
+	}
+	group := append(c.spare[:0], c.queue[:n]...)
+	c.spare = nil
+	c.queue = append(c.queue[:0], c.queue[n:]...)
+	return group
+}
+
+// writeGroup makes one entry of the group: in the log first, fsynced if one of them asks for it, then
+// in Pebble.
+func (s *Store) writeGroup(group []*Tx, epoch uint64) error {
+	c := &s.committer
+	e := &c.entry
+	st := s.applied.Load()
+	*e = replog.Entry{
+		Kind: group[0].kind, Subject: group[0].subject, Epoch: epoch, Index: st.Index + 1,
+		CommitIndex: st.Index, TimeMS: group[0].now, Versions: s.versions.Load(), Deltas: c.deltas[:0],
+	}
+	count, sync := uint32(0), false
+	for _, tx := range group {
+		count += tx.count
+		sync = sync || tx.durable == Local
+		e.MinRevision = max(e.MinRevision, tx.run.Revision)
+		e.Deltas = mergeDeltas(e.Deltas, tx.deltas)
+	}
+	c.deltas = e.Deltas
+	buf := replog.AppendHeader(c.buf[:0], e)
+	at := len(buf)
+	buf = append(buf, make([]byte, batchHeader)...)
+	binary.LittleEndian.PutUint32(buf[at+8:], count)
+	for _, tx := range group {
+		buf = append(buf, tx.records...)
+	}
+	e.Payload = buf[at:]
+	if c.buf = buf; cap(buf) > 4*groupBytes || len(e.Payload) > s.largePayload() {
+		c.buf = nil // Pebble may keep a large batch's bytes
+	}
+	if err := s.log.Append(buf); err != nil {
+		return s.appendFailed(err)
+	}
+	if sync {
+		if err := s.log.SyncTo(e.Index); err != nil {
+			s.opts.Fatal(err)
+			return fmt.Errorf("%w: %w", ErrMaybe, err)
+		}
+	}
+	if err := s.apply(e); err != nil {
+		s.opts.Fatal(err)
+		return fmt.Errorf("%w: %w", ErrMaybe, err)
+	}
+	for _, tx := range group {
+		tx.index = e.Index
+	}
+	return nil
+}
+
+// appendFailed says what an append's error means for the writers.
+func (s *Store) appendFailed(err error) error {
+	if errors.Is(err, replog.ErrFull) {
+		s.opts.Logger.Error("the log can't be written; refusing writes", "err", err)
+		s.diskFull.Store(true)
+		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	}
+	s.opts.Fatal(err)
+	return fmt.Errorf("%w: %w", ErrMaybe, err)
+}
+
+func mergeDeltas(sum, add []replog.Delta) []replog.Delta {
+next:
+	for _, d := range add {
+		for i := range sum {
+			if s := &sum[i]; s.Keyspace == d.Keyspace && s.Namespace == d.Namespace {
+				s.Keys += d.Keys
+				s.Bytes += d.Bytes
+				s.Expires += d.Expires
+				s.Garbage += d.Garbage
+				continue next
+			}
+		}
+		sum = append(sum, d)
+	}
+	return sum
+}
+
+// BeginEpoch makes the store a primary's: the first entry of the epoch goes into the log, and Commit
+// is open. The log's end must be the position that the epoch was given for.
+func (s *Store) BeginEpoch(epoch uint64, history string, revision uint64) error {
+	s.gate.Lock() // no run that began on a replica goes on
+	defer s.gate.Unlock()
+	s.applyMu.Lock()
+	defer s.applyMu.Unlock()
+	c := &s.committer
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.role == Primary {
+		return errors.New("begin epoch: the store is a primary's already")
+	}
+	st := s.applied.Load()
+	if epoch <= st.Epoch {
+		return fmt.Errorf("begin epoch: epoch %d is not above %d", epoch, st.Epoch)
+	}
+	e := &replog.Entry{
+		Kind: replog.KindEpoch, Epoch: epoch, Index: st.Index + 1, CommitIndex: st.Index,
+		MinRevision: revision, TimeMS: s.opts.Now().UnixMilli(), Versions: s.versions.Load(), Note: []byte(history),
+	}
+	if err := s.log.Append(replog.AppendHeader(nil, e)); err != nil {
+		return s.appendFailed(err)
+	}
+	if err := s.log.Sync(); err != nil {
+		s.opts.Fatal(err)
+		return err
+	}
+	if err := s.apply(e); err != nil {
+		s.opts.Fatal(err)
+		return err
+	}
+	c.role, c.epoch = Primary, epoch
+	return nil
+}
+
+// Resume makes the store a primary's again in the epoch of its log's end: after a planned promotion
+// was given up, or after a restart of the process on the same boot.
+func (s *Store) Resume() {
+	s.gate.Lock()
+	defer s.gate.Unlock()
+	c := &s.committer
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.role, c.epoch = Primary, s.applied.Load().Epoch
+}
+
+// Stop ends acknowledging writes: for good as a replica, or until Resume as Quiesced. When it returns,
+// no write is under way, and the log's end is final.
+func (s *Store) Stop(to Role) {
+	s.gate.Lock()
+	defer s.gate.Unlock()
+	c := &s.committer
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.role = to
+	for c.busy {
+		c.idle.Wait()
+	}
+}
+
+// Role returns what the store's node may do.
+func (s *Store) Role() Role {
+	s.committer.mu.Lock()
+	defer s.committer.mu.Unlock()
+	return s.committer.role
+}

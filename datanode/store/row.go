@@ -1,0 +1,98 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// Type is the tag of a value's type. Tags are part of the format and append-only.
+type Type uint8
+
+// The types.
+const (
+	TypeNone   Type = 0
+	TypeString Type = 1
+	TypeHash   Type = 2
+	TypeZSet   Type = 3
+	TypeList   Type = 4
+	TypeSet    Type = 5
+	TypeStream Type = 6
+)
+
+// Row is the value of a key. A spread collection keeps its members in sub rows, named by Version.
+type Row struct {
+	Type     Type
+	Spread   bool
+	ExpireMS int64  // Unix milliseconds; 0: none
+	Data     []byte // not Spread: the string, or the packed form, which datatype owns
+	Version  uint64 // Spread: names the sub rows
+	Count    uint64 // Spread: members; datatype keeps it
+	Bytes    uint64 // Spread: sum of SubSize of all sub rows; datatype keeps it
+}
+
+// A key row's value is a tag byte (type, flags), the expiry if there is one (8, big endian), then the
+// data, or of a spread collection version (8), count and bytes (varints).
+const (
+	tagType   = 0x0f
+	tagSpread = 0x10
+	tagExpiry = 0x20
+	tagKnown  = tagType | tagSpread | tagExpiry
+)
+
+func appendRow(b []byte, r *Row) []byte {
+	tag := byte(r.Type)
+	if r.Spread {
+		tag |= tagSpread
+	}
+	if r.ExpireMS != 0 {
+		tag |= tagExpiry
+	}
+	b = append(b, tag)
+	if r.ExpireMS != 0 {
+		b = binary.BigEndian.AppendUint64(b, uint64(r.ExpireMS))
+	}
+	if !r.Spread {
+		return append(b, r.Data...)
+	}
+	b = binary.BigEndian.AppendUint64(b, r.Version)
+	b = binary.AppendUvarint(b, r.Count)
+	return binary.AppendUvarint(b, r.Bytes)
+}
+
+// decodeRow parses a key row's value; Data points into v.
+func decodeRow(v []byte) (Row, error) {
+	if len(v) == 0 || v[0]&^byte(tagKnown) != 0 || v[0]&tagType == 0 {
+		return Row{}, fmt.Errorf("%w: key row with an unknown tag", ErrDamage)
+	}
+	r := Row{Type: Type(v[0] & tagType), Spread: v[0]&tagSpread != 0}
+	b := v[1:]
+	if v[0]&tagExpiry != 0 {
+		if len(b) < 8 {
+			return Row{}, fmt.Errorf("%w: key row is cut short", ErrDamage)
+		}
+		r.ExpireMS, b = int64(binary.BigEndian.Uint64(b)), b[8:]
+	}
+	if !r.Spread {
+		r.Data = b
+		return r, nil
+	}
+	if len(b) < 10 {
+		return Row{}, fmt.Errorf("%w: key row is cut short", ErrDamage)
+	}
+	r.Version, b = binary.BigEndian.Uint64(b), b[8:]
+	var n int
+	if r.Count, n = binary.Uvarint(b); n <= 0 {
+		return Row{}, fmt.Errorf("%w: key row is cut short", ErrDamage)
+	}
+	b = b[n:]
+	if r.Bytes, n = binary.Uvarint(b); n <= 0 || n != len(b) {
+		return Row{}, fmt.Errorf("%w: key row is cut short", ErrDamage)
+	}
+	return r, nil
+}
+
+// expired says whether a row's time has come.
+func (r *Row) expired(now int64) bool { return r.ExpireMS != 0 && r.ExpireMS <= now }
+
+// SubSize is what a sub row counts for in Row.Bytes.
+func SubSize(name, value []byte) uint64 { return uint64(len(name) + len(value)) }

@@ -1,0 +1,287 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/atolldb/atoll/datanode/replog"
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Options configure a store; every field must be set.
+type Options struct {
+	FS            vfs.FS
+	Dir           string        // holds pebble/ and log/
+	BlockCache    *pebble.Cache // shared by the generations of a node
+	RowCacheBytes int
+	MemTableBytes int
+	SegmentBytes  int64 // of the log
+	RetainBytes   int64 // of the log
+	RetainAge     time.Duration
+	ReserveBytes  uint64 // writes are refused when the disk has less than this free
+	SyncEvery     time.Duration
+	Now           func() time.Time
+	Logger        *slog.Logger
+	Fatal         func(error) // ends the process; called when what the disk holds is unknown
+}
+
+// Store is one generation: a Pebble store, its replicated log, and what is derived from the rows.
+type Store struct {
+	opts  Options
+	db    *pebble.DB
+	log   *replog.Log
+	cache *rowCache
+
+	namespaces sync.Map // id -> *Namespace
+	committer  committer
+	versions   atomic.Uint64
+	diskFull   atomic.Bool
+
+	// gate is held shared by every run that an executor lets in (Enter), and exclusively where the
+	// whole generation changes under readers: applying on a replica, a change of role, closing.
+	gate   sync.RWMutex
+	closed bool
+
+	applied  atomic.Pointer[Applied]
+	position atomic.Uint64 // index of the position row written last
+	applyMu  sync.Mutex    // serializes appliers on a replica and changes of role
+	// Only the applier touches these.
+	sincePosition int
+	changed       []*keyspace
+
+	purge purgeState
+	sweep chan struct{}
+
+	stop   context.CancelFunc
+	worker sync.WaitGroup
+}
+
+const (
+	pebbleDir = "pebble"
+	logDir    = "log"
+)
+
+// Create makes an empty store at start and opens it as a replica's.
+func Create(opts Options, start replog.Start) (*Store, error) {
+	for _, d := range [...]string{pebbleDir, logDir} {
+		if err := opts.FS.MkdirAll(opts.FS.PathJoin(opts.Dir, d), 0o755); err != nil {
+			return nil, fmt.Errorf("create store: %w", err)
+		}
+	}
+	if err := CreateLog(opts, start); err != nil {
+		return nil, err
+	}
+	return Open(opts)
+}
+
+// CreateLog makes the empty log of a store whose Pebble files are there already: a snapshot's.
+func CreateLog(opts Options, start replog.Start) error {
+	if err := opts.FS.MkdirAll(opts.FS.PathJoin(opts.Dir, logDir), 0o755); err != nil {
+		return fmt.Errorf("create log: %w", err)
+	}
+	l, err := replog.Create(opts.log(), start)
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+func (o *Options) log() replog.Options {
+	return replog.Options{
+		FS: o.FS, Dir: o.FS.PathJoin(o.Dir, logDir), SegmentBytes: o.SegmentBytes, RetainBytes: o.RetainBytes,
+		RetainAge: o.RetainAge, Now: o.Now, Logger: o.Logger,
+	}
+}
+
+// Open opens a store as a replica's: it replays the log over what Pebble holds, so that when it
+// returns every entry of the log is shown.
+func Open(opts Options) (*Store, error) {
+	s := &Store{opts: opts, cache: newRowCache(opts.RowCacheBytes), sweep: make(chan struct{}, 1)}
+	s.committer.idle.L = &s.committer.mu
+	s.applied.Store(&Applied{})
+	s.purge.wake = make(chan struct{}, 1)
+	var err error
+	if s.log, err = replog.Open(opts.log()); err != nil {
+		return nil, err
+	}
+	if err := s.openPebble(); err != nil {
+		return nil, errors.Join(err, s.log.Close())
+	}
+	s.committer.batch = s.db.NewBatch()
+	err = s.load()
+	if err == nil {
+		err = s.replay()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", opts.Dir, errors.Join(err, s.db.Close(), s.log.Close()))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stop = cancel
+	s.worker.Go(func() { s.syncLoop(ctx) })
+	s.worker.Go(func() { s.sweepLoop(ctx) })
+	s.worker.Go(func() { s.purgeLoop(ctx) })
+	return s, nil
+}
+
+func (s *Store) openPebble() error {
+	o := &pebble.Options{
+		FS:                          &logFirstFS{FS: s.opts.FS, log: s.log},
+		Comparer:                    comparer(),
+		Cache:                       s.opts.BlockCache,
+		DisableWAL:                  true,
+		FormatMajorVersion:          pebble.FormatNewest,
+		MemTableSize:                uint64(s.opts.MemTableBytes),
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       2,
+		L0StopWritesThreshold:       24,
+		LBaseMaxBytes:               64 << 20,
+		MaxOpenFiles:                4096,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+		Logger:                      pebbleLogger{s.opts.Logger, s.opts.Fatal},
+	}
+	for i := range o.Levels {
+		o.Levels[i].BlockSize = 16 << 10
+		o.Levels[i].FilterPolicy = bloomPolicy
+	}
+	o.EnsureDefaults()
+	db, err := pebble.Open(s.opts.FS.PathJoin(s.opts.Dir, pebbleDir), o)
+	if err != nil {
+		return fmt.Errorf("open pebble: %w", err)
+	}
+	s.db = db
+	return nil
+}
+
+// load reads the position and what else the node keeps about its keyspaces.
+func (s *Store) load() error {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{0}, UpperBound: []byte{1}})
+	if err != nil {
+		return err
+	}
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		var v []byte
+		if v, err = it.ValueAndErr(); err == nil {
+			err = s.loadRow(it.Key(), v)
+		}
+	}
+	return errors.Join(err, it.Error(), it.Close())
+}
+
+func (s *Store) loadRow(key, value []byte) error {
+	k, ok := parseRowKey(key)
+	if !ok {
+		return fmt.Errorf("%w: system row %x", ErrDamage, key)
+	}
+	switch k.kind {
+	case sysPosition:
+		a, err := decodePosition(value)
+		if err != nil {
+			return err
+		}
+		s.applied.Store(&a)
+		s.position.Store(a.Index)
+		s.versions.Store(a.Versions)
+	case sysCounters:
+		ns, rest, _ := number(k.rest)
+		ks, _, ok := number(rest)
+		if !ok || !s.Namespace(ns).space(ks).decodeCounters(value) {
+			return fmt.Errorf("%w: counters row %x", ErrDamage, key)
+		}
+	default:
+		s.observeSystem(k, value, true)
+	}
+	return nil
+}
+
+// replay applies what the log holds beyond the position. Pebble may hold some of it already; effects
+// are physical, so applying them again changes nothing.
+func (s *Store) replay() error {
+	from := s.applied.Load().Index
+	st := s.log.State()
+	if st.Last < from {
+		return fmt.Errorf("%w: the store holds entry %d, its log ends at %d", ErrDamage, from, st.Last)
+	}
+	if st.Last == from {
+		return nil
+	}
+	r, err := s.log.NewReader(from + 1)
+	if err != nil {
+		return fmt.Errorf("replay: %w", err)
+	}
+	began := s.opts.Now()
+	if err := s.ApplyTo(r, st.Last); err != nil {
+		return fmt.Errorf("replay: %w", err)
+	}
+	s.opts.Logger.Info("replayed the log", "from", from+1, "to", st.Last, "took", s.opts.Now().Sub(began))
+	return nil
+}
+
+// Enter lets a run in; the caller pairs it with Leave. It fails once the generation is closed.
+func (s *Store) Enter() bool {
+	s.gate.RLock()
+	if s.closed {
+		s.gate.RUnlock()
+		return false
+	}
+	return true
+}
+
+// Leave ends what Enter began.
+func (s *Store) Leave() { s.gate.RUnlock() }
+
+// Applied returns the last entry whose effects the store shows.
+func (s *Store) Applied() Applied { return *s.applied.Load() }
+
+// Log returns the store's log, for replication.
+func (s *Store) Log() *replog.Log { return s.log }
+
+// Total sums the counters of all namespaces.
+func (s *Store) Total() Counters {
+	var sum Counters
+	s.namespaces.Range(func(_, n any) bool {
+		c := n.(*Namespace).Counters()
+		sum.Keys += c.Keys
+		sum.Bytes += c.Bytes
+		sum.Expires += c.Expires
+		return true
+	})
+	return sum
+}
+
+// Metrics returns Pebble's own.
+func (s *Store) Metrics() *pebble.Metrics { return s.db.Metrics() }
+
+// DiskFull says whether writes are refused for want of space.
+func (s *Store) DiskFull() bool { return s.diskFull.Load() }
+
+// Close waits for runs, flushes, and closes the store. Later Enters and Commits fail.
+func (s *Store) Close() error {
+	s.stop()
+	s.worker.Wait()
+	s.gate.Lock()
+	defer s.gate.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	c := &s.committer
+	c.mu.Lock()
+	c.shut = true
+	for c.busy {
+		c.idle.Wait()
+	}
+	c.mu.Unlock()
+	s.applyMu.Lock()
+	defer s.applyMu.Unlock()
+	err := s.storePosition()
+	if err == nil {
+		err = s.db.Flush()
+	}
+	return errors.Join(err, c.batch.Close(), s.db.Close(), s.log.Close())
+}

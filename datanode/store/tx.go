@@ -1,0 +1,388 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"slices"
+
+	"github.com/atolldb/atoll/datanode/replog"
+	"github.com/cespare/xxhash/v2"
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Durability is when Commit returns.
+type Durability uint8
+
+// The durabilities of this version.
+const (
+	Async Durability = iota // written to the kernel; fsynced within a second
+	Local                   // fsynced on this node
+)
+
+// Run says what a transaction will touch.
+type Run struct {
+	Write     bool     // a read-only run takes stripes shared, and must not write
+	Exclusive bool     // takes the namespace's gate exclusively; Hashes is ignored
+	Hashes    []uint64 // HashKey of every key that the commands name; Begin changes the slice
+	Revision  uint64   // of the view by which the run was let in; replicas need it before they show the effects
+}
+
+// Tx is the transaction of one run: one or more commands of one session. The zero value is ready, and
+// one Tx serves one run after another. It is for one goroutine.
+//
+// Reads and writes have no errors of their own: a row that can't be read panics with a Damage.
+type Tx struct {
+	store *Store
+	ns    *Namespace
+	run   Run
+	now   int64
+	index uint64
+
+	keys   rowSet // key rows that were read or written
+	others rowSet // all other rows that were written
+	ranges []span // deleted before anything else of the transaction
+	remap  []remap
+	iter   *pebble.Iterator
+	key    []byte // scratch
+
+	// What Commit makes of it.
+	kind    replog.Kind
+	subject uint64
+	records []byte
+	count   uint32
+	deltas  []replog.Delta
+	order   []*pending
+	durable Durability
+	err     error
+	wake    chan bool // true: lead the next group; false: done
+}
+
+type span struct{ from, to []byte }
+
+// remap is a database that the transaction has given a new keyspace.
+type remap struct {
+	db int
+	ks *keyspace
+}
+
+// DB is one database of the transaction's namespace.
+type DB struct {
+	ks *keyspace
+	i  int
+}
+
+// Begin starts a run on the namespace. On a replica, the caller has entered the store (Store.Enter).
+func (n *Namespace) Begin(tx *Tx, r Run) {
+	tx.store, tx.ns, tx.run = n.store, n, r
+	n.lock(&tx.run)
+	tx.now = n.store.opts.Now().UnixMilli()
+	tx.kind, tx.subject, tx.index = replog.KindData, 0, 0
+}
+
+// End releases what Begin took. Without a Commit before it, nothing happened. Slices that the
+// transaction returned are dead.
+func (tx *Tx) End() {
+	if tx.iter != nil {
+		_ = tx.iter.Close() // a read error has surfaced at the read
+		tx.iter = nil
+	}
+	tx.ns.unlock(&tx.run)
+	tx.keys.reset()
+	tx.others.reset()
+	tx.ranges, tx.remap, tx.deltas = tx.ranges[:0], tx.remap[:0], tx.deltas[:0]
+	clear(tx.order)
+	tx.order = tx.order[:0]
+	if cap(tx.records) > arenaMax {
+		tx.records = nil
+	}
+	tx.records, tx.count = tx.records[:0], 0
+	tx.store, tx.ns = nil, nil
+}
+
+// Now is the time of the run in Unix milliseconds.
+func (tx *Tx) Now() int64 { return tx.now }
+
+// Index is the index of the entry that Commit made, 0 if it wrote nothing.
+func (tx *Tx) Index() uint64 { return tx.index }
+
+// DB returns a database of the namespace; i is below Databases.
+func (tx *Tx) DB(i int) DB {
+	for j := range tx.remap {
+		if tx.remap[j].db == i {
+			return DB{tx.remap[j].ks, i}
+		}
+	}
+	return DB{tx.ns.database(i), i}
+}
+
+// NewVersion returns a number that this group has never handed out before.
+func (tx *Tx) NewVersion() uint64 { return tx.store.versions.Add(1) }
+
+// Counters returns a database's counters, without the transaction's own writes.
+func (tx *Tx) Counters(db DB) Counters { return db.ks.counters() }
+
+// load returns the key row as the transaction sees it.
+func (tx *Tx) load(db DB, key []byte) *pending {
+	tx.key = appendKeyRow(tx.key[:0], db.ks.prefix, key)
+	h := xxhash.Sum64(tx.key)
+	if p := tx.keys.find(h, tx.key); p != nil {
+		return p
+	}
+	value, ok := tx.read(h, tx.key)
+	p := tx.keys.add(h, tx.key)
+	p.old, p.oldHere = value, ok
+	p.value, p.here = value, ok
+	return p
+}
+
+// read gets a key row from the cache or from Pebble.
+func (tx *Tx) read(hash uint64, key []byte) ([]byte, bool) {
+	c := tx.store.cache
+	value, seen, ok := c.get(hash, key)
+	if ok {
+		return value, true
+	}
+	value, ok = tx.fetch(&tx.keys, key)
+	if ok {
+		c.fill(hash, key, value, seen)
+	}
+	return value, ok
+}
+
+// fetch reads one row from Pebble into the arena of s. Runs of several keys share one iterator.
+func (tx *Tx) fetch(s *rowSet, key []byte) ([]byte, bool) {
+	if tx.iter == nil && len(tx.run.Hashes) <= 1 && len(tx.keys.rows)+len(tx.others.rows) < 2 {
+		v, closer, err := tx.store.db.Get(key)
+		if errors.Is(err, pebble.ErrNotFound) {
+			return nil, false
+		}
+		if err != nil {
+			broken("get row", err)
+		}
+		v = s.keep(v)
+		_ = closer.Close()
+		return v, true
+	}
+	if tx.iter == nil {
+		it, err := tx.store.db.NewIter(nil)
+		if err != nil {
+			broken("open iterator", err)
+		}
+		tx.iter = it
+	}
+	if !tx.iter.SeekPrefixGE(key) {
+		if err := tx.iter.Error(); err != nil {
+			broken("seek row", err)
+		}
+		return nil, false
+	}
+	if !bytes.Equal(tx.iter.Key(), key) {
+		return nil, false
+	}
+	v, err := tx.iter.ValueAndErr()
+	if err != nil {
+		broken("read row", err)
+	}
+	return s.keep(v), true
+}
+
+func mustDecode(v []byte) Row {
+	r, err := decodeRow(v)
+	if err != nil {
+		panic(Damage{err})
+	}
+	return r
+}
+
+// Get returns the live row of a key; an expired one is absent. Data must not be modified, and is valid
+// until End.
+func (tx *Tx) Get(db DB, key []byte) (Row, bool) {
+	p := tx.load(db, key)
+	if !p.here {
+		return Row{}, false
+	}
+	r := mustDecode(p.value)
+	if r.expired(tx.now) {
+		return Row{}, false
+	}
+	return r, true
+}
+
+// Put inserts or replaces a row. It copies key and Data. A spread collection that it replaces by
+// another version, or by a row that isn't spread, is swept behind.
+func (tx *Tx) Put(db DB, key []byte, r Row) {
+	p := tx.load(db, key)
+	if p.here {
+		tx.retire(db, key, p.value, r.Spread, r.Version)
+	}
+	n := len(tx.keys.arena)
+	tx.keys.arena = appendRow(tx.keys.arena, &r)
+	p.value = tx.keys.arena[n:len(tx.keys.arena):len(tx.keys.arena)]
+	p.here, p.dirty = true, true
+}
+
+// Delete removes a row in constant time, whatever its size, and says whether a live one was there.
+func (tx *Tx) Delete(db DB, key []byte) bool {
+	p := tx.load(db, key)
+	if !p.here {
+		return false
+	}
+	r := mustDecode(p.value)
+	tx.retire(db, key, p.value, false, 0)
+	p.here, p.value, p.dirty = false, nil, true
+	return !r.expired(tx.now)
+}
+
+// retire leaves a note for the sweeper if the row's sub rows lose their owner.
+func (tx *Tx) retire(db DB, key, value []byte, spread bool, version uint64) {
+	old := mustDecode(value)
+	if !old.Spread || (spread && version == old.Version) {
+		return
+	}
+	tx.key = appendGarbageRow(tx.key[:0], db.ks.prefix, old.Version)
+	v := binary.AppendUvarint(nil, old.Count)
+	tx.write(tx.key, append(v, key...))
+	tx.delta(db.ks).Garbage++
+}
+
+// write sets a row that is not a key row.
+func (tx *Tx) write(key, value []byte) {
+	p := tx.other(key)
+	p.value, p.here, p.dirty = tx.others.keep(value), true, true
+}
+
+func (tx *Tx) remove(key []byte) {
+	p := tx.other(key)
+	p.value, p.here, p.dirty = nil, false, true
+}
+
+func (tx *Tx) other(key []byte) *pending {
+	h := xxhash.Sum64(key)
+	if p := tx.others.find(h, key); p != nil {
+		return p
+	}
+	return tx.others.add(h, key)
+}
+
+// delta returns the change of a keyspace's counters that the transaction makes.
+func (tx *Tx) delta(ks *keyspace) *replog.Delta {
+	for i := range tx.deltas {
+		if d := &tx.deltas[i]; d.Keyspace == ks.number {
+			return d
+		}
+	}
+	tx.deltas = append(tx.deltas, replog.Delta{Namespace: tx.ns.id, Keyspace: ks.number})
+	return &tx.deltas[len(tx.deltas)-1]
+}
+
+// Commit makes the run's writes one part of a log entry, and returns once they are applied and as
+// durable as d says. Errors are ErrNotPrimary, ErrQuiesced, ErrDiskFull, ErrTooLarge and ErrClosed,
+// after which nothing happened, and ErrMaybe.
+func (tx *Tx) Commit(d Durability) error {
+	if len(tx.ranges) == 0 && !anyDirty(&tx.keys) && !anyDirty(&tx.others) {
+		return nil
+	}
+	if !tx.run.Write && !tx.run.Exclusive {
+		panic("store: a read-only run has written")
+	}
+	if tx.ns.purged {
+		return ErrPurged
+	}
+	tx.encode()
+	tx.durable = d
+	return tx.store.commit(tx)
+}
+
+func anyDirty(s *rowSet) bool {
+	for i := range s.rows {
+		if s.rows[i].dirty {
+			return true
+		}
+	}
+	return false
+}
+
+// encode turns the dirty rows into records of a Pebble batch, in key order, which is what a memtable
+// takes fastest, and sums up what they change in the counters.
+func (tx *Tx) encode() {
+	for i := range tx.keys.rows {
+		if tx.keys.rows[i].dirty {
+			tx.account(&tx.keys.rows[i])
+		}
+	}
+	for _, s := range [...]*rowSet{&tx.keys, &tx.others} {
+		for i := range s.rows {
+			if s.rows[i].dirty {
+				tx.order = append(tx.order, &s.rows[i])
+			}
+		}
+	}
+	if len(tx.order) > 1 {
+		slices.SortFunc(tx.order, func(a, b *pending) int { return bytes.Compare(a.key, b.key) })
+	}
+	b := tx.records
+	for _, r := range tx.ranges {
+		b = appendRecord(b, byte(pebble.InternalKeyKindRangeDelete), r.from, r.to)
+	}
+	for _, p := range tx.order {
+		if p.here {
+			b = appendRecord(b, byte(pebble.InternalKeyKindSet), p.key, p.value)
+		} else {
+			b = append(b, byte(pebble.InternalKeyKindDelete))
+			b = binary.AppendUvarint(b, uint64(len(p.key)))
+			b = append(b, p.key...)
+		}
+	}
+	tx.records, tx.count = b, uint32(len(tx.ranges)+len(tx.order))
+}
+
+func appendRecord(b []byte, kind byte, key, value []byte) []byte {
+	b = append(b, kind)
+	b = binary.AppendUvarint(b, uint64(len(key)))
+	b = append(b, key...)
+	b = binary.AppendUvarint(b, uint64(len(value)))
+	return append(b, value...)
+}
+
+// account compares a key row before and after the run: counters, and the expiry index.
+func (tx *Tx) account(p *pending) {
+	k, _ := parseRowKey(p.key)
+	key := k.rest
+	ks := tx.ns.space(k.ks)
+	d := tx.delta(ks)
+	var before, after int64 // expiries
+	if p.oldHere {
+		r := mustDecode(p.old)
+		d.Keys--
+		d.Bytes -= rowBytes(key, p.old, &r)
+		before = r.ExpireMS
+	}
+	if p.here {
+		r := mustDecode(p.value)
+		d.Keys++
+		d.Bytes += rowBytes(key, p.value, &r)
+		after = r.ExpireMS
+	}
+	if before == after {
+		return
+	}
+	if before != 0 {
+		d.Expires--
+		tx.key = appendExpiryRow(tx.key[:0], ks.prefix, before, key)
+		tx.remove(tx.key)
+	}
+	if after != 0 {
+		d.Expires++
+		tx.key = appendExpiryRow(tx.key[:0], ks.prefix, after, key)
+		tx.write(tx.key, nil)
+	}
+}
+
+func rowBytes(key, value []byte, r *Row) int64 {
+	n := int64(len(key) + len(value))
+	if r.Spread {
+		n += int64(r.Bytes)
+	}
+	return n
+}
