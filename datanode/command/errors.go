@@ -1,0 +1,75 @@
+package command
+
+import (
+	"errors"
+
+	"github.com/atolldb/atoll/datanode/store"
+)
+
+var (
+	// ErrLoading says that the node has no view or no data to serve yet.
+	ErrLoading = errors.New("no view or no data yet")
+	// ErrNotForwarded says that a forwarded call was not executed, since the primary was never asked.
+	ErrNotForwarded = errors.New("the primary was not asked")
+)
+
+// Error is an error whose text is the RESP error as it stands, code first.
+type Error string
+
+func (e Error) Error() string { return string(e) }
+
+// The error replies that gates and families share, in Redis' words.
+const (
+	errLoading     = Error("LOADING Atoll is loading the dataset in memory")
+	errNoAuth      = Error("NOAUTH Authentication required.")
+	errWrongPass   = Error("WRONGPASS invalid username-password pair or user is disabled.")
+	errNoPerm      = Error("NOPERM this user has no permissions to run the command")
+	errNoPermRead  = Error("NOPERM this token may only read")
+	errAdmin       = Error("ERR admin permission required to perform the command")
+	errReadOnly    = Error("READONLY You can't write against a read only replica.")
+	errDeleted     = Error("ERR the namespace was deleted")
+	errMaybe       = Error("MAYBE the write may or may not have been done")
+	errNotApplied  = Error("ERR this replica has not applied the session's last write yet, try again")
+	errInternal    = Error("ERR internal error, nothing was written")
+	errDamage      = Error("ERR the data is damaged here, nothing was written")
+	errSyntax      = Error("ERR syntax error")
+	errNotInteger  = Error("ERR value is not an integer or out of range")
+	errNoCluster   = Error("ERR This instance has cluster support disabled")
+	errDBIndex     = Error("ERR DB index is out of range")
+	errNoTracking  = Error("ERR client-side caching is not supported")
+	errPromotion   = Error("TRYAGAIN the group's primary is being moved, nothing was written")
+	errDiskFull    = Error("MISCONF the disk is full, writes are refused")
+	errWriteFailed = Error("ERR the write failed, nothing was written")
+)
+
+// failures maps what the parts below return to what a client reads: the one such table.
+var failures = []struct {
+	err  error
+	text Error
+}{
+	{ErrLoading, errLoading},
+	{store.ErrNotPrimary, errReadOnly},
+	{store.ErrQuiesced, errPromotion},
+	{store.ErrDiskFull, errDiskFull},
+	{store.ErrMaybe, errMaybe},
+}
+
+// ErrorText returns the RESP error for err: its own text when it is an Error, else the table's, else
+// that of the families' table, else a text that says nothing about other tenants.
+func ErrorText(err error) string {
+	var e Error
+	if errors.As(err, &e) {
+		return string(e)
+	}
+	for _, f := range failures {
+		if errors.Is(err, f.err) {
+			return string(f.text)
+		}
+	}
+	for _, f := range familyFailures() {
+		if errors.Is(err, f.err) {
+			return string(f.text)
+		}
+	}
+	return string(errInternal)
+}

@@ -1,0 +1,105 @@
+package command
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/atolldb/atoll/datanode/store"
+)
+
+// Executor runs the commands of every session of a node.
+type Executor struct {
+	node     Node
+	table    *Table
+	sessions *Registry
+	env      *Env
+	limits   Limits
+	log      *slog.Logger
+	stats    stats
+	started  time.Time
+	version  string
+}
+
+// Limits bound what one run holds.
+type Limits struct {
+	RunCommands int // commands of one run; default 128
+	RunBytes    int // argument bytes, and reply bytes, of one run; default 1 MiB
+	// ForwardWrites passes writes on a replica to the primary; else they are refused.
+	ForwardWrites bool
+	// ForwardTimeout bounds one forwarded batch; default 5 s.
+	ForwardTimeout time.Duration
+	// ApplyTimeout bounds how long a read waits for the session's forwarded write; default 5 s.
+	ApplyTimeout time.Duration
+	// NamespaceTimeout bounds a change of the namespaces; default 10 s.
+	NamespaceTimeout time.Duration
+}
+
+// Config is what an Executor is made of.
+type Config struct {
+	Node     Node
+	Sessions *Registry
+	Specs    []Spec // All(), but for tests
+	Env      *Env
+	Limits   Limits
+	Version  string // Atoll's
+	Log      *slog.Logger
+}
+
+// NewExecutor builds the table of c.Specs and an executor over it.
+func NewExecutor(c Config) *Executor {
+	l := &c.Limits
+	setDefault(&l.RunCommands, 128)
+	setDefault(&l.RunBytes, 1<<20)
+	setDefault(&l.ForwardTimeout, 5*time.Second)
+	setDefault(&l.ApplyTimeout, 5*time.Second)
+	setDefault(&l.NamespaceTimeout, 10*time.Second)
+	e := &Executor{
+		node: c.Node, table: NewTable(c.Specs), sessions: c.Sessions, env: c.Env, limits: *l,
+		log: c.Log, version: c.Version, started: c.Env.Clock(),
+	}
+	e.stats.commands = make([]commandStats, len(e.table.list))
+	return e
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// scratch is what a session reuses from run to run, so that a command allocates nothing.
+type scratch struct {
+	tx        store.Tx
+	ctx       Ctx
+	plan      []planned
+	hashes    []uint64
+	positions []int
+	ends      []int
+	spare     []byte
+}
+
+// planned is one command of a run: what to call, or the gate's refusal.
+type planned struct {
+	cmd     *command
+	refusal string
+	kind    kind
+}
+
+// kind says how a planned command runs.
+type kind uint8
+
+const (
+	kindRefused kind = iota
+	kindPlain        // touches no rows
+	kindData         // in the run's transaction
+	kindAlone        // FlagSession or FlagNetwork: a run of its own, no transaction
+	kindForward      // a write on a replica
+)
+
+// stats are the counters of INFO.
+type stats struct {
+	commands   []commandStats // by command.order
+	namespaces sync.Map       // uint64 to *namespaceStats
+}

@@ -1,0 +1,133 @@
+package command
+
+import (
+	"context"
+
+	"github.com/atolldb/atoll/datanode/store"
+	"github.com/atolldb/atoll/datanode/tenant"
+)
+
+// Node is what the executor needs of the data node it runs in.
+type Node interface {
+	// Acquire returns what this node serves now, or ErrLoading (wrapped with the reason) before it has
+	// a view and data. Every lease is released once.
+	Acquire() (Lease, error)
+	// Forward has the group's primary execute calls, in order, for a session of this replica, and
+	// calls reply once for each. An error means that the calls without a reply may have been executed,
+	// unless it is ErrNotForwarded.
+	Forward(ctx context.Context, session ForwardSession, calls [][][]byte, reply func(ForwardReply)) error
+	// Namespaces changes the namespaces through the metadata leader, and returns when this node has
+	// applied the change, and every live node has or was named as late.
+	Namespaces(ctx context.Context, call NamespaceCall) (NamespaceResult, error)
+	// Facts returns what INFO says about the node.
+	Facts() Facts
+}
+
+// Lease is one generation with a view that is not older than its data. The view and the generation
+// stay readable until Release.
+type Lease interface {
+	View() *tenant.View
+	Store() *store.Store
+	// Primary reports whether this node is the group's primary in View.
+	Primary() bool
+	// Wait returns when this node has applied the entry of that index.
+	Wait(ctx context.Context, index uint64) error
+	Release()
+}
+
+// ForwardSession is what the primary must know of the session that a call comes from.
+type ForwardSession struct {
+	NamespaceID uint64
+	TokenID     string // empty for an unauthenticated session of the default namespace
+	DB          int
+	Proto       int // 2 or 3
+	MinRevision uint64
+}
+
+// ForwardReply is the primary's answer to one forwarded command.
+type ForwardReply struct {
+	RESP    []byte // in the session's protocol
+	Index   uint64 // of the entry that the command was written in; 0 when it wrote nothing
+	Refused string // why nothing was executed; empty when it was
+}
+
+// NamespaceOp is a change of the namespaces that RESP's NAMESPACE makes.
+type NamespaceOp uint8
+
+const (
+	// NamespaceAdd creates a namespace with one read-write token.
+	NamespaceAdd NamespaceOp = iota + 1
+	// NamespaceSet replaces all tokens of a namespace by one.
+	NamespaceSet
+	// NamespaceDel deletes a namespace with its data.
+	NamespaceDel
+)
+
+// NamespaceCall is one such change.
+type NamespaceCall struct {
+	Op        NamespaceOp
+	Name      string
+	TokenHash []byte // of the caller's secret, by tenant.View.HashSecret
+}
+
+// NamespaceStatus is what became of a NamespaceCall.
+type NamespaceStatus uint8
+
+const (
+	// NamespaceOK says that the change was made.
+	NamespaceOK NamespaceStatus = iota
+	// NamespaceExists refuses a name that is taken.
+	NamespaceExists
+	// NamespaceTokenExists refuses a secret that is taken.
+	NamespaceTokenExists
+	// NamespaceNotFound says that no namespace has the name.
+	NamespaceNotFound
+	// NamespaceForbidden refuses to touch the default namespace.
+	NamespaceForbidden
+	// NamespaceInvalid refuses a field; the message names it and its bound.
+	NamespaceInvalid
+)
+
+// NamespaceResult answers a NamespaceCall.
+type NamespaceResult struct {
+	Status  NamespaceStatus
+	Message string
+	Lagging []string // live nodes that had not applied the change in time
+}
+
+// Position is a place in the group's log.
+type Position struct {
+	History string
+	Epoch   uint64
+	Index   uint64
+}
+
+// Facts are a node's own, for INFO.
+type Facts struct {
+	NodeID       string
+	Incarnation  string
+	RESPAddr     string
+	ClusterAddr  string
+	State        string // serving, syncing, read-only ...
+	Note         string // why, when there is something to say
+	Written      Position
+	SyncedIndex  uint64
+	CommitIndex  uint64
+	AppliedIndex uint64
+	// SourceUp says on a replica whether its stream from the primary is live.
+	SourceUp bool
+	// Syncing says whether a full sync is under way.
+	Syncing bool
+	// LagSeconds is how long ago a replica last heard from its primary.
+	LagSeconds int64
+	// Sinks are the replicas that follow this node.
+	Sinks []SinkFacts
+}
+
+// SinkFacts describe one replica that follows this node.
+type SinkFacts struct {
+	NodeID       string
+	RESPAddr     string
+	AppliedIndex uint64
+	LagSeconds   int64
+}

@@ -1,0 +1,247 @@
+package command
+
+import (
+	"math"
+	"strconv"
+
+	"github.com/tidwall/redcon"
+)
+
+// Reply writes RESP into a connection's output buffer, in the session's protocol. Past its limit it
+// drops what is written and says so with Overflowed; the connection then ends.
+type Reply struct {
+	buf   []byte
+	proto int // 2 or 3
+	limit int // bytes; 0 is none
+	over  bool
+}
+
+// NewReply returns a Reply in RESP2 that keeps at most limit bytes (0: any number).
+func NewReply(limit int) *Reply { return &Reply{proto: 2, limit: limit} }
+
+// Proto returns the protocol's version, 2 or 3.
+func (r *Reply) Proto() int { return r.proto }
+
+// SetProto changes the protocol for what is written from now on.
+func (r *Reply) SetProto(v int) { r.proto = v }
+
+// Bytes returns what is buffered; valid until the next write.
+func (r *Reply) Bytes() []byte { return r.buf }
+
+// Len returns the number of buffered bytes.
+func (r *Reply) Len() int { return len(r.buf) }
+
+// Overflowed reports whether something was dropped at the limit since the last Reset.
+func (r *Reply) Overflowed() bool { return r.over }
+
+// Reset empties the buffer, and lets go of one that is larger than keep bytes.
+func (r *Reply) Reset(keep int) {
+	r.over = false
+	if cap(r.buf) > keep {
+		r.buf = nil
+		return
+	}
+	r.buf = r.buf[:0]
+}
+
+// truncate drops everything after the first n bytes.
+func (r *Reply) truncate(n int) {
+	if n < len(r.buf) {
+		r.buf = r.buf[:n]
+	}
+}
+
+// fits reports whether n more payload bytes stay within the limit.
+func (r *Reply) fits(n int) bool {
+	if r.over || (r.limit > 0 && len(r.buf)+n > r.limit) {
+		r.over = true
+		return false
+	}
+	return true
+}
+
+// OK writes +OK.
+func (r *Reply) OK() { r.Simple("OK") }
+
+// Simple writes a simple string; line breaks in it become spaces.
+func (r *Reply) Simple(s string) {
+	if r.fits(len(s)) {
+		r.buf = redcon.AppendString(r.buf, s)
+	}
+}
+
+// Error writes an error; text starts with its code. Line breaks in it become spaces.
+func (r *Reply) Error(text string) {
+	if r.fits(len(text)) {
+		r.buf = redcon.AppendError(r.buf, text)
+	}
+}
+
+// Int writes an integer.
+func (r *Reply) Int(n int64) {
+	if r.fits(0) {
+		r.buf = redcon.AppendInt(r.buf, n)
+	}
+}
+
+// Bulk writes a bulk string.
+func (r *Reply) Bulk(b []byte) {
+	if r.fits(len(b)) {
+		r.buf = redcon.AppendBulk(r.buf, b)
+	}
+}
+
+// BulkString writes a bulk string.
+func (r *Reply) BulkString(s string) {
+	if r.fits(len(s)) {
+		r.buf = redcon.AppendBulkString(r.buf, s)
+	}
+}
+
+// BulkInt writes an integer as a bulk string.
+func (r *Reply) BulkInt(n int64) {
+	var b [20]byte
+	r.Bulk(strconv.AppendInt(b[:0], n, 10))
+}
+
+// Null writes the absent value: $-1 in RESP2, _ in RESP3.
+func (r *Reply) Null() {
+	if !r.fits(0) {
+		return
+	}
+	if r.proto >= 3 {
+		r.buf = append(r.buf, '_', '\r', '\n')
+		return
+	}
+	r.buf = redcon.AppendNull(r.buf)
+}
+
+// NullArray writes the absent array: *-1 in RESP2, _ in RESP3.
+func (r *Reply) NullArray() {
+	if r.proto >= 3 {
+		r.Null()
+		return
+	}
+	if r.fits(0) {
+		r.buf = append(r.buf, '*', '-', '1', '\r', '\n')
+	}
+}
+
+// Array starts an array of n elements.
+func (r *Reply) Array(n int) { r.head('*', n) }
+
+// Map starts a map of n pairs: a flat array of 2n in RESP2.
+func (r *Reply) Map(n int) {
+	if r.proto >= 3 {
+		r.head('%', n)
+		return
+	}
+	r.head('*', 2*n)
+}
+
+// Set starts a set of n elements: an array in RESP2.
+func (r *Reply) Set(n int) {
+	if r.proto >= 3 {
+		r.head('~', n)
+		return
+	}
+	r.head('*', n)
+}
+
+// Push starts an out-of-band message of n elements: an array in RESP2.
+func (r *Reply) Push(n int) {
+	if r.proto >= 3 {
+		r.head('>', n)
+		return
+	}
+	r.head('*', n)
+}
+
+// head writes the header of an aggregate.
+func (r *Reply) head(kind byte, n int) {
+	if !r.fits(0) {
+		return
+	}
+	r.buf = append(r.buf, kind)
+	r.buf = strconv.AppendInt(r.buf, int64(n), 10)
+	r.buf = append(r.buf, '\r', '\n')
+}
+
+// Double writes a number as Redis 7.0 does: 17 significant digits, a bulk string in RESP2.
+func (r *Reply) Double(f float64) {
+	var b [32]byte
+	text := AppendDouble(b[:0], f)
+	if r.proto < 3 {
+		r.Bulk(text)
+		return
+	}
+	if r.fits(len(text)) {
+		r.buf = append(r.buf, ',')
+		r.buf = append(r.buf, text...)
+		r.buf = append(r.buf, '\r', '\n')
+	}
+}
+
+// AppendDouble appends f as C's %.17g prints it, with inf, -inf and nan.
+func AppendDouble(dst []byte, f float64) []byte {
+	switch {
+	case math.IsInf(f, 1):
+		return append(dst, "inf"...)
+	case math.IsInf(f, -1):
+		return append(dst, "-inf"...)
+	case math.IsNaN(f):
+		return append(dst, "nan"...)
+	}
+	return strconv.AppendFloat(dst, f, 'g', 17, 64)
+}
+
+// Bool writes a boolean: an integer in RESP2.
+func (r *Reply) Bool(v bool) {
+	n, c := int64(0), byte('f')
+	if v {
+		n, c = 1, 't'
+	}
+	if r.proto < 3 {
+		r.Int(n)
+		return
+	}
+	if r.fits(0) {
+		r.buf = append(r.buf, '#', c, '\r', '\n')
+	}
+}
+
+// Verbatim writes text with its format ("txt", "mkd"): a bulk string in RESP2.
+func (r *Reply) Verbatim(format, text string) {
+	if r.proto < 3 {
+		r.BulkString(text)
+		return
+	}
+	if !r.fits(len(text)) {
+		return
+	}
+	r.head('=', len(text)+4)
+	r.buf = append(r.buf, format...)
+	r.buf = append(r.buf, ':')
+	r.buf = append(r.buf, text...)
+	r.buf = append(r.buf, '\r', '\n')
+}
+
+// BigNumber writes a decimal number of any size: a bulk string in RESP2.
+func (r *Reply) BigNumber(digits string) {
+	if r.proto < 3 {
+		r.BulkString(digits)
+		return
+	}
+	if r.fits(len(digits)) {
+		r.buf = append(r.buf, '(')
+		r.buf = append(r.buf, digits...)
+		r.buf = append(r.buf, '\r', '\n')
+	}
+}
+
+// Raw writes bytes that are RESP of the session's protocol already.
+func (r *Reply) Raw(b []byte) {
+	if r.fits(len(b)) {
+		r.buf = append(r.buf, b...)
+	}
+}

@@ -1,0 +1,192 @@
+package command
+
+import (
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/atolldb/atoll/datanode/store"
+	"github.com/atolldb/atoll/datanode/tenant"
+)
+
+// Session is what the server knows of one connection. Its plain fields belong to the goroutine that
+// executes its commands; what other sessions may see is behind the mutex or atomic.
+type Session struct {
+	ID   int64
+	DB   int // the selected database, 0-15
+	Out  *Reply
+	Peer Peer
+
+	grant     tenant.Grant
+	view      *tenant.View // that the grant was last renewed in
+	ns        *store.Namespace
+	nsStore   *store.Store // that ns belongs to
+	stats     *namespaceStats
+	replies   replyMode
+	waitIndex uint64 // of the last forwarded write: reads here wait for it
+	closing   bool   // ends after what is buffered was sent
+	drop      bool   // ends without sending anything
+	scratch   scratch
+
+	shared  shared
+	active  atomic.Int64 // Unix milliseconds of the last batch
+	last    atomic.Pointer[command]
+	count   atomic.Uint64 // commands
+	closer  func()        // closes the connection; safe from any goroutine
+	closed  atomic.Bool
+	created time.Time
+}
+
+// Peer is the two ends of a connection.
+type Peer struct {
+	Remote, Local string
+	// Loopback says that both ends, and the listener, are on the loopback interface.
+	Loopback bool
+}
+
+// NewPeer describes the ends of conn, accepted by listener.
+func NewPeer(conn net.Conn, listener net.Addr) Peer {
+	p := Peer{Remote: conn.RemoteAddr().String(), Local: conn.LocalAddr().String()}
+	p.Loopback = loopback(conn.RemoteAddr()) && loopback(conn.LocalAddr()) && loopback(listener)
+	return p
+}
+
+func loopback(a net.Addr) bool {
+	t, ok := a.(*net.TCPAddr)
+	return ok && t.IP.IsLoopback()
+}
+
+// replyMode is CLIENT REPLY's.
+type replyMode uint8
+
+const (
+	replyOn replyMode = iota
+	replyOff
+	replySkip     // nothing for the next command
+	replySkipping // nothing for this one
+)
+
+// shared is what CLIENT LIST of another session reads.
+type shared struct {
+	mu              sync.Mutex
+	name            string
+	libName, libVer string
+	namespaceID     uint64
+	namespace       string
+	tokenID         string
+	admin           bool
+	expiresMS       int64
+	db, proto       int
+	noEvict         bool
+	noTouch         bool
+}
+
+// Name returns the connection's name, as CLIENT SETNAME gave it.
+func (s *Session) Name() string {
+	s.shared.mu.Lock()
+	defer s.shared.mu.Unlock()
+	return s.shared.name
+}
+
+// Grant returns what the session may do, as of the last run.
+func (s *Session) Grant() *tenant.Grant { return &s.grant }
+
+// Authenticated reports whether the session belongs to a namespace.
+func (s *Session) Authenticated() bool { return s.grant.Valid() }
+
+// Closing reports whether the connection ends once its replies were sent; drop says that they aren't.
+func (s *Session) Closing() (closing, drop bool) { return s.closing || s.drop, s.drop }
+
+// LastActive returns when the last batch began.
+func (s *Session) LastActive() time.Time { return time.UnixMilli(s.active.Load()) }
+
+// Close ends the connection, from any goroutine. What it is executing is finished, its replies may be
+// lost.
+func (s *Session) Close() {
+	if s.closed.CompareAndSwap(false, true) && s.closer != nil {
+		s.closer()
+	}
+}
+
+// Holds reports whether the session may go on in v at nowMS: true for one that has not authenticated,
+// false when its token or namespace is gone or has expired. Any goroutine may ask.
+func (s *Session) Holds(v *tenant.View, nowMS int64) bool {
+	s.shared.mu.Lock()
+	id, ns, expires := s.shared.tokenID, s.shared.namespaceID, s.shared.expiresMS
+	s.shared.mu.Unlock()
+	switch {
+	case ns == 0:
+		return true
+	case expires != 0 && nowMS >= expires:
+		return false
+	case id == "":
+		n := v.Namespace(ns)
+		return n != nil && n.Active()
+	}
+	g, ok := v.TokenGrant(id, nowMS)
+	return ok && g.NamespaceID == ns
+}
+
+// Anonymous reports whether the session has no namespace. Any goroutine may ask.
+func (s *Session) Anonymous() bool {
+	s.shared.mu.Lock()
+	defer s.shared.mu.Unlock()
+	return s.shared.namespaceID == 0
+}
+
+// Registry holds the sessions of a node.
+type Registry struct {
+	mu       sync.RWMutex
+	sessions map[int64]*Session
+	nextID   int64
+	total    atomic.Uint64
+}
+
+// NewRegistry returns an empty registry.
+func NewRegistry() *Registry { return &Registry{sessions: make(map[int64]*Session)} }
+
+// Open registers a session for a connection between the ends of p; closer closes it. Out keeps at most
+// outputBytes.
+func (r *Registry) Open(p Peer, outputBytes int, now time.Time, closer func()) *Session {
+	s := &Session{Peer: p, Out: NewReply(outputBytes), closer: closer, created: now}
+	s.shared.proto = 2
+	s.active.Store(now.UnixMilli())
+	r.total.Add(1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.nextID++
+	s.ID = r.nextID
+	r.sessions[s.ID] = s
+	return s
+}
+
+// Remove forgets a session that has ended.
+func (r *Registry) Remove(s *Session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.sessions, s.ID)
+}
+
+// Len returns the number of sessions.
+func (r *Registry) Len() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.sessions)
+}
+
+// Total returns the number of sessions ever opened.
+func (r *Registry) Total() uint64 { return r.total.Load() }
+
+// All returns the sessions in the order they were opened.
+func (r *Registry) All() []*Session {
+	r.mu.RLock()
+	list := make([]*Session, 0, len(r.sessions))
+	for _, s := range r.sessions {
+		list = append(list, s)
+	}
+	r.mu.RUnlock()
+	slices.SortFunc(list, func(a, b *Session) int { return int(a.ID - b.ID) })
+	return list
+}
