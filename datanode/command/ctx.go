@@ -3,6 +3,7 @@
 package command
 
 import (
+	"context"
 	"time"
 
 	"github.com/atolldb/atoll/datanode/store"
@@ -24,7 +25,8 @@ type Ctx struct {
 	Spec *Spec
 
 	ex    *Executor
-	lease Lease // nil in a FlagNetwork command while it waits
+	lease Lease           // nil in a FlagNetwork command
+	ctx   context.Context // ends with the connection; FlagNetwork only
 }
 
 // Env is what commands share: the clock, and what the families keep.

@@ -20,26 +20,26 @@ func (e Error) Error() string { return string(e) }
 
 // The error replies that gates and families share, in Redis' words.
 const (
-	errLoading     = Error("LOADING Atoll is loading the dataset in memory")
-	errNoAuth      = Error("NOAUTH Authentication required.")
-	errWrongPass   = Error("WRONGPASS invalid username-password pair or user is disabled.")
-	errNoPerm      = Error("NOPERM this user has no permissions to run the command")
-	errNoPermRead  = Error("NOPERM this token may only read")
-	errAdmin       = Error("ERR admin permission required to perform the command")
-	errReadOnly    = Error("READONLY You can't write against a read only replica.")
-	errDeleted     = Error("ERR the namespace was deleted")
-	errMaybe       = Error("MAYBE the write may or may not have been done")
-	errNotApplied  = Error("ERR this replica has not applied the session's last write yet, try again")
-	errInternal    = Error("ERR internal error, nothing was written")
-	errDamage      = Error("ERR the data is damaged here, nothing was written")
-	errSyntax      = Error("ERR syntax error")
-	errNotInteger  = Error("ERR value is not an integer or out of range")
-	errNoCluster   = Error("ERR This instance has cluster support disabled")
-	errDBIndex     = Error("ERR DB index is out of range")
-	errNoTracking  = Error("ERR client-side caching is not supported")
-	errPromotion   = Error("TRYAGAIN the group's primary is being moved, nothing was written")
-	errDiskFull    = Error("MISCONF the disk is full, writes are refused")
-	errWriteFailed = Error("ERR the write failed, nothing was written")
+	errLoading    = Error("LOADING Atoll is loading the dataset in memory")
+	errNoAuth     = Error("NOAUTH Authentication required.")
+	errWrongPass  = Error("WRONGPASS invalid username-password pair or user is disabled.")
+	errAdmin      = Error("ERR admin permission required to perform the command")
+	errReadOnly   = Error("READONLY You can't write against a read only replica.")
+	errRevoked    = Error("NOAUTH the token or the namespace of this session is gone")
+	errMaybe      = Error("MAYBE the write may or may not have been done")
+	errNotApplied = Error("ERR this replica has not applied the session's last write yet, try again")
+	errInternal   = Error("ERR internal error, nothing was written")
+	errDamage     = Error("ERR the data is damaged here, nothing was written")
+	errSyntax     = Error("ERR syntax error")
+	errNotInteger = Error("ERR value is not an integer or out of range")
+	errNoCluster  = Error("ERR This instance has cluster support disabled")
+	errDBIndex    = Error("ERR DB index is out of range")
+	errNoTracking = Error("ERR client-side caching is not supported")
+	errPromotion  = Error("TRYAGAIN the group's primary is being moved, nothing was written")
+	errDiskFull   = Error("MISCONF the disk is full, writes are refused")
+	errTooLarge   = Error("ERR the write is too large, nothing was written")
+	errClosed     = Error("LOADING the node is changing its data, nothing was written")
+	errNoPrimary  = Error("READONLY the primary can't be reached from this replica, nothing was written")
 )
 
 // failures maps what the parts below return to what a client reads: the one such table.
@@ -51,7 +51,11 @@ var failures = []struct {
 	{store.ErrNotPrimary, errReadOnly},
 	{store.ErrQuiesced, errPromotion},
 	{store.ErrDiskFull, errDiskFull},
+	{store.ErrTooLarge, errTooLarge},
+	{store.ErrClosed, errClosed},
 	{store.ErrMaybe, errMaybe},
+	{store.ErrDamage, errDamage},
+	{ErrNotForwarded, errNoPrimary},
 }
 
 // ErrorText returns the RESP error for err: its own text when it is an Error, else the table's, else

@@ -16,6 +16,7 @@ type Executor struct {
 	env      *Env
 	limits   Limits
 	log      *slog.Logger
+	gates    []gate
 	stats    stats
 	started  time.Time
 	version  string
@@ -33,6 +34,10 @@ type Limits struct {
 	ApplyTimeout time.Duration
 	// NamespaceTimeout bounds a change of the namespaces; default 10 s.
 	NamespaceTimeout time.Duration
+	// The edge's own limits, which CONFIG GET and INFO tell.
+	MaxClients  int
+	BulkBytes   int
+	IdleTimeout time.Duration
 }
 
 // Config is what an Executor is made of.
@@ -58,6 +63,7 @@ func NewExecutor(c Config) *Executor {
 		node: c.Node, table: NewTable(c.Specs), sessions: c.Sessions, env: c.Env, limits: *l,
 		log: c.Log, version: c.Version, started: c.Env.Clock(),
 	}
+	e.gates = gates()
 	e.stats.commands = make([]commandStats, len(e.table.list))
 	return e
 }
@@ -73,11 +79,12 @@ func setDefault[T comparable](v *T, d T) {
 type scratch struct {
 	tx        store.Tx
 	ctx       Ctx
+	candidate candidate
 	plan      []planned
 	hashes    []uint64
 	positions []int
-	ends      []int
-	spare     []byte
+	ends      []int  // where the reply of each planned command ends
+	spare     []byte // replies that are being replaced
 }
 
 // planned is one command of a run: what to call, or the gate's refusal.

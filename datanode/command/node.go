@@ -12,6 +12,8 @@ type Node interface {
 	// Acquire returns what this node serves now, or ErrLoading (wrapped with the reason) before it has
 	// a view and data. Every lease is released once.
 	Acquire() (Lease, error)
+	// WaitApplied returns when this node shows the effects of the entry of that index. No lease is held.
+	WaitApplied(ctx context.Context, index uint64) error
 	// Forward has the group's primary execute calls, in order, for a session of this replica, and
 	// calls reply once for each. An error means that the calls without a reply may have been executed,
 	// unless it is ErrNotForwarded.
@@ -23,15 +25,13 @@ type Node interface {
 	Facts() Facts
 }
 
-// Lease is one generation with a view that is not older than its data. The view and the generation
-// stay readable until Release.
+// Lease is one generation, entered (store.Enter), with a view that is not older than its data. Both stay
+// readable until Release, which may wait for nothing: nobody waits while holding one.
 type Lease interface {
 	View() *tenant.View
 	Store() *store.Store
 	// Primary reports whether this node is the group's primary in View.
 	Primary() bool
-	// Wait returns when this node has applied the entry of that index.
-	Wait(ctx context.Context, index uint64) error
 	Release()
 }
 

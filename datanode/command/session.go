@@ -19,16 +19,17 @@ type Session struct {
 	Out  *Reply
 	Peer Peer
 
-	grant     tenant.Grant
-	view      *tenant.View // that the grant was last renewed in
-	ns        *store.Namespace
-	nsStore   *store.Store // that ns belongs to
-	stats     *namespaceStats
-	replies   replyMode
-	waitIndex uint64 // of the last forwarded write: reads here wait for it
-	closing   bool   // ends after what is buffered was sent
-	drop      bool   // ends without sending anything
-	scratch   scratch
+	grant      tenant.Grant
+	view       *tenant.View // that the grant was last renewed in
+	ns         *store.Namespace
+	nsStore    *store.Store // that ns belongs to
+	durability store.Durability
+	stats      *namespaceStats
+	replies    replyMode
+	waitIndex  uint64 // of the last forwarded write: reads here wait for it
+	closing    bool   // ends after what is buffered was sent
+	drop       bool   // ends without sending anything
+	scratch    scratch
 
 	shared  shared
 	active  atomic.Int64 // Unix milliseconds of the last batch

@@ -1,0 +1,85 @@
+package command
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/atolldb/atoll/datanode/tenant"
+	"github.com/tidwall/redcon"
+)
+
+// Forwarder executes on the primary what replicas pass on. It is safe for concurrent use.
+type Forwarder struct {
+	ex   *Executor
+	pool sync.Pool
+}
+
+// NewForwarder returns a Forwarder over e.
+func NewForwarder(e *Executor) *Forwarder {
+	return &Forwarder{ex: e, pool: sync.Pool{New: func() any { return &Session{Out: NewReply(0)} }}}
+}
+
+// Execute runs one write for a session of another node. It refuses, with nothing executed, what isn't a
+// write of that session's namespace, and everything when this node is not the primary in a view of at
+// least MinRevision.
+func (f *Forwarder) Execute(from ForwardSession, args [][]byte) ForwardReply {
+	s := f.pool.Get().(*Session)
+	defer f.pool.Put(s)
+	s.reset(from)
+	if len(args) == 0 || from.DB < 0 || from.DB >= databases {
+		return ForwardReply{Refused: "the forwarded command is malformed"}
+	}
+	reply, refused := f.ex.forwarded(s, from, args)
+	if refused != "" {
+		return ForwardReply{Refused: refused}
+	}
+	return reply
+}
+
+// reset makes a pooled session that of from.
+func (s *Session) reset(from ForwardSession) {
+	s.leave()
+	s.closing, s.drop, s.DB = false, false, from.DB
+	s.Out.Reset(64 << 10)
+	s.Out.SetProto(max(2, min(from.Proto, 3)))
+}
+
+func (e *Executor) forwarded(s *Session, from ForwardSession, args [][]byte) (ForwardReply, string) {
+	lease, err := e.node.Acquire()
+	if err != nil {
+		return ForwardReply{}, "the primary is loading"
+	}
+	v := lease.View()
+	var g tenant.Grant
+	ok := false
+	if from.TokenID == "" {
+		g, ok = v.OpenGrant()
+	} else {
+		g, ok = v.TokenGrant(from.TokenID, e.env.NowMS())
+	}
+	if !ok || g.NamespaceID != from.NamespaceID {
+		lease.Release()
+		s.Out.Error(string(errRevoked))
+		return ForwardReply{RESP: clone(s.Out.Bytes())}, ""
+	}
+	if !lease.Primary() || v.Revision() < from.MinRevision {
+		lease.Release()
+		return ForwardReply{}, fmt.Sprintf("the node is not the primary of revision %d", from.MinRevision)
+	}
+	e.adopt(s, v, g)
+	cmds := []redcon.Command{{Args: args}}
+	e.plan(s, lease, cmds)
+	p := &s.scratch.plan[0]
+	if p.kind == kindAlone || p.kind == kindPlain || (p.kind == kindData && p.cmd.Flags&FlagWrite == 0) {
+		lease.Release()
+		return ForwardReply{}, "only writes are forwarded"
+	}
+	e.transact(s, lease, cmds, p.kind == kindData)
+	r := ForwardReply{RESP: clone(s.Out.Bytes())}
+	if p.kind == kindData {
+		r.Index = s.scratch.tx.Index()
+	}
+	return r, ""
+}
+
+func clone(b []byte) []byte { return append([]byte(nil), b...) }

@@ -1,0 +1,192 @@
+package command
+
+import (
+	"strings"
+
+	"github.com/atolldb/atoll/datanode/store"
+	"github.com/atolldb/atoll/datanode/tenant"
+	"github.com/atolldb/atoll/rpc/atollpb"
+)
+
+// gate is one condition that a command must meet before it runs. check returns the refusal, empty to
+// let it through. Before any gate, a node without a view or data has refused with LOADING.
+type gate struct {
+	name  string
+	check func(*candidate) string
+}
+
+// candidate is a command at the gates.
+type candidate struct {
+	ex      *Executor
+	session *Session
+	args    [][]byte
+	primary bool
+	cmd     *command // set by the first gate
+	forward bool     // set by the last: this node passes it on
+}
+
+// gates returns the gates in their order. The order of the first three is Redis'.
+func gates() []gate {
+	return []gate{
+		{"known", checkKnown},
+		{"arity", checkArity},
+		{"authentication", checkAuthenticated},
+		{"scope", checkScope},
+		{"role", checkRole},
+		{"read-only", checkPrimary},
+	}
+}
+
+// pass sends c through every gate.
+func (e *Executor) pass(c *candidate) string {
+	for i := range e.gates {
+		if refusal := e.gates[i].check(c); refusal != "" {
+			return refusal
+		}
+	}
+	return ""
+}
+
+func checkKnown(c *candidate) string {
+	if c.cmd = find(c.ex.table.byName, c.args[0]); c.cmd == nil {
+		return unknownCommand(c.args)
+	}
+	if c.cmd.subs == nil || len(c.args) < 2 {
+		return ""
+	}
+	if sub := find(c.cmd.subs, c.args[1]); sub != nil {
+		c.cmd = sub
+		return ""
+	}
+	if c.cmd.Run != nil {
+		return ""
+	}
+	return "ERR unknown subcommand '" + printable(c.args[1], 128) + "'. Try " + strings.ToUpper(c.cmd.Name) + " HELP."
+}
+
+func checkArity(c *candidate) string {
+	if c.cmd.arityOK(len(c.args)) && (c.cmd.Run != nil || c.cmd.Scope == ScopeDeny) {
+		return ""
+	}
+	return "ERR wrong number of arguments for '" + c.cmd.full + "' command"
+}
+
+func checkAuthenticated(c *candidate) string {
+	if c.cmd.Scope == ScopeConnection || c.session.grant.Valid() {
+		return ""
+	}
+	return string(errNoAuth)
+}
+
+func checkScope(c *candidate) string {
+	switch c.cmd.Scope {
+	case ScopeConnection, ScopeTenant:
+		return ""
+	case ScopeAdmin:
+		if c.session.grant.Admin() {
+			return ""
+		}
+		return string(errAdmin)
+	}
+	return noPermission(c.cmd)
+}
+
+func checkRole(c *candidate) string {
+	if c.cmd.Flags&FlagWrite == 0 || c.session.grant.MayWrite() {
+		return ""
+	}
+	return noPermission(c.cmd)
+}
+
+func checkPrimary(c *candidate) string {
+	if c.primary || c.cmd.Flags&(FlagWrite|FlagBlocking) == 0 {
+		return ""
+	}
+	if !c.ex.limits.ForwardWrites || c.cmd.Flags&FlagBlocking != 0 {
+		return string(errReadOnly)
+	}
+	c.forward = true
+	return ""
+}
+
+func noPermission(cmd *command) string {
+	return "NOPERM this user has no permissions to run the '" + cmd.full + "' command"
+}
+
+// unknownCommand is Redis' text: the name and the first arguments, 128 bytes of each part.
+func unknownCommand(args [][]byte) string {
+	var b strings.Builder
+	b.WriteString("ERR unknown command '" + printable(args[0], 128) + "', with args beginning with: ")
+	shown := 0
+	for _, a := range args[1:] {
+		if shown >= 128 {
+			break
+		}
+		part := "'" + printable(a, 128-shown) + "' "
+		shown += len(part)
+		b.WriteString(part)
+	}
+	return b.String()
+}
+
+// printable returns at most n bytes of b.
+func printable(b []byte, n int) string { return string(b[:min(len(b), n)]) }
+
+// hold renews the session's grant against the view of its next run, and reports whether it still
+// stands. It gives a loopback peer the open default namespace.
+func (e *Executor) hold(s *Session, v *tenant.View, nowMS int64) bool {
+	if s.view == v && !s.grant.Expired(nowMS) {
+		return true
+	}
+	s.view = v
+	if !s.grant.Valid() {
+		if g, ok := v.OpenGrant(); ok && s.Peer.Loopback {
+			e.adopt(s, v, g)
+		}
+		return true
+	}
+	g, ok := v.Renew(s.grant, nowMS)
+	if !ok {
+		return false
+	}
+	e.adopt(s, v, g)
+	return true
+}
+
+// adopt gives the session a grant of view v.
+func (e *Executor) adopt(s *Session, v *tenant.View, g tenant.Grant) {
+	if s.grant.NamespaceID != g.NamespaceID {
+		s.ns, s.nsStore = nil, nil
+		s.stats = e.namespaceStats(g.NamespaceID)
+		s.stats.connections.Add(1)
+		s.waitIndex = 0
+	}
+	s.grant, s.view = g, v
+	ns := v.Namespace(g.NamespaceID)
+	s.durability = store.Async
+	if ns.Durability == atollpb.Durability_DURABILITY_LOCAL {
+		s.durability = store.Local
+	}
+	s.shared.mu.Lock()
+	defer s.shared.mu.Unlock()
+	s.shared.namespaceID, s.shared.namespace = g.NamespaceID, ns.Name
+	s.shared.tokenID, s.shared.admin, s.shared.expiresMS = g.TokenID, g.Admin(), g.ExpiresMS
+}
+
+// leave takes the session's grant away.
+func (s *Session) leave() {
+	s.grant, s.view, s.ns, s.nsStore, s.stats = tenant.Grant{}, nil, nil, nil, nil
+	s.waitIndex = 0
+	s.shared.mu.Lock()
+	defer s.shared.mu.Unlock()
+	s.shared.namespaceID, s.shared.namespace, s.shared.tokenID = 0, "", ""
+	s.shared.admin, s.shared.expiresMS = false, 0
+}
+
+// namespaceIn returns the runtime of the session's namespace in a generation.
+func (s *Session) namespaceIn(st *store.Store) *store.Namespace {
+	if s.nsStore != st {
+		s.ns, s.nsStore = st.Namespace(s.grant.NamespaceID), st
+	}
+	return s.ns
+}

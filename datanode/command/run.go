@@ -1,0 +1,361 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/atolldb/atoll/datanode/store"
+	"github.com/tidwall/redcon"
+)
+
+// Execute runs the commands of one pipeline in order and writes their replies to s.Out. Whenever many
+// bytes are buffered between two runs, it calls flush. It returns flush's error.
+func (e *Executor) Execute(ctx context.Context, s *Session, cmds []redcon.Command, flush func() error) error {
+	now := e.env.NowMS()
+	s.active.Store(now)
+	s.count.Add(uint64(len(cmds)))
+	for len(cmds) > 0 && !s.closing && !s.drop {
+		cmds = cmds[e.run(ctx, s, cmds, now):]
+		if s.Out.Overflowed() {
+			e.log.Warn("connection dropped: a reply exceeds the output limit", "session", s.ID, "peer", s.Peer.Remote)
+			s.drop = true
+		}
+		if len(cmds) > 0 && s.Out.Len() > e.limits.RunBytes/16 {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// run executes the longest start of cmds that makes one run, and returns its length, at least 1.
+func (e *Executor) run(ctx context.Context, s *Session, cmds []redcon.Command, nowMS int64) int {
+	lease, err := e.node.Acquire()
+	if err != nil {
+		for range cmds {
+			s.Out.Error(ErrorText(err))
+		}
+		return len(cmds)
+	}
+	if !e.hold(s, lease.View(), nowMS) {
+		lease.Release()
+		s.Out.Error(string(errRevoked))
+		s.closing = true
+		return len(cmds)
+	}
+	n := e.plan(s, lease, cmds)
+	plan := s.scratch.plan[:n]
+	start, reads := s.Out.Len(), false
+	for i := range plan {
+		reads = reads || plan[i].kind == kindData
+	}
+	switch {
+	case plan[0].kind == kindAlone:
+		e.alone(ctx, s, lease, cmds[0].Args, plan[0].cmd)
+	case plan[0].kind == kindForward:
+		lease.Release()
+		e.forward(ctx, s, cmds[:n])
+	case reads && s.waitIndex > 0 && lease.Store().Applied().Index < s.waitIndex:
+		lease.Release()
+		n = e.await(ctx, s, plan)
+	default:
+		n = e.transact(s, lease, cmds[:n], reads)
+	}
+	e.silence(s, start)
+	return n
+}
+
+// silence drops what was written since start as CLIENT REPLY asks.
+func (e *Executor) silence(s *Session, start int) {
+	switch s.replies {
+	case replyOff:
+		s.Out.truncate(start)
+	case replySkipping:
+		s.Out.truncate(start)
+		s.replies = replyOn
+	case replySkip:
+		s.Out.truncate(start)
+		s.replies = replySkipping
+	}
+}
+
+// plan passes the first commands through the gates, until one that can't join the run or a limit.
+func (e *Executor) plan(s *Session, lease Lease, cmds []redcon.Command) int {
+	sc := &s.scratch
+	sc.plan = sc.plan[:0]
+	bytes, primary := 0, lease.Primary()
+	for i := range cmds {
+		c := &sc.candidate
+		*c = candidate{ex: e, session: s, args: cmds[i].Args, primary: primary}
+		p := planned{refusal: e.pass(c), cmd: c.cmd}
+		switch {
+		case p.refusal != "":
+			p.kind = kindRefused
+		case c.forward:
+			p.kind = kindForward
+		case c.cmd.Flags&(FlagSession|FlagNetwork) != 0:
+			p.kind = kindAlone
+		case c.cmd.Scope == ScopeConnection:
+			p.kind = kindPlain
+		default:
+			p.kind = kindData
+		}
+		alone := p.kind == kindAlone || (c.cmd != nil && p.kind == kindData && c.cmd.Flags&FlagExclusive != 0)
+		if i > 0 && (alone || (p.kind == kindForward) != (sc.plan[0].kind == kindForward)) {
+			break
+		}
+		sc.plan = append(sc.plan, p)
+		bytes += len(cmds[i].Raw)
+		if alone || len(sc.plan) >= e.limits.RunCommands || bytes >= e.limits.RunBytes || s.replies == replySkipping {
+			break
+		}
+	}
+	return len(sc.plan)
+}
+
+// transact executes the planned commands as one transaction and returns how many were.
+func (e *Executor) transact(s *Session, lease Lease, cmds []redcon.Command, data bool) int {
+	defer lease.Release()
+	sc := &s.scratch
+	sc.ends = sc.ends[:0]
+	began := e.env.Clock()
+	start := s.Out.Len()
+	sc.ctx = Ctx{Out: s.Out, Session: s, Env: e.env, ex: e, lease: lease}
+	var err error
+	if data {
+		sc.ctx.NS = s.namespaceIn(lease.Store())
+		sc.ctx.NS.Begin(&sc.tx, e.lockPlan(s, lease, cmds))
+		sc.ctx.Tx = &sc.tx
+		err = e.callAll(s, cmds, true)
+		sc.tx.End()
+	} else {
+		err = e.callAll(s, cmds, false)
+	}
+	done := len(sc.ends)
+	if err != nil {
+		e.replace(s, start, err)
+	}
+	e.account(s, sc.plan[:done], e.env.Clock().Sub(began))
+	sc.ctx = Ctx{}
+	return done
+}
+
+// lockPlan names the locks that the run needs.
+func (e *Executor) lockPlan(s *Session, lease Lease, cmds []redcon.Command) store.Run {
+	sc := &s.scratch
+	sc.hashes = sc.hashes[:0]
+	r := store.Run{Revision: lease.View().Revision()}
+	for i := range cmds {
+		p := &sc.plan[i]
+		if p.kind != kindData {
+			continue
+		}
+		r.Write = r.Write || p.cmd.Flags&FlagWrite != 0
+		r.Exclusive = r.Exclusive || p.cmd.Flags&FlagExclusive != 0
+		if p.cmd.Keys.Hashes != nil {
+			sc.hashes = p.cmd.Keys.Hashes(s.DB, cmds[i].Args, sc.hashes)
+			continue
+		}
+		sc.positions = p.cmd.Keys.Positions(cmds[i].Args, sc.positions[:0])
+		for _, k := range sc.positions {
+			sc.hashes = append(sc.hashes, store.HashKey(s.DB, cmds[i].Args[k]))
+		}
+	}
+	r.Hashes = sc.hashes
+	return r
+}
+
+// callAll calls the planned commands until the replies get large, then commits. Where a command
+// panics, the run ends with it, and nothing was written.
+func (e *Executor) callAll(s *Session, cmds []redcon.Command, data bool) (err error) {
+	sc := &s.scratch
+	start, committing := s.Out.Len(), false
+	defer func() {
+		if r := recover(); r != nil {
+			err = e.panicked(s, r, committing)
+			if !committing {
+				sc.plan[len(sc.ends)].kind = kindData // its reply is replaced too
+				sc.ends = append(sc.ends, s.Out.Len())
+			}
+		}
+	}()
+	c := &sc.ctx
+	for i := range cmds {
+		p := &sc.plan[i]
+		if p.kind == kindRefused {
+			s.Out.Error(p.refusal)
+		} else {
+			c.Args, c.Spec = cmds[i].Args, &p.cmd.Spec
+			if p.kind == kindData {
+				c.DB = c.Tx.DB(s.DB)
+			}
+			p.cmd.Run(c)
+		}
+		sc.ends = append(sc.ends, s.Out.Len())
+		if s.Out.Len()-start > e.limits.RunBytes {
+			break
+		}
+	}
+	if data {
+		committing = true
+		return sc.tx.Commit(s.durability)
+	}
+	return nil
+}
+
+// panicked turns a panic of a command into an error. Damage is told apart; anything else is a broken
+// invariant: it is logged with its stack, and the connection ends.
+func (e *Executor) panicked(s *Session, r any, committing bool) error {
+	if committing {
+		e.log.Error("commit panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+		s.closing = true
+		return errMaybe
+	}
+	if d, ok := r.(store.Damage); ok {
+		e.log.Error("damaged data was read", "error", d.Err)
+		return errDamage
+	}
+	e.log.Error("command panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+	s.closing = true
+	return errInternal
+}
+
+// replace puts the error in place of the replies of the run's data commands: none of them happened,
+// or, for ErrMaybe, nobody knows. Refusals and plain commands keep theirs.
+func (e *Executor) replace(s *Session, start int, err error) {
+	sc := &s.scratch
+	sc.spare = append(sc.spare[:0], s.Out.buf[start:]...)
+	text := ErrorText(err)
+	s.Out.truncate(start)
+	from := start
+	for i, end := range sc.ends {
+		if k := sc.plan[i].kind; k == kindRefused || k == kindPlain {
+			s.Out.Raw(sc.spare[from-start : end-start])
+		} else {
+			s.Out.Error(text)
+		}
+		from = end
+	}
+	if cap(sc.spare) > e.limits.RunBytes {
+		sc.spare = nil
+	}
+}
+
+// alone calls a command that works on the session or waits for another process.
+func (e *Executor) alone(ctx context.Context, s *Session, lease Lease, args [][]byte, cmd *command) {
+	held := true
+	began := e.env.Clock()
+	c := Ctx{Args: args, Out: s.Out, Session: s, Env: e.env, Spec: &cmd.Spec, ex: e, lease: lease, ctx: ctx}
+	if cmd.Flags&FlagNetwork != 0 {
+		lease.Release()
+		held, c.lease = false, nil
+	}
+	start := s.Out.Len()
+	func() {
+		defer func() {
+			if r := recover(); r != nil {
+				s.Out.truncate(start)
+				s.Out.Error(ErrorText(e.panicked(s, r, false)))
+			}
+		}()
+		cmd.Run(&c)
+	}()
+	if held {
+		lease.Release()
+	}
+	e.count(s, cmd, 1, e.env.Clock().Sub(began))
+}
+
+// await waits, under no lock, until this replica has applied the session's forwarded write. It answers
+// for the planned commands when that takes too long, else for none: they are planned again.
+func (e *Executor) await(ctx context.Context, s *Session, plan []planned) int {
+	ctx, cancel := context.WithTimeout(ctx, e.limits.ApplyTimeout)
+	defer cancel()
+	if err := e.node.WaitApplied(ctx, s.waitIndex); err == nil {
+		s.waitIndex = 0
+		return 0
+	}
+	for i := range plan {
+		if plan[i].kind == kindRefused {
+			s.Out.Error(plan[i].refusal)
+			continue
+		}
+		s.Out.Error(string(errNotApplied))
+	}
+	return len(plan)
+}
+
+// forward has the primary execute the planned writes.
+func (e *Executor) forward(ctx context.Context, s *Session, cmds []redcon.Command) {
+	began := e.env.Clock()
+	calls := make([][][]byte, len(cmds))
+	for i := range cmds {
+		calls[i] = cmds[i].Args
+	}
+	from := ForwardSession{
+		NamespaceID: s.grant.NamespaceID, TokenID: s.grant.TokenID, DB: s.DB, Proto: s.Out.Proto(),
+		MinRevision: s.view.Revision(),
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.limits.ForwardTimeout)
+	defer cancel()
+	answered := 0
+	err := e.node.Forward(ctx, from, calls, func(r ForwardReply) {
+		if answered == len(calls) {
+			return
+		}
+		answered++
+		if r.Refused != "" {
+			s.Out.Error("TRYAGAIN " + r.Refused + ", nothing was written")
+			return
+		}
+		s.Out.Raw(r.RESP)
+		s.waitIndex = max(s.waitIndex, r.Index)
+	})
+	text := errMaybe
+	if errors.Is(err, ErrNotForwarded) {
+		text = errNoPrimary
+	} else if answered < len(calls) {
+		e.log.Warn("a forwarded write broke off", "answered", answered, "calls", len(calls), "error", err)
+	}
+	for ; answered < len(calls); answered++ {
+		s.Out.Error(string(text))
+	}
+	e.account(s, s.scratch.plan[:len(cmds)], e.env.Clock().Sub(began))
+}
+
+// account counts executed commands, runs of the same one at once. Each gets the same share of the time.
+func (e *Executor) account(s *Session, plan []planned, took time.Duration) {
+	if len(plan) == 0 {
+		return
+	}
+	each := took / time.Duration(len(plan))
+	for i := 0; i < len(plan); {
+		n := 1
+		for i+n < len(plan) && plan[i+n].cmd == plan[i].cmd && plan[i+n].kind == plan[i].kind {
+			n++
+		}
+		switch {
+		case plan[i].kind != kindRefused:
+			e.count(s, plan[i].cmd, n, each*time.Duration(n))
+		case plan[i].cmd != nil:
+			e.stats.commands[plan[i].cmd.order].rejected.Add(uint64(n))
+		}
+		i += n
+	}
+}
+
+func (e *Executor) count(s *Session, cmd *command, n int, took time.Duration) {
+	st := &e.stats.commands[cmd.order]
+	st.calls.Add(uint64(n))
+	st.micros.Add(uint64(took.Microseconds()))
+	if s.stats != nil {
+		s.stats.commands.Add(uint64(n))
+	}
+	if s.last.Load() != cmd {
+		s.last.Store(cmd)
+	}
+}

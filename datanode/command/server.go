@@ -1,0 +1,108 @@
+package command
+
+import (
+	"bytes"
+	"strconv"
+
+	"github.com/atolldb/atoll/datanode/datatype"
+)
+
+func serverSpecs() []Spec {
+	const quick = FlagLoading | FlagStale | FlagFast
+	return []Spec{
+		{Name: "time", Arity: 1, Flags: quick, Scope: ScopeTenant, Group: "server", Since: "2.6.0",
+			Summary: "Returns the server time.", Run: serverTime},
+		{Name: "info", Arity: -1, Flags: FlagLoading | FlagStale | FlagSession, Scope: ScopeTenant, Group: "server", Since: "1.0.0",
+			Summary: "Returns information about the server and the own namespace.", Run: info},
+		{Name: "command", Arity: -1, Flags: FlagLoading | FlagStale | FlagSession, Scope: ScopeTenant, Group: "server", Since: "2.8.13",
+			Summary: "Returns information about the commands.", Run: commandAll, Subs: commandSubs()},
+		{Name: "config", Arity: -2, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale, Scope: ScopeTenant, Group: "server",
+			Since: "2.0.0", Summary: "A container for the server's configuration.", Subs: []Spec{
+				{Name: "get", Arity: -3, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeTenant,
+					Since: "2.0.0", Summary: "Returns the values of configuration parameters.", Run: configGet},
+				{Name: "set", Arity: -4, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeAdmin,
+					Since: "2.0.0", Summary: "Refused: the configuration is set at start.", Run: configSet},
+				{Name: "resetstat", Arity: 2, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeAdmin,
+					Since: "2.0.0", Summary: "Resets the counters of this node.", Run: configResetStat},
+				{Name: "help", Arity: 2, Flags: FlagLoading | FlagStale | FlagSession, Scope: ScopeTenant, Since: "5.0.0",
+					Summary: "Lists the subcommands.", Run: func(c *Ctx) { writeHelp(c, "CONFIG") }},
+			}},
+		{Name: "shutdown", Arity: -1, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeAdmin,
+			Group: "server", Since: "1.0.0", Summary: "Refused: stop the process instead.", Run: refuse("SHUTDOWN is refused: stop the process instead")},
+		{Name: "debug", Arity: -2, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeAdmin,
+			Group: "server", Since: "1.0.0", Summary: "Refused.", Run: refuse("DEBUG is refused")},
+	}
+}
+
+// refuse returns a command that answers with one error.
+func refuse(text string) func(*Ctx) {
+	return func(c *Ctx) { c.Out.Error("ERR " + text) }
+}
+
+func serverTime(c *Ctx) {
+	now := c.Env.Clock()
+	c.Out.Array(2)
+	c.Out.BulkInt(now.Unix())
+	c.Out.BulkInt(int64(now.Nanosecond() / 1000))
+}
+
+// settings are what CONFIG GET answers, sorted. They say how Atoll behaves in Redis' terms.
+func settings(c *Ctx) [][2]string {
+	return [][2]string{
+		{"appendfsync", "everysec"},
+		{"appendonly", "yes"},
+		{"databases", strconv.Itoa(databases)},
+		{"io-threads", "1"},
+		{"maxclients", strconv.Itoa(c.ex.limits.MaxClients)},
+		{"maxmemory", "0"},
+		{"maxmemory-policy", "noeviction"},
+		{"notify-keyspace-events", ""},
+		{"proto-max-bulk-len", strconv.Itoa(c.ex.limits.BulkBytes)},
+		{"replica-read-only", "yes"},
+		{"save", ""},
+		{"slave-read-only", "yes"},
+		{"timeout", strconv.Itoa(int(c.ex.limits.IdleTimeout.Seconds()))},
+	}
+}
+
+func configGet(c *Ctx) {
+	var found [][2]string
+	for _, s := range settings(c) {
+		for _, pattern := range c.Args[2:] {
+			if datatype.Glob(bytes.ToLower(pattern), []byte(s[0])) {
+				found = append(found, s)
+				break
+			}
+		}
+	}
+	c.Out.Map(len(found))
+	for _, s := range found {
+		c.Out.BulkString(s[0])
+		c.Out.BulkString(s[1])
+	}
+}
+
+func configSet(c *Ctx) {
+	known := settings(c)
+	for i := 2; i < len(c.Args); i += 2 {
+		name := printable(c.Args[i], 128)
+		for _, s := range known {
+			if is(c.Args[i], s[0]) {
+				c.Out.Error("ERR CONFIG SET failed (possibly related to argument '" + name + "') - can't set immutable config")
+				return
+			}
+		}
+		c.Out.Error("ERR Unknown option or number of arguments for CONFIG SET - '" + name + "'")
+		return
+	}
+}
+
+func configResetStat(c *Ctx) {
+	for i := range c.ex.stats.commands {
+		st := &c.ex.stats.commands[i]
+		st.calls.Store(0)
+		st.micros.Store(0)
+		st.rejected.Store(0)
+	}
+	c.Out.OK()
+}
