@@ -5,6 +5,10 @@ import "slices"
 // All returns the spec of every command, in the order of COMMAND. Families add their slice here.
 func All() []Spec {
 	return slices.Concat(
+		connectionSpecs(),
+		clientSpecs(),
+		serverSpecs(),
+		clusterSpecs(),
 		familySpecs(),
 	)
 }
