@@ -67,12 +67,11 @@ func (s *Store) raiseVersions(to uint64) {
 func (s *Store) largePayload() int { return s.opts.MemTableBytes / 4 }
 
 func (s *Store) applyBatch(payload []byte) error {
-	c := &s.committer
-	b := c.batch
+	b := s.committer.batch
 	if len(payload) > s.largePayload() {
 		b = s.db.NewBatch() // Pebble may keep it as a memtable of its own
 	} else {
-		b.Reset()
+		defer b.Reset() // now, not before the next use: it clears bytes of the payload
 	}
 	if err := b.SetRepr(payload); err != nil {
 		return err
