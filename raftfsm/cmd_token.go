@@ -1,0 +1,157 @@
+package raftfsm
+
+import (
+	"slices"
+
+	"github.com/atolldb/atoll/rpc/atollpb"
+)
+
+// NewToken is a token as its proposer made it: the secret stays with the proposer.
+type NewToken struct {
+	ID        string
+	Hash      []byte // HMAC-SHA-256 of the secret under the cluster's token key
+	Role      atollpb.Role
+	Label     string
+	ExpiresMs int64 // Unix milliseconds; 0 is never
+}
+
+func (n *NewToken) fields(f *fields) {
+	f.str(&n.ID)
+	f.bytes(&n.Hash)
+	enum(f, &n.Role)
+	f.str(&n.Label)
+	f.i64(&n.ExpiresMs)
+}
+
+// createToken adds a token to an active namespace.
+func (t *txn) createToken(namespace *atollpb.Namespace, n NewToken) *Error {
+	if err := validateID("token_id", n.ID); err != nil {
+		return err
+	}
+	if len(n.Hash) != HashBytes {
+		return refuse(CodeInvalid, "token_hash", "token_hash is %d bytes long: it takes %d bytes", len(n.Hash), HashBytes)
+	}
+	if err := validateText("label", n.Label, LabelBytesMax); err != nil {
+		return err
+	}
+	switch n.Role {
+	case atollpb.Role_ROLE_READ_ONLY, atollpb.Role_ROLE_READ_WRITE:
+	case atollpb.Role_ROLE_ADMIN:
+		if namespace.Id != t.Cluster().DefaultNamespaceId {
+			return refuse(CodeInvalid, "role", "role admin is for tokens of the default namespace only")
+		}
+	default:
+		return refuse(CodeInvalid, "role", "role %d is unknown: use read-only, read-write or admin", n.Role)
+	}
+	if n.ExpiresMs != 0 && n.ExpiresMs <= t.timeMs {
+		return refuse(CodeInvalid, "expires", "expires is not in the future")
+	}
+	if t.Token(n.ID) != nil || t.TokenByHash(n.Hash) != nil || slices.Contains(t.delta.RemovedTokens, n.ID) {
+		return refuse(CodeTokenExists, "token", "the token already exists")
+	}
+	t.putToken(&atollpb.Token{
+		Id: n.ID, NamespaceId: namespace.Id, Hash: n.Hash, Role: n.Role, Label: n.Label,
+		ExpiresMs: n.ExpiresMs, CreatedMs: t.timeMs,
+	})
+	return nil
+}
+
+// removeTokens revokes all tokens of a namespace.
+func (t *txn) removeTokens(namespaceID uint64) {
+	for _, token := range slices.Collect(t.Tokens(namespaceID)) {
+		t.removeToken(token)
+	}
+}
+
+// CreateToken adds a token to a namespace.
+type CreateToken struct {
+	NamespaceID uint64
+	Token       NewToken
+}
+
+func (c *CreateToken) fields(f *fields) {
+	f.u64(&c.NamespaceID)
+	c.Token.fields(f)
+}
+
+func (c *CreateToken) apply(t *txn) (Result, *Error) {
+	namespace, err := t.activeNamespace(c.NamespaceID, 0)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := t.createToken(namespace, c.Token); err != nil {
+		return Result{}, err
+	}
+	return Result{Revision: t.index, NamespaceID: c.NamespaceID, TokenIDs: []string{c.Token.ID}}, nil
+}
+
+// RevokeToken removes a token. The last admin token stays: without one nobody could make another.
+type RevokeToken struct {
+	ID string
+}
+
+func (c *RevokeToken) fields(f *fields) { f.str(&c.ID) }
+
+func (c *RevokeToken) apply(t *txn) (Result, *Error) {
+	token := t.Token(c.ID)
+	if token == nil {
+		return Result{}, refuse(CodeNotFound, "token", "token %q was not found", c.ID)
+	}
+	if token.Role == atollpb.Role_ROLE_ADMIN && !t.otherAdmin(token) {
+		return Result{}, refuse(CodePrecondition, "token", "token %q is the last admin token that doesn't expire: create another first", c.ID)
+	}
+	t.removeToken(token)
+	return Result{Revision: t.index, NamespaceID: token.NamespaceId}, nil
+}
+
+// otherAdmin reports whether an admin token beside the given one lasts.
+func (t *txn) otherAdmin(token *atollpb.Token) bool {
+	for other := range t.Tokens(token.NamespaceId) {
+		if other.Id != token.Id && other.Role == atollpb.Role_ROLE_ADMIN && other.ExpiresMs == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// ReplaceTokens makes one token the only one of a namespace, as NAMESPACE SET does. A secret that is a
+// token of this namespace already keeps that token; one of another namespace is refused.
+type ReplaceTokens struct {
+	NamespaceID uint64
+	Token       NewToken
+}
+
+func (c *ReplaceTokens) fields(f *fields) {
+	f.u64(&c.NamespaceID)
+	c.Token.fields(f)
+}
+
+func (c *ReplaceTokens) apply(t *txn) (Result, *Error) {
+	namespace, err := t.activeNamespace(c.NamespaceID, 0)
+	if err != nil {
+		return Result{}, err
+	}
+	if namespace.Id == t.Cluster().DefaultNamespaceId {
+		return Result{}, refuse(CodeForbidden, "", "the default namespace's tokens can't be replaced")
+	}
+	result := Result{NamespaceID: namespace.Id}
+	kept := t.TokenByHash(c.Token.Hash)
+	if kept != nil && kept.NamespaceId == namespace.Id && kept.Role == c.Token.Role {
+		result.TokenIDs = []string{kept.Id}
+	} else {
+		kept = nil
+	}
+	for _, token := range slices.Collect(t.Tokens(namespace.Id)) {
+		if kept == nil || token.Id != kept.Id {
+			t.removeToken(token)
+		}
+	}
+	if kept == nil {
+		if err := t.createToken(namespace, c.Token); err != nil {
+			return Result{}, err
+		}
+		result.TokenIDs = []string{c.Token.ID}
+	}
+	result.Revision = t.done().Revision
+	return result, nil
+}

@@ -1,0 +1,215 @@
+package raftfsm
+
+import (
+	"fmt"
+	"reflect"
+)
+
+// CommandBytesMax bounds one encoded command: raft-boltdb slows down with larger payloads.
+const CommandBytesMax = 512 << 10
+
+// The bounds of an envelope's strings, in bytes.
+const (
+	RequestIDBytesMax = 128
+	ActorBytesMax     = 128
+)
+
+// Command is one metadata change. The commands of this package are its only implementations.
+type Command interface {
+	// fields walks the payload in both directions.
+	fields(*fields)
+	// apply changes the state, or refuses; after a refusal nothing of what it changed remains.
+	apply(*txn) (Result, *Error)
+}
+
+// Proposal is a command with what its proposer knows beside it.
+type Proposal struct {
+	Command Command
+	// RequestID makes a retry of the same proposal have one effect, as long as the state remembers it
+	// (the last RequestsMax changes). Empty: never remembered.
+	RequestID string
+	TimeMs    int64  // Unix milliseconds of the proposer's clock
+	Actor     string // who asked: a token id, a node id or "control"
+}
+
+// Result is what an applied command did.
+type Result struct {
+	// Revision of the state that contains the effect: that of the change, or of the state that already
+	// was as asked.
+	Revision    uint64
+	NamespaceID uint64   // of the namespace that the command made or changed
+	TokenIDs    []string // of the tokens that it made
+	// Repeated is set when an earlier proposal with the same request id had the effect. Its time and
+	// random ids count, not the repeated one's.
+	Repeated bool
+}
+
+func (r *Result) fields(f *fields) {
+	f.u64(&r.Revision)
+	f.u64(&r.NamespaceID)
+	list(f, &r.TokenIDs, f.str)
+	f.boolean(&r.Repeated)
+}
+
+// entry is one row of the command table.
+type entry struct {
+	id       uint64
+	version  uint64 // the one that is written
+	versions uint64 // the oldest that is read
+	make     func() Command
+}
+
+// commandTable lists every command. Ids are append-only: they are in the logs of running clusters.
+func commandTable() []entry {
+	return []entry{
+		{1, 1, 1, func() Command { return new(InitCluster) }},
+		{2, 1, 1, func() Command { return new(SetMetadataNodes) }},
+		{3, 1, 1, func() Command { return new(CreateNamespace) }},
+		{4, 1, 1, func() Command { return new(UpdateNamespace) }},
+		{5, 1, 1, func() Command { return new(DeleteNamespace) }},
+		{6, 1, 1, func() Command { return new(CreateToken) }},
+		{7, 1, 1, func() Command { return new(RevokeToken) }},
+		{8, 1, 1, func() Command { return new(ReplaceTokens) }},
+		{9, 1, 1, func() Command { return new(RegisterNode) }},
+		{10, 1, 1, func() Command { return new(RemoveNode) }},
+		{11, 1, 1, func() Command { return new(ReportPurged) }},
+		{12, 1, 1, func() Command { return new(DropTombstone) }},
+		{13, 1, 1, func() Command { return new(BeginEpoch) }},
+		{14, 1, 1, func() Command { return new(BeginPromotion) }},
+		{15, 1, 1, func() Command { return new(CompletePromotion) }},
+		{16, 1, 1, func() Command { return new(AbortPromotion) }},
+		{17, 1, 1, func() Command { return new(ForcePromotion) }},
+	}
+}
+
+// codec holds the command table by id and by type.
+type codec struct {
+	byID   map[uint64]entry
+	byType map[reflect.Type]entry
+}
+
+func newCodec() *codec {
+	c := &codec{byID: map[uint64]entry{}, byType: map[reflect.Type]entry{}}
+	for _, e := range commandTable() {
+		c.byID[e.id] = e
+		c.byType[reflect.TypeOf(e.make())] = e
+	}
+	return c
+}
+
+// Encode returns the proposal's bytes for the log. It fails on a foreign command type, on an envelope
+// field beyond its bound, and with ErrCommandTooLarge.
+func (f *FSM) Encode(p Proposal) ([]byte, error) { return f.codec.encode(p) }
+
+// Decode reads what Encode wrote. It returns an error that wraps ErrUnknownCommand or ErrCorruptCommand.
+func (f *FSM) Decode(data []byte) (Proposal, error) {
+	p, _, err := f.codec.decode(data)
+	return p, err
+}
+
+func (c *codec) encode(p Proposal) ([]byte, error) {
+	e, ok := c.byType[reflect.TypeOf(p.Command)]
+	if !ok {
+		return nil, fmt.Errorf("encode %T: %w", p.Command, ErrUnknownCommand)
+	}
+	if len(p.RequestID) > RequestIDBytesMax {
+		return nil, refuse(CodeInvalid, "request_id", "request_id is longer than %d bytes", RequestIDBytesMax)
+	}
+	if len(p.Actor) > ActorBytesMax {
+		p.Actor = p.Actor[:ActorBytesMax]
+	}
+	f := &fields{version: e.version}
+	head := envelope{e.id, e.version, &p}
+	head.fields(f)
+	p.Command.fields(f)
+	if f.err != nil {
+		return nil, refuse(CodeInvalid, "", "a field of %T is longer than %d bytes or out of range", p.Command, stringBytesMax)
+	}
+	if len(f.buf) > CommandBytesMax {
+		return nil, fmt.Errorf("encode %T of %d bytes: %w", p.Command, len(f.buf), ErrCommandTooLarge)
+	}
+	return f.buf, nil
+}
+
+func (c *codec) decode(data []byte) (Proposal, uint64, error) {
+	f := &fields{buf: data, reading: true}
+	var p Proposal
+	head := envelope{proposal: &p}
+	head.fields(f)
+	if f.err != nil {
+		return p, 0, fmt.Errorf("decode envelope: %w", ErrCorruptCommand)
+	}
+	e, ok := c.byID[head.id]
+	if !ok || head.version > e.version || head.version < e.versions {
+		return p, 0, fmt.Errorf("decode command %d version %d: %w", head.id, head.version, ErrUnknownCommand)
+	}
+	p.Command = e.make()
+	f.version = head.version
+	p.Command.fields(f)
+	if f.end() != nil {
+		return p, 0, fmt.Errorf("decode %T: %w", p.Command, ErrCorruptCommand)
+	}
+	return p, e.id, nil
+}
+
+// envelope is what precedes every payload.
+type envelope struct {
+	id, version uint64
+	proposal    *Proposal
+}
+
+func (e *envelope) fields(f *fields) {
+	f.u64(&e.id)
+	f.u64(&e.version)
+	f.str(&e.proposal.RequestID)
+	f.i64(&e.proposal.TimeMs)
+	f.str(&e.proposal.Actor)
+	if len(e.proposal.RequestID) > RequestIDBytesMax || len(e.proposal.Actor) > ActorBytesMax {
+		f.fail()
+	}
+}
+
+// Outcome is what Apply answers for one command: a result or a refusal.
+type Outcome struct {
+	Result  Result
+	Refusal *Error
+}
+
+// Err returns the refusal as an error, or nil.
+func (o Outcome) Err() error {
+	if o.Refusal == nil {
+		return nil
+	}
+	return o.Refusal
+}
+
+// EncodeOutcome returns the outcome's bytes, for ProposeResponse.result.
+func EncodeOutcome(o Outcome) []byte {
+	f := &fields{}
+	o.fields(f)
+	return f.buf
+}
+
+// DecodeOutcome reads what EncodeOutcome wrote.
+func DecodeOutcome(data []byte) (Outcome, error) {
+	f := &fields{buf: data, reading: true}
+	var o Outcome
+	o.fields(f)
+	if err := f.end(); err != nil {
+		return Outcome{}, fmt.Errorf("decode outcome: %w", err)
+	}
+	return o, nil
+}
+
+func (o *Outcome) fields(f *fields) {
+	refused := o.Refusal != nil
+	f.boolean(&refused)
+	if !refused {
+		o.Result.fields(f)
+		return
+	}
+	if o.Refusal == nil {
+		o.Refusal = &Error{}
+	}
+	o.Refusal.fields(f)
+}

@@ -1,0 +1,88 @@
+package raftfsm
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/atolldb/atoll/rpc/atollpb"
+)
+
+// The bounds of what callers name, in bytes.
+const (
+	NameBytesMax  = 255
+	LabelBytesMax = 128
+	IDBytesMax    = 64
+	AddrBytesMax  = 255
+	HashBytes     = 32 // HMAC-SHA-256
+)
+
+// DefaultNamespace is the name of the namespace that InitCluster makes.
+const DefaultNamespace = "__namespace"
+
+// ValidateName checks the name of a namespace that a caller wants to create: 1 to NameBytesMax bytes of
+// UTF-8 without control characters, spaces and '/', and not starting with "__", which is reserved.
+func ValidateName(name string) *Error {
+	switch {
+	case name == "":
+		return refuse(CodeInvalid, "name", "name is empty: it takes 1 to %d bytes", NameBytesMax)
+	case len(name) > NameBytesMax:
+		return refuse(CodeInvalid, "name", "name is %d bytes long: it takes 1 to %d bytes", len(name), NameBytesMax)
+	case !utf8.ValidString(name):
+		return refuse(CodeInvalid, "name", "name is not valid UTF-8")
+	case strings.HasPrefix(name, "__"):
+		return refuse(CodeInvalid, "name", `name starts with "__", which is reserved`)
+	case strings.Contains(name, "/"):
+		return refuse(CodeInvalid, "name", "name contains '/'")
+	}
+	for _, r := range name {
+		if unicode.IsControl(r) || unicode.IsSpace(r) {
+			return refuse(CodeInvalid, "name", "name contains a space or a control character")
+		}
+	}
+	return nil
+}
+
+// validateID checks an id that a node or a proposer made: 1 to IDBytesMax of [A-Za-z0-9._-].
+func validateID(field, id string) *Error {
+	if id == "" || len(id) > IDBytesMax {
+		return refuse(CodeInvalid, field, "%s is %d bytes long: it takes 1 to %d bytes", field, len(id), IDBytesMax)
+	}
+	for i := range len(id) {
+		c := id[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-' {
+			return refuse(CodeInvalid, field, "%s takes letters, digits, '.', '_' and '-' only", field)
+		}
+	}
+	return nil
+}
+
+// validateText checks a free text such as a label or a version.
+func validateText(field, text string, bytesMax int) *Error {
+	if len(text) > bytesMax {
+		return refuse(CodeInvalid, field, "%s is %d bytes long: it takes at most %d bytes", field, len(text), bytesMax)
+	}
+	if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
+		return refuse(CodeInvalid, field, "%s has control characters or is not valid UTF-8", field)
+	}
+	return nil
+}
+
+func validateAddr(field, addr string) *Error {
+	if addr == "" {
+		return refuse(CodeInvalid, field, "%s is empty: it takes host:port", field)
+	}
+	return validateText(field, addr, AddrBytesMax)
+}
+
+// ValidateDurability checks that this version offers a durability; unspecified stands for async.
+func ValidateDurability(d atollpb.Durability) *Error {
+	switch d {
+	case atollpb.Durability_DURABILITY_UNSPECIFIED, atollpb.Durability_DURABILITY_ASYNC,
+		atollpb.Durability_DURABILITY_LOCAL:
+		return nil
+	case atollpb.Durability_DURABILITY_REPLICATED, atollpb.Durability_DURABILITY_DURABLE:
+		return refuse(CodeInvalid, "durability", "durability replicated and durable are not available in this version: use async or local")
+	}
+	return refuse(CodeInvalid, "durability", "durability %d is unknown: use async or local", d)
+}
