@@ -109,8 +109,8 @@ func (s *Session) line(nowMS int64) string {
 	defer s.shared.mu.Unlock()
 	sh := &s.shared
 	user := "default"
-	if sh.tokenID != "" {
-		user = sh.tokenID
+	if sh.grant.TokenID != "" {
+		user = sh.grant.TokenID
 	}
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=N db=%d sub=0 psub=0 ssub=0 multi=-1 "+
 		"qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=%s user=%s "+
@@ -138,7 +138,7 @@ func (c *Ctx) visible(yield func(*Session) bool) {
 func (s *Session) namespaceID() uint64 {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
-	return s.shared.namespaceID
+	return s.shared.grant.NamespaceID
 }
 
 func clientList(c *Ctx) {
@@ -202,8 +202,8 @@ type killFilter struct {
 func (f *killFilter) fits(s *Session, nowMS int64) bool {
 	user := "default"
 	s.shared.mu.Lock()
-	if s.shared.tokenID != "" {
-		user = s.shared.tokenID
+	if s.shared.grant.TokenID != "" {
+		user = s.shared.grant.TokenID
 	}
 	s.shared.mu.Unlock()
 	return !f.none && (f.id == 0 || f.id == s.ID) && (f.addr == "" || f.addr == s.Peer.Remote) &&

@@ -169,8 +169,7 @@ func (e *Executor) adopt(s *Session, v *tenant.View, g tenant.Grant) {
 	}
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
-	s.shared.namespaceID, s.shared.namespace = g.NamespaceID, ns.Name
-	s.shared.tokenID, s.shared.admin, s.shared.expiresMS = g.TokenID, g.Admin(), g.ExpiresMS
+	s.shared.grant, s.shared.namespace = g, ns.Name
 }
 
 // leave takes the session's grant away.
@@ -179,8 +178,7 @@ func (s *Session) leave() {
 	s.waitIndex = 0
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
-	s.shared.namespaceID, s.shared.namespace, s.shared.tokenID = 0, "", ""
-	s.shared.admin, s.shared.expiresMS = false, 0
+	s.shared.grant, s.shared.namespace = tenant.Grant{}, ""
 }
 
 // namespaceIn returns the runtime of the session's namespace in a generation.

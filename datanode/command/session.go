@@ -74,11 +74,8 @@ type shared struct {
 	mu              sync.Mutex
 	name            string
 	libName, libVer string
-	namespaceID     uint64
-	namespace       string
-	tokenID         string
-	admin           bool
-	expiresMS       int64
+	grant           tenant.Grant
+	namespace       string // its name
 	db, proto       int
 	noEvict         bool
 	noTouch         bool
@@ -112,29 +109,23 @@ func (s *Session) Close() {
 }
 
 // Holds reports whether the session may go on in v at nowMS: true for one that has not authenticated,
-// false when its token or namespace is gone or has expired. Any goroutine may ask.
+// false when its token or namespace is gone, or has expired. Any goroutine may ask.
 func (s *Session) Holds(v *tenant.View, nowMS int64) bool {
 	s.shared.mu.Lock()
-	id, ns, expires := s.shared.tokenID, s.shared.namespaceID, s.shared.expiresMS
+	g := s.shared.grant
 	s.shared.mu.Unlock()
-	switch {
-	case ns == 0:
+	if !g.Valid() {
 		return true
-	case expires != 0 && nowMS >= expires:
-		return false
-	case id == "":
-		n := v.Namespace(ns)
-		return n != nil && n.Active()
 	}
-	g, ok := v.TokenGrant(id, nowMS)
-	return ok && g.NamespaceID == ns
+	_, ok := v.Renew(g, nowMS)
+	return ok
 }
 
 // Anonymous reports whether the session has no namespace. Any goroutine may ask.
 func (s *Session) Anonymous() bool {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
-	return s.shared.namespaceID == 0
+	return !s.shared.grant.Valid()
 }
 
 // Registry holds the sessions of a node.
