@@ -85,6 +85,18 @@ func listSegments(opts Options) ([]string, error) {
 	return segs, nil
 }
 
+// OpenOrCreate opens the log in the directory, or creates one that starts at start if there is none.
+func OpenOrCreate(opts Options, start Start) (*Log, error) {
+	names, err := listSegments(opts)
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		return Create(opts, start)
+	}
+	return Open(opts)
+}
+
 // Open opens an existing log: it finds the end, cuts a torn tail, and fsyncs what an earlier process
 // left to the kernel. ErrDamaged means that bytes which were known to be fsynced are broken.
 func Open(opts Options) (*Log, error) {

@@ -129,7 +129,7 @@ func (s *Store) lead(self *Tx) {
 func (c *committer) take() []*Tx {
 	size, n := 0, 0
 	for _, tx := range c.queue {
-		if n > 0 && (size+len(tx.records) > groupBytes || tx.kind != replog.KindData || c.queue[0].kind != replog.KindData) {
+		if n > 0 && (size+len(tx.records) > groupBytes || tx.alone() || c.queue[0].alone()) {
 			break
 		}
 		size += len(tx.records)
@@ -141,9 +141,20 @@ func (c *committer) take() []*Tx {
 	return group
 }
 
+// alone says that the run can't share an entry with others.
+func (tx *Tx) alone() bool { return tx.kind != replog.KindData || tx.control != nil }
+
+// between runs f where no entry is being applied, on a primary. It waits its turn in the group commit.
+func (s *Store) between(f func() error) error {
+	return s.commit(&Tx{control: f, kind: replog.KindData})
+}
+
 // writeGroup makes one entry of the group: in the log first, fsynced if one of them asks for it, then
 // in Pebble.
 func (s *Store) writeGroup(group []*Tx, epoch uint64) error {
+	if f := group[0].control; f != nil {
+		return f()
+	}
 	c := &s.committer
 	e := &c.entry
 	st := s.applied.Load()

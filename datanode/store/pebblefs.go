@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/atolldb/atoll/datanode/replog"
 	"github.com/cockroachdb/pebble/v2"
@@ -18,7 +19,7 @@ const bloomPolicy = bloom.FilterPolicy(10)
 // and indexes would be used twice.
 type logFirstFS struct {
 	vfs.FS
-	log *replog.Log
+	log atomic.Pointer[replog.Log] // nil while the log of a snapshot is not made yet
 }
 
 // Create is vfs.FS.
@@ -43,17 +44,24 @@ func (f *logFirstFS) wrap(file vfs.File, err error) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &logFirstFile{File: file, log: f.log}, nil
+	return &logFirstFile{File: file, fs: f}, nil
+}
+
+func (f *logFirstFS) syncLog() error {
+	if l := f.log.Load(); l != nil {
+		return l.Sync()
+	}
+	return nil
 }
 
 type logFirstFile struct {
 	vfs.File
-	log *replog.Log
+	fs *logFirstFS
 }
 
 // Sync is vfs.File.
 func (f *logFirstFile) Sync() error {
-	if err := f.log.Sync(); err != nil {
+	if err := f.fs.syncLog(); err != nil {
 		return err
 	}
 	return f.File.Sync()
@@ -61,7 +69,7 @@ func (f *logFirstFile) Sync() error {
 
 // SyncData is vfs.File.
 func (f *logFirstFile) SyncData() error {
-	if err := f.log.Sync(); err != nil {
+	if err := f.fs.syncLog(); err != nil {
 		return err
 	}
 	return f.File.SyncData()
@@ -69,7 +77,7 @@ func (f *logFirstFile) SyncData() error {
 
 // SyncTo is vfs.File.
 func (f *logFirstFile) SyncTo(length int64) (bool, error) {
-	if err := f.log.Sync(); err != nil {
+	if err := f.fs.syncLog(); err != nil {
 		return false, err
 	}
 	return f.File.SyncTo(length)

@@ -74,22 +74,14 @@ func Create(opts Options, start replog.Start) (*Store, error) {
 			return nil, fmt.Errorf("create store: %w", err)
 		}
 	}
-	if err := CreateLog(opts, start); err != nil {
-		return nil, err
-	}
-	return Open(opts)
-}
-
-// CreateLog makes the empty log of a store whose Pebble files are there already: a snapshot's.
-func CreateLog(opts Options, start replog.Start) error {
-	if err := opts.FS.MkdirAll(opts.FS.PathJoin(opts.Dir, logDir), 0o755); err != nil {
-		return fmt.Errorf("create log: %w", err)
-	}
 	l, err := replog.Create(opts.log(), start)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return l.Close()
+	if err := l.Close(); err != nil {
+		return nil, fmt.Errorf("create store: %w", err)
+	}
+	return Open(opts)
 }
 
 func (o *Options) log() replog.Options {
@@ -101,25 +93,45 @@ func (o *Options) log() replog.Options {
 
 // Open opens a store as a replica's: it replays the log over what Pebble holds, so that when it
 // returns every entry of the log is shown.
-func Open(opts Options) (*Store, error) {
+func Open(opts Options) (*Store, error) { return open(opts, replog.Open) }
+
+// OpenSnapshot opens the files of a checkpoint as a store. If they have no log yet, an empty one is made
+// that starts at the position that Pebble holds; the entries up to the checkpoint's end are to follow.
+func OpenSnapshot(opts Options) (*Store, error) {
+	if err := opts.FS.MkdirAll(opts.FS.PathJoin(opts.Dir, logDir), 0o755); err != nil {
+		return nil, fmt.Errorf("open snapshot: %w", err)
+	}
+	return open(opts, nil)
+}
+
+func open(opts Options, openLog func(replog.Options) (*replog.Log, error)) (*Store, error) {
 	s := &Store{opts: opts, cache: newRowCache(opts.RowCacheBytes), sweep: make(chan struct{}, 1)}
 	s.committer.idle.L = &s.committer.mu
 	s.applied.Store(&Applied{})
 	s.purge.wake = make(chan struct{}, 1)
-	var err error
-	if s.log, err = replog.Open(opts.log()); err != nil {
+	fs := &logFirstFS{FS: opts.FS}
+	if err := s.openPebble(fs); err != nil {
 		return nil, err
 	}
-	if err := s.openPebble(); err != nil {
-		return nil, errors.Join(err, s.log.Close())
-	}
 	s.committer.batch = s.db.NewBatch()
-	err = s.load()
+	err := s.load()
 	if err == nil {
+		if openLog == nil {
+			st := s.applied.Load()
+			start := replog.Start{History: st.History, Epoch: st.Epoch, Index: st.Index}
+			openLog = func(o replog.Options) (*replog.Log, error) { return replog.OpenOrCreate(o, start) }
+		}
+		s.log, err = openLog(opts.log())
+	}
+	if err == nil {
+		fs.log.Store(s.log)
 		err = s.replay()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", opts.Dir, errors.Join(err, s.db.Close(), s.log.Close()))
+		if s.log != nil {
+			err = errors.Join(err, s.log.Close())
+		}
+		return nil, fmt.Errorf("open store %s: %w", opts.Dir, errors.Join(err, s.committer.batch.Close(), s.db.Close()))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
@@ -129,9 +141,9 @@ func Open(opts Options) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) openPebble() error {
+func (s *Store) openPebble(fs vfs.FS) error {
 	o := &pebble.Options{
-		FS:                          &logFirstFS{FS: s.opts.FS, log: s.log},
+		FS:                          fs,
 		Comparer:                    comparer(),
 		Cache:                       s.opts.BlockCache,
 		DisableWAL:                  true,

@@ -55,6 +55,7 @@ type Tx struct {
 	order   []*pending
 	durable Durability
 	err     error
+	control func() error // instead of an entry: runs between two
 	wake    chan bool // true: lead the next group; false: done
 }
 
