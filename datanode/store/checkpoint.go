@@ -45,4 +45,3 @@ func (s *Store) Checkpoint(dir string) (c Checkpoint, err error) {
 
 // PebbleDir is where the Pebble files of a store in dir are; a snapshot's go there.
 func PebbleDir(dir string, join func(...string) string) string { return join(dir, pebbleDir) }
-

@@ -56,7 +56,7 @@ type Tx struct {
 	durable Durability
 	err     error
 	control func() error // instead of an entry: runs between two
-	wake    chan bool // true: lead the next group; false: done
+	wake    chan bool    // true: lead the next group; false: done
 }
 
 type span struct{ from, to []byte }

@@ -343,6 +343,7 @@ type FollowDecision struct {
 	CutIndex      uint64                 `protobuf:"varint,3,opt,name=cut_index,json=cutIndex,proto3" json:"cut_index,omitempty"`
 	Epoch         uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`                          // of the source
 	LastIndex     uint64                 `protobuf:"varint,5,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"` // of the source's log at the decision
+	Diverged      bool                   `protobuf:"varint,6,opt,name=diverged,proto3" json:"diverged,omitempty"`                    // the sink shows data that is not in this history: it must stop serving
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -410,6 +411,13 @@ func (x *FollowDecision) GetLastIndex() uint64 {
 		return x.LastIndex
 	}
 	return 0
+}
+
+func (x *FollowDecision) GetDiverged() bool {
+	if x != nil {
+		return x.Diverged
+	}
+	return false
 }
 
 // LogChunk is a part of the stream of log records: each record is its length (4 bytes, little endian),
@@ -1311,14 +1319,15 @@ const file_atoll_v1_replication_proto_rawDesc = "" +
 	"\vSinkMessage\x12+\n" +
 	"\x05hello\x18\x01 \x01(\v2\x13.atoll.v1.SinkHelloH\x00R\x05hello\x12%\n" +
 	"\x03ack\x18\x02 \x01(\v2\x11.atoll.v1.SinkAckH\x00R\x03ackB\x06\n" +
-	"\x04kind\"\xaa\x01\n" +
+	"\x04kind\"\xc6\x01\n" +
 	"\x0eFollowDecision\x12.\n" +
 	"\x06action\x18\x01 \x01(\x0e2\x16.atoll.v1.FollowActionR\x06action\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1b\n" +
 	"\tcut_index\x18\x03 \x01(\x04R\bcutIndex\x12\x14\n" +
 	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x1d\n" +
 	"\n" +
-	"last_index\x18\x05 \x01(\x04R\tlastIndex\"`\n" +
+	"last_index\x18\x05 \x01(\x04R\tlastIndex\x12\x1a\n" +
+	"\bdiverged\x18\x06 \x01(\bR\bdiverged\"`\n" +
 	"\bLogChunk\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12!\n" +
 	"\fcommit_index\x18\x02 \x01(\x04R\vcommitIndex\x12\x1d\n" +
