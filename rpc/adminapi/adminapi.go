@@ -1,0 +1,225 @@
+// Package adminapi is the vocabulary of the admin HTTP API under /v1: the JSON records that the
+// metadata service answers, the problems that it refuses with, and a small client.
+//
+// Times are RFC 3339 in UTC. Revisions and indexes are numbers below 2^63. The tags doc, enum and the
+// like become the API's OpenAPI description.
+package adminapi
+
+import "time"
+
+// BodyBytesMax bounds a request's body.
+const BodyBytesMax = 64 << 10
+
+// IdempotencyKey is the header by which a retry has one effect: at most 128 bytes.
+const IdempotencyKey = "Idempotency-Key"
+
+// The bounds of a secret that a caller chooses, in bytes.
+const (
+	SecretBytesMin = 16
+	SecretBytesMax = 512
+)
+
+// Change is what every request that changes something answers.
+type Change struct {
+	Revision     uint64   `json:"revision" doc:"of the metadata state that contains the effect"`
+	Repeated     bool     `json:"repeated,omitempty" doc:"an earlier request with the same Idempotency-Key had the effect"`
+	LaggingNodes []string `json:"lagging_nodes,omitempty" doc:"with wait=applied: nodes that have not applied the revision in time"`
+}
+
+// Namespace is a tenant.
+type Namespace struct {
+	ID               uint64    `json:"id" doc:"never reused"`
+	Name             string    `json:"name"`
+	Durability       string    `json:"durability" enum:"async,local"`
+	CreatedAt        time.Time `json:"created_at"`
+	ModifiedAt       time.Time `json:"modified_at"`
+	ModifiedRevision uint64    `json:"modified_revision"`
+}
+
+// NamespaceList is one page of namespaces in the byte order of their names.
+type NamespaceList struct {
+	Revision   uint64      `json:"revision"`
+	Namespaces []Namespace `json:"namespaces"`
+	Next       string      `json:"next,omitempty" doc:"pass as after to get the next page; empty on the last"`
+}
+
+// CreateNamespace asks for a new namespace.
+type CreateNamespace struct {
+	Name       string       `json:"name" doc:"1 to 255 bytes of UTF-8 without spaces, control characters and '/', not starting with __"`
+	Durability string       `json:"durability,omitempty" doc:"async (default) or local"`
+	Token      *CreateToken `json:"token,omitempty" doc:"a first token, made with the namespace in one step"`
+}
+
+// CreatedNamespace answers CreateNamespace.
+type CreatedNamespace struct {
+	Change
+	Namespace Namespace     `json:"namespace"`
+	Token     *CreatedToken `json:"token,omitempty"`
+}
+
+// UpdateNamespace changes settings of a namespace.
+type UpdateNamespace struct {
+	Durability       string `json:"durability,omitempty" doc:"async or local; absent: unchanged"`
+	ExpectedRevision uint64 `json:"expected_revision,omitempty" doc:"refuse unless modified_revision is this"`
+}
+
+// UpdatedNamespace answers UpdateNamespace.
+type UpdatedNamespace struct {
+	Change
+	Namespace Namespace `json:"namespace"`
+}
+
+// Tombstone is a deleted namespace whose rows some node still has to purge.
+type Tombstone struct {
+	ID              uint64   `json:"id"`
+	Name            string   `json:"name" doc:"free to be used again"`
+	DeletedRevision uint64   `json:"deleted_revision"`
+	WaitingFor      []string `json:"waiting_for" doc:"ids of nodes that have not reported the purge"`
+}
+
+// TombstoneList lists every tombstone by id.
+type TombstoneList struct {
+	Revision   uint64      `json:"revision"`
+	Tombstones []Tombstone `json:"tombstones"`
+}
+
+// Token is a credential of a namespace, without its secret.
+type Token struct {
+	ID        string     `json:"id" doc:"public"`
+	Namespace string     `json:"namespace"`
+	Role      string     `json:"role" enum:"read-only,read-write,admin"`
+	Label     string     `json:"label,omitempty"`
+	CreatedAt time.Time  `json:"created_at"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty" doc:"absent: never"`
+}
+
+// TokenList lists the tokens of a namespace by id.
+type TokenList struct {
+	Revision uint64  `json:"revision"`
+	Tokens   []Token `json:"tokens"`
+}
+
+// CreateToken asks for a new token.
+type CreateToken struct {
+	Secret    string     `json:"secret,omitempty" doc:"16 to 512 bytes; absent: one is made"`
+	Role      string     `json:"role,omitempty" doc:"read-write (default), read-only, or admin on the default namespace"`
+	Label     string     `json:"label,omitempty" doc:"at most 128 bytes"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty" doc:"absent: never"`
+}
+
+// CreatedToken is a new token with its secret, which is shown this once.
+type CreatedToken struct {
+	Token
+	Secret string `json:"secret,omitempty" doc:"shown only here; absent in a repeated answer"`
+}
+
+// CreatedTokenReply answers CreateToken.
+type CreatedTokenReply struct {
+	Change
+	Token CreatedToken `json:"token"`
+}
+
+// Position is a place in a group's log.
+type Position struct {
+	HistoryID string `json:"history_id"`
+	Epoch     uint64 `json:"epoch"`
+	Index     uint64 `json:"index"`
+}
+
+// Node is one data node: its registration, and what it last reported to the leader.
+type Node struct {
+	ID           string      `json:"id"`
+	Incarnation  string      `json:"incarnation" doc:"new for each wiped or first-started disk"`
+	RESPAddr     string      `json:"resp_addr"`
+	ClusterAddr  string      `json:"cluster_addr"`
+	Version      string      `json:"version"`
+	RegisteredAt time.Time   `json:"registered_at"`
+	Group        uint32      `json:"group,omitempty"`
+	Role         string      `json:"role,omitempty" doc:"primary or replica"`
+	Live         bool        `json:"live" doc:"it has reported recently"`
+	Report       *NodeReport `json:"report,omitempty" doc:"absent until the present leader has heard of the node"`
+}
+
+// NodeReport is a node's own word on what it holds.
+type NodeReport struct {
+	AgeMs        int64    `json:"age_ms" doc:"since the leader received it"`
+	State        string   `json:"state" enum:"unknown,loading,syncing,serving,read-only"`
+	Note         string   `json:"note,omitempty"`
+	ViewRevision uint64   `json:"view_revision"`
+	Written      Position `json:"written" doc:"end of its log"`
+	SyncedIndex  uint64   `json:"synced_index"`
+	CommitIndex  uint64   `json:"commit_index"`
+	AppliedIndex uint64   `json:"applied_index"`
+	Keys         uint64   `json:"keys"`
+	Bytes        uint64   `json:"bytes"`
+}
+
+// NodeList lists the registered data nodes by id.
+type NodeList struct {
+	Revision uint64 `json:"revision"`
+	Nodes    []Node `json:"nodes"`
+}
+
+// Group is the nodes that hold the same data.
+type Group struct {
+	ID               uint32     `json:"id"`
+	Primary          string     `json:"primary" doc:"empty until the first node joins"`
+	Replicas         []string   `json:"replicas"`
+	InSync           []string   `json:"in_sync"`
+	Epoch            uint64     `json:"epoch"`
+	HistoryID        string     `json:"history_id"`
+	Promotion        *Promotion `json:"promotion,omitempty" doc:"under way"`
+	ModifiedRevision uint64     `json:"modified_revision"`
+}
+
+// Promotion is a planned change of the primary that is under way.
+type Promotion struct {
+	Target   string    `json:"target"`
+	Revision uint64    `json:"revision"`
+	BegunAt  time.Time `json:"begun_at"`
+}
+
+// GroupList lists the groups by id.
+type GroupList struct {
+	Revision uint64  `json:"revision"`
+	Groups   []Group `json:"groups"`
+}
+
+// Promote asks for another primary.
+type Promote struct {
+	Target     string `json:"target" doc:"node id of a replica"`
+	AcceptLoss bool   `json:"accept_loss,omitempty" doc:"at once, without the primary: what the target has not applied is lost"`
+}
+
+// PromoteReply answers Promote. A planned promotion has then begun: follow the group until its
+// promotion is absent.
+type PromoteReply struct {
+	Change
+	Group Group `json:"group"`
+}
+
+// Cluster is the metadata service as the answering node sees it.
+type Cluster struct {
+	ClusterID          string  `json:"cluster_id"`
+	DefaultNamespaceID uint64  `json:"default_namespace_id"`
+	Revision           uint64  `json:"revision"`
+	NodeID             string  `json:"node_id" doc:"of the metadata node that answers"`
+	Role               string  `json:"role" doc:"of the metadata node that answers"`
+	Term               uint64  `json:"term"`
+	LeaderID           string  `json:"leader_id"`
+	LeaderAddr         string  `json:"leader_addr"`
+	CommitIndex        uint64  `json:"commit_index"`
+	Voters             []Voter `json:"voters"`
+}
+
+// Voter is one voting metadata node.
+type Voter struct {
+	ID          string `json:"id"`
+	ClusterAddr string `json:"cluster_addr"`
+	HTTPAddr    string `json:"http_addr,omitempty"`
+}
+
+// Health is what /healthz and /readyz answer with status 200; otherwise they answer a Problem.
+type Health struct {
+	Status string `json:"status" doc:"ok"`
+}
