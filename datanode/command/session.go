@@ -182,3 +182,6 @@ func (r *Registry) All() []*Session {
 	slices.SortFunc(list, func(a, b *Session) int { return int(a.ID - b.ID) })
 	return list
 }
+
+// Created returns when the connection was accepted.
+func (s *Session) Created() time.Time { return s.created }

@@ -62,7 +62,9 @@ type Bench struct {
 }
 
 // New builds a bench over an empty store in memory, with the namespaces __namespace, A and B.
-func New(tb testing.TB) *Bench { return NewWith(tb, command.All(), command.Limits{ForwardWrites: true}) }
+func New(tb testing.TB) *Bench {
+	return NewWith(tb, command.All(), command.Limits{ForwardWrites: true})
+}
 
 // NewWith is New with specs and limits of the caller's.
 func NewWith(tb testing.TB, specs []command.Spec, limits command.Limits) *Bench {

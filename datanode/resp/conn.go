@@ -1,0 +1,128 @@
+package resp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/atolldb/atoll/datanode/command"
+	"github.com/atolldb/atoll/datanode/tenant"
+)
+
+// conn is one connection. Its goroutine reads a pipeline, executes it, and answers with one write.
+type conn struct {
+	server  *Server
+	nc      net.Conn
+	session *command.Session
+	reader  *Reader
+	trusted bool // a loopback peer, which the open default namespace is for
+
+	busy    atomic.Bool  // executing
+	writing atomic.Int64 // Unix milliseconds since when a write has waited; 0: none
+}
+
+// serve executes what the peer sends until one of them ends it.
+func (c *conn) serve(ctx context.Context) {
+	s := c.server
+	defer func() {
+		if r := recover(); r != nil {
+			s.Log.Error("connection panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+		}
+		_ = c.nc.Close()
+		s.Sessions.Remove(c.session)
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+	}()
+	flush := c.flush
+	for !s.draining.Load() {
+		cmds, err := c.reader.Next(c.trusted || c.session.Authenticated())
+		if err != nil {
+			c.refuse(err)
+			return
+		}
+		c.busy.Store(true)
+		err = s.Executor.Execute(ctx, c.session, cmds, flush)
+		c.busy.Store(false)
+		closing, drop := c.session.Closing()
+		if err != nil || drop || c.flush() != nil {
+			return
+		}
+		if closing {
+			c.hangUp()
+			return
+		}
+	}
+}
+
+// flush writes what is buffered.
+func (c *conn) flush() error {
+	b := c.session.Out.Bytes()
+	for len(b) > 0 {
+		n := min(len(b), writeChunk)
+		c.writing.Store(time.Now().UnixMilli())
+		_, err := c.nc.Write(b[:n])
+		c.writing.Store(0)
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	c.session.Out.Reset(keepOutput)
+	return nil
+}
+
+// refuse answers malformed input; for everything else the connection just ends.
+func (c *conn) refuse(err error) {
+	var p ProtocolError
+	switch {
+	case errors.As(err, &p):
+		c.session.Out.Error(p.Error())
+		if c.flush() == nil {
+			c.hangUp()
+		}
+	case errors.Is(err, ErrCrossProtocol):
+		c.server.Log.Warn("connection closed: a possible cross-protocol attack", "peer", c.session.Peer.Remote)
+	}
+}
+
+// hangUp ends the writing side and reads away a little of what is still coming, so that the last reply
+// isn't lost to a reset.
+func (c *conn) hangUp() {
+	tcp, ok := c.nc.(*net.TCPConn)
+	if !ok || tcp.CloseWrite() != nil {
+		return
+	}
+	_ = tcp.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	_, _ = io.CopyN(io.Discard, tcp, 256<<10)
+}
+
+// overdue says why the connection must end at now, empty when it may go on.
+func (c *conn) overdue(view *tenant.View, now time.Time) string {
+	limits := &c.server.Limits
+	if since := c.writing.Load(); since != 0 && now.Sub(time.UnixMilli(since)) > limits.WriteTimeout {
+		return "the peer does not read its replies"
+	}
+	if view != nil && !c.session.Holds(view, now.UnixMilli()) {
+		if c.busy.Load() {
+			return "" // its next run ends it
+		}
+		return "its token or namespace is gone"
+	}
+	if c.busy.Load() {
+		return ""
+	}
+	idle := now.Sub(c.session.LastActive())
+	switch {
+	case limits.IdleTimeout > 0 && idle > limits.IdleTimeout:
+		return "idle"
+	case !c.trusted && view != nil && c.session.Anonymous() && now.Sub(c.session.Created()) > limits.AuthTimeout:
+		return "it did not authenticate"
+	}
+	return ""
+}
