@@ -149,3 +149,15 @@ func (d *decoder) varint() int64 {
 	d.b = d.b[n:]
 	return v
 }
+
+// BodyMinRevision reads the min_revision of a body without decoding the rest.
+func BodyMinRevision(body []byte) uint64 { return binary.LittleEndian.Uint64(body[17:]) }
+
+// BodyIndex reads the index of a body without decoding the rest.
+func BodyIndex(body []byte) uint64 { return bodyIndex(body) }
+
+// BodyEpoch reads the epoch of a body without decoding the rest.
+func BodyEpoch(body []byte) uint64 { return bodyEpoch(body) }
+
+// BodyWhole says that a body is long enough for its fixed fields.
+func BodyWhole(body []byte) bool { return len(body) >= bodyFixed && len(body) <= MaxBody }

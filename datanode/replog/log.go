@@ -268,3 +268,15 @@ func syncDir(fs vfs.FS, dir string) error {
 	}
 	return nil
 }
+
+// Grown returns a channel that is closed once the log holds entries beyond index.
+func (l *Log) Grown(index uint64) <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state.Last > index || l.closed {
+		done := make(chan struct{})
+		close(done)
+		return done
+	}
+	return l.grown
+}

@@ -1,0 +1,427 @@
+package replication
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/atolldb/atoll/datanode/replog"
+	"github.com/atolldb/atoll/datanode/store"
+	"github.com/atolldb/atoll/datanode/tenant"
+	"github.com/atolldb/atoll/rpc/atollpb"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/encoding/protojson"
+)
+
+// staging is a snapshot that is being taken: the next generation's directory, not yet current.
+type staging struct {
+	number   uint64
+	header   *atollpb.SnapshotHeader // nil until the first frame
+	complete bool                    // every file is whole and fsynced
+	store    *store.Store            // open once it is complete
+}
+
+const (
+	manifestFile   = "snapshot.json"
+	fetchSilence   = 30 * time.Second
+	manifestFormat = 1
+)
+
+// manifest is what a restarted sink knows of a snapshot that it was taking.
+type manifest struct {
+	Format   int             `json:"format"`
+	Header   json.RawMessage `json:"header"`
+	Complete bool            `json:"complete"`
+}
+
+func (f *follower) stagedDir() string { return f.m.disk.generation(f.staged.number) }
+
+func (f *follower) pebbleDir() string {
+	return store.PebbleDir(f.stagedDir(), f.m.cfg.FS.PathJoin)
+}
+
+// discard closes a staged store; its files stay, so that the sync goes on later.
+func (f *follower) discard() {
+	if f.staged != nil && f.staged.store != nil {
+		if err := f.staged.store.Close(); err != nil {
+			f.m.cfg.Logger.Error("close the staged store", "err", err)
+		}
+	}
+	f.m.update(func(s *Status) { s.Syncing = false })
+	if f.staged != nil {
+		f.staged.store = nil
+	}
+}
+
+func (f *follower) removeStaged() error {
+	n := f.staged.number
+	f.staged = nil
+	if err := f.m.disk.remove(n); err != nil {
+		return fmt.Errorf("%w: %w", errLocal, err)
+	}
+	return nil
+}
+
+// resumeStaging picks up a snapshot that an earlier process, or an earlier stream, has not finished.
+func (f *follower) resumeStaging() error {
+	if f.staged != nil {
+		return f.openStaged()
+	}
+	list, err := f.m.disk.list()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errLocal, err)
+	}
+	for _, n := range list {
+		if n <= f.m.number {
+			continue
+		}
+		f.staged = &staging{number: n}
+		if err := f.readManifest(); err != nil {
+			f.m.cfg.Logger.Warn("starting a full sync anew", "reason", err)
+			if err := f.removeStaged(); err != nil {
+				return err
+			}
+			continue
+		}
+		return f.openStaged()
+	}
+	return nil
+}
+
+// openStaged opens the store of a complete snapshot.
+func (f *follower) openStaged() error {
+	if !f.staged.complete || f.staged.store != nil {
+		return nil
+	}
+	s, err := store.OpenSnapshot(f.m.cfg.Options(f.stagedDir()))
+	if err != nil {
+		// A snapshot can be had again: what is wrong with this one ends with it.
+		f.m.cfg.Logger.Error("the snapshot can't be opened; taking another", "err", err)
+		return errors.Join(err, f.removeStaged())
+	}
+	f.staged.store = s
+	f.m.update(func(s *Status) { s.Syncing = true })
+	return nil
+}
+
+func (f *follower) readManifest() error {
+	b, err := readFile(f.m.cfg.FS, f.m.cfg.FS.PathJoin(f.stagedDir(), manifestFile))
+	if err != nil {
+		return err
+	}
+	var man manifest
+	if err := json.Unmarshal(b, &man); err != nil {
+		return err
+	}
+	if man.Format != manifestFormat {
+		return fmt.Errorf("manifest of format %d", man.Format)
+	}
+	h := new(atollpb.SnapshotHeader)
+	if err := protojson.Unmarshal(man.Header, h); err != nil {
+		return err
+	}
+	f.staged.header, f.staged.complete = h, man.Complete
+	return nil
+}
+
+func (f *follower) writeManifest() error {
+	raw, err := protojson.Marshal(f.staged.header)
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(manifest{Format: manifestFormat, Header: raw, Complete: f.staged.complete})
+	if err != nil {
+		return err
+	}
+	if err := writeFile(f.m.cfg.FS, f.stagedDir(), manifestFile, b); err != nil {
+		return fmt.Errorf("%w: %w", errLocal, err)
+	}
+	return nil
+}
+
+// fetch takes a snapshot, or the rest of one, into the staged directory. It returns errAgain when the
+// files are whole, for the stream of entries that follows.
+func (f *follower) fetch(ctx context.Context, client atollpb.ReplicationClient) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if f.staged == nil {
+		f.staged = &staging{number: f.m.number + 1}
+	}
+	if f.m.current.Load() == nil {
+		f.m.say(atollpb.NodeState_NODE_STATE_SYNCING, "taking a full sync from "+f.primary)
+	}
+	f.m.update(func(s *Status) { s.Syncing = true })
+	r := &atollpb.SnapshotRequest{ClusterId: f.m.cfg.ClusterID, NodeId: f.m.cfg.NodeID, ToNodeId: f.primary}
+	if h := f.staged.header; h != nil {
+		r.SnapshotId = h.GetSnapshotId()
+		for _, file := range h.GetFiles() {
+			r.Have = append(r.Have, f.haveBytes(file))
+		}
+	}
+	if v := f.m.cfg.Views.Current(); v != nil {
+		r.ViewRevision = v.Revision()
+	}
+	began := f.m.cfg.Now()
+	stream, err := client.Snapshot(ctx, r)
+	if err != nil {
+		return fmt.Errorf("snapshot: %w", err)
+	}
+	t := &taking{f: f, have: r.GetHave()}
+	silence := time.AfterFunc(fetchSilence, cancel)
+	defer silence.Stop()
+	err = t.run(stream, silence)
+	err = errors.Join(err, t.finishFiles())
+	if err != nil {
+		return fmt.Errorf("snapshot: %w", err)
+	}
+	f.staged.complete = true
+	if err := f.writeManifest(); err != nil {
+		return err
+	}
+	f.m.cfg.Logger.Info("took the files of a snapshot", "snapshot_id", f.staged.header.GetSnapshotId(),
+		"bytes", t.received, "resumed_bytes", t.resumed, "took", f.m.cfg.Now().Sub(began))
+	return errAgain
+}
+
+func (f *follower) haveBytes(file *atollpb.SnapshotFile) uint64 {
+	info, err := f.m.cfg.FS.Stat(f.m.cfg.FS.PathJoin(f.pebbleDir(), file.GetName()))
+	if err != nil {
+		return 0
+	}
+	return min(uint64(info.Size()), file.GetSize())
+}
+
+// taking is one stream of files.
+type taking struct {
+	f        *follower
+	have     []uint64
+	views    tenant.Assembler
+	crcs     []uint32
+	file     vfs.File
+	index    int    // of file
+	offset   uint64 // bytes of file that are there
+	received uint64
+	resumed  uint64
+
+	syncs   sync.WaitGroup
+	syncMu  sync.Mutex
+	syncErr error
+}
+
+func (t *taking) run(stream grpc.ServerStreamingClient[atollpb.SnapshotFrame], silence *time.Timer) error {
+	for {
+		frame, err := stream.Recv()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				return fmt.Errorf("%w: it ended without an end", errWire)
+			}
+			return err
+		}
+		silence.Reset(fetchSilence)
+		switch k := frame.GetKind().(type) {
+		case *atollpb.SnapshotFrame_Header:
+			err = t.begin(k.Header)
+		case *atollpb.SnapshotFrame_View:
+			err = t.f.m.installView(&t.views, k.View)
+		case *atollpb.SnapshotFrame_Chunk:
+			err = t.chunk(k.Chunk)
+		case *atollpb.SnapshotFrame_End:
+			return t.end(k.End)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// begin takes the header. Another snapshot than the one that was being taken starts anew.
+func (t *taking) begin(h *atollpb.SnapshotHeader) error {
+	f := t.f
+	if h.GetFormat() != snapshotFormat {
+		return fmt.Errorf("%w: format %d, this program reads format %d", errWire, h.GetFormat(), snapshotFormat)
+	}
+	total := uint64(0)
+	for _, file := range h.GetFiles() {
+		if name := file.GetName(); name == "" || strings.ContainsAny(name, "/\\") || name == ".." || name == "." {
+			return fmt.Errorf("%w: file name %q", errWire, name)
+		}
+		total += file.GetSize()
+	}
+	if f.staged.header.GetSnapshotId() != h.GetSnapshotId() {
+		if err := f.m.disk.remove(f.staged.number); err != nil {
+			return fmt.Errorf("%w: %w", errLocal, err)
+		}
+		if err := f.m.cfg.FS.MkdirAll(f.pebbleDir(), 0o755); err != nil {
+			return fmt.Errorf("%w: %w", errLocal, err)
+		}
+		if err := syncDir(f.m.cfg.FS, f.m.disk.path(generationsDir)); err != nil {
+			return fmt.Errorf("%w: %w", errLocal, err)
+		}
+		f.staged.header, t.have = h, nil
+		if err := f.writeManifest(); err != nil {
+			return err
+		}
+	}
+	for _, n := range t.have {
+		t.resumed += n
+	}
+	if u, err := f.m.cfg.FS.GetDiskUsage(f.m.cfg.Dir); err == nil && u.AvailBytes < total-min(total, t.resumed) {
+		return fmt.Errorf("the disk has %d bytes free, the snapshot needs %d", u.AvailBytes, total-t.resumed)
+	}
+	t.crcs = make([]uint32, len(h.GetFiles()))
+	t.index = -1
+	return nil
+}
+
+func (t *taking) chunk(c *atollpb.FileChunk) error {
+	if t.f.staged.header == nil || t.crcs == nil || int(c.GetFile()) >= len(t.crcs) || int(c.GetFile()) < t.index {
+		return fmt.Errorf("%w: a chunk of file %d", errWire, c.GetFile())
+	}
+	if replog.Checksum(c.GetData()) != c.GetCrc() {
+		return fmt.Errorf("%w: a chunk's checksum doesn't match", errWire)
+	}
+	for t.index < int(c.GetFile()) {
+		if err := t.next(); err != nil {
+			return err
+		}
+	}
+	if c.GetOffset() != t.offset {
+		return fmt.Errorf("%w: a chunk at %d of file %d, which has %d bytes", errWire, c.GetOffset(), c.GetFile(), t.offset)
+	}
+	if _, err := t.file.WriteAt(c.GetData(), int64(t.offset)); err != nil {
+		return fmt.Errorf("write snapshot file: %w", err)
+	}
+	t.crcs[t.index] = crc32.Update(t.crcs[t.index], castagnoli, c.GetData())
+	t.offset += uint64(len(c.GetData()))
+	t.received += uint64(len(c.GetData()))
+	return nil
+}
+
+// next closes the file being written, and opens the one after it, with what it has already.
+func (t *taking) next() error {
+	t.closeFile()
+	t.index++
+	info := t.f.staged.header.GetFiles()[t.index]
+	path := t.f.m.cfg.FS.PathJoin(t.f.pebbleDir(), info.GetName())
+	have := uint64(0)
+	if t.index < len(t.have) {
+		have = t.have[t.index]
+	}
+	var err error
+	if have == 0 {
+		t.file, err = t.f.m.cfg.FS.Create(path, vfs.WriteCategoryUnspecified)
+	} else {
+		t.file, err = t.f.m.cfg.FS.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
+	}
+	if err != nil {
+		return fmt.Errorf("open snapshot file: %w", err)
+	}
+	t.offset = 0
+	for buf := make([]byte, min(have, chunkMax)); t.offset < have; {
+		n, err := t.file.ReadAt(buf[:min(uint64(len(buf)), have-t.offset)], int64(t.offset))
+		if n == 0 {
+			return fmt.Errorf("read back snapshot file: %w", err)
+		}
+		t.crcs[t.index] = crc32.Update(t.crcs[t.index], castagnoli, buf[:n])
+		t.offset += uint64(n)
+	}
+	return nil
+}
+
+// closeFile fsyncs the file behind, while the stream goes on.
+func (t *taking) closeFile() {
+	if t.file == nil {
+		return
+	}
+	file := t.file
+	t.file = nil
+	t.syncs.Go(func() {
+		if err := errors.Join(file.Sync(), file.Close()); err != nil {
+			t.syncMu.Lock()
+			defer t.syncMu.Unlock()
+			t.syncErr = errors.Join(t.syncErr, fmt.Errorf("sync snapshot file: %w", err))
+		}
+	})
+}
+
+// end checks every file against the source's checksum.
+func (t *taking) end(e *atollpb.SnapshotEnd) error {
+	if t.crcs == nil || len(e.GetFileCrcs()) != len(t.crcs) {
+		return fmt.Errorf("%w: an end for %d files", errWire, len(e.GetFileCrcs()))
+	}
+	files := t.f.staged.header.GetFiles()
+	for t.index < len(files)-1 {
+		if err := t.next(); err != nil {
+			return err
+		}
+	}
+	for i, file := range files {
+		if e.GetFileCrcs()[i] != t.crcs[i] {
+			err := fmt.Errorf("%w: file %s differs from the source's", errWire, file.GetName())
+			return errors.Join(err, t.f.m.cfg.FS.Remove(t.f.m.cfg.FS.PathJoin(t.f.pebbleDir(), file.GetName())))
+		}
+	}
+	return nil
+}
+
+func (t *taking) finishFiles() error {
+	t.closeFile()
+	t.syncs.Wait()
+	if t.syncErr != nil {
+		return fmt.Errorf("%w: %w", errLocal, t.syncErr)
+	}
+	if t.crcs == nil {
+		return nil
+	}
+	if err := syncDir(t.f.m.cfg.FS, t.f.pebbleDir()); err != nil {
+		return fmt.Errorf("%w: %w", errLocal, err)
+	}
+	return nil
+}
+
+// adopt makes the staged store current once it shows everything that the checkpoint may hold, and the
+// node has the view that the data needs: in one step, for readers and after a crash alike.
+func (f *follower) adopt(ctx context.Context) error {
+	if f.staged == nil || f.staged.store == nil || f.staged.store.Applied().Index < f.staged.header.GetToIndex() {
+		return nil
+	}
+	s, n := f.staged.store, f.staged.number
+	if _, err := f.m.cfg.Views.Wait(ctx, s.Applied().MinRevision); err != nil {
+		return err
+	}
+	if err := f.m.cfg.NoteData(); err != nil {
+		return fmt.Errorf("%w: %w", errLocal, err)
+	}
+	if err := s.Log().Sync(); err != nil {
+		return fmt.Errorf("%w: %w", errLocal, err)
+	}
+	if err := f.m.disk.makeCurrent(n); err != nil {
+		return fmt.Errorf("%w: %w", errLocal, err)
+	}
+	old, oldNumber := f.m.current.Swap(s), f.m.number
+	f.m.number, f.staged = n, nil
+	f.m.blocked.Store(nil)
+	f.m.update(func(st *Status) {
+		st.State, st.Note, st.Syncing = atollpb.NodeState_NODE_STATE_SERVING, "", false
+	})
+	f.m.cfg.Logger.Info("the full sync is done", "generation", n, "index", s.Applied().Index, "min_revision", s.Applied().MinRevision)
+	if old != nil {
+		f.m.closers.Go(func() { f.m.retire(old, oldNumber) })
+	}
+	return nil
+}
+
+// retire closes a generation when its last run has ended, and gives its space back.
+func (m *Member) retire(old *store.Store, number uint64) {
+	err := old.Close()
+	if err = errors.Join(err, m.disk.remove(number)); err != nil {
+		m.cfg.Logger.Error("remove the old generation", "generation", number, "err", err)
+	}
+}

@@ -1,0 +1,184 @@
+package replication
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/atolldb/atoll/datanode/replog"
+	"github.com/atolldb/atoll/datanode/store"
+	"github.com/atolldb/atoll/datanode/tenant"
+	"github.com/atolldb/atoll/rpc/atollpb"
+)
+
+// primaryFile says in which epoch, and on which boot, the node was last a primary.
+const primaryFile = "primary.json"
+
+type primaryNote struct {
+	Epoch       uint64 `json:"epoch"`
+	BootID      string `json:"boot_id"`
+	Incarnation string `json:"incarnation"`
+}
+
+// lead makes this node the primary of the epoch that the group is in, or takes one step towards it.
+func (m *Member) lead(ctx context.Context, g *atollpb.Group, v *tenant.View) error {
+	if g.GetPrimaryIncarnation() != m.cfg.Incarnation {
+		m.say(atollpb.NodeState_NODE_STATE_LOADING, "the group's primary is another incarnation of this node")
+		return nil
+	}
+	s := m.current.Load()
+	if s == nil {
+		created, err := m.createFirst(g)
+		if err != nil {
+			return err
+		}
+		s = created
+	}
+	applied := s.Applied()
+	switch {
+	case applied.Epoch == g.GetEpoch() && applied.History == g.GetHistoryId():
+		return m.hold(ctx, s, g, v)
+	case applied.Epoch > g.GetEpoch():
+		m.say(atollpb.NodeState_NODE_STATE_LOADING, "the view is older than the data")
+		return nil
+	}
+	if s.Role() != store.Replica {
+		s.Stop(store.Replica)
+	}
+	// Where the history goes on, the epoch was given for one place in the log. Another end means that
+	// the end has moved since, so the epoch is asked for again.
+	if start := epochStart(g); applied.History == g.GetHistoryId() && start != applied.Index+1 {
+		return m.askEpoch(ctx, s, g)
+	}
+	if err := s.BeginEpoch(g.GetEpoch(), g.GetHistoryId(), v.Revision()); err != nil {
+		return err
+	}
+	m.cfg.Logger.Info("became the primary", "epoch", g.GetEpoch(), "history", g.GetHistoryId(), "index", s.Applied().Index)
+	return m.hold(ctx, s, g, v)
+}
+
+// createFirst makes the store of a group's first primary.
+func (m *Member) createFirst(g *atollpb.Group) (*store.Store, error) {
+	start := epochStart(g)
+	if start == 0 {
+		return nil, fmt.Errorf("%w: the group's epoch %d has no start", errLocal, g.GetEpoch())
+	}
+	if err := m.cfg.NoteData(); err != nil {
+		return nil, fmt.Errorf("%w: %w", errLocal, err)
+	}
+	n := m.number + 1
+	if err := m.disk.remove(n); err != nil {
+		return nil, fmt.Errorf("%w: %w", errLocal, err)
+	}
+	s, err := store.Create(m.cfg.Options(m.disk.generation(n)), replog.Start{History: g.GetHistoryId(), Index: start - 1})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errLocal, err)
+	}
+	if err := syncDir(m.cfg.FS, m.disk.path(generationsDir)); err != nil {
+		return nil, fmt.Errorf("%w: %w", errLocal, err)
+	}
+	if err := m.disk.makeCurrent(n); err != nil {
+		return nil, fmt.Errorf("%w: %w", errLocal, err)
+	}
+	m.number = n
+	m.current.Store(s)
+	return s, nil
+}
+
+func epochStart(g *atollpb.Group) uint64 {
+	for _, e := range g.GetEpochs() {
+		if e.GetEpoch() == g.GetEpoch() {
+			return e.GetStartIndex()
+		}
+	}
+	return 0
+}
+
+// hold is the steady state of a primary: serving, or quiesced for a promotion.
+func (m *Member) hold(ctx context.Context, s *store.Store, g *atollpb.Group, v *tenant.View) error {
+	m.blocked.Store(nil)
+	if s.Role() == store.Replica {
+		// The process has restarted, or the epoch has just begun.
+		note := primaryNote{Epoch: g.GetEpoch(), BootID: m.cfg.BootID, Incarnation: m.cfg.Incarnation}
+		if had := m.readNote(); had != note || m.cfg.BootID == "" {
+			return m.askEpoch(ctx, s, g)
+		}
+		s.Resume()
+		m.cfg.Logger.Info("goes on as the primary", "epoch", g.GetEpoch(), "index", s.Applied().Index)
+	}
+	if err := m.writeNote(g.GetEpoch()); err != nil {
+		return err
+	}
+	m.source.promote(s)
+	if p := g.GetPromotion(); p != nil {
+		s.Stop(store.Quiesced)
+		m.update(func(st *Status) {
+			st.State, st.Note, st.Quiesced = atollpb.NodeState_NODE_STATE_SERVING, "quiesced for the promotion of "+p.GetTarget(), p.GetRevision()
+		})
+		return nil
+	}
+	if s.Role() == store.Quiesced {
+		m.cfg.Logger.Info("the promotion was given up; taking writes again", "epoch", g.GetEpoch())
+		s.Resume()
+	}
+	m.update(func(st *Status) {
+		st.State, st.Note, st.Quiesced = atollpb.NodeState_NODE_STATE_SERVING, "", 0
+	})
+	return m.purge(s, v)
+}
+
+// askEpoch asks the metadata service for an epoch that starts at this log's end: a power cut may have
+// taken entries that a replica holds, so the old one can't go on.
+func (m *Member) askEpoch(ctx context.Context, s *store.Store, g *atollpb.Group) error {
+	st := s.Log().State()
+	if err := s.Log().Sync(); err != nil {
+		return fmt.Errorf("%w: %w", errLocal, err)
+	}
+	m.say(atollpb.NodeState_NODE_STATE_LOADING, "asking for a new epoch")
+	err := m.cfg.BeginEpoch(ctx, &atollpb.BeginEpochRequest{
+		ClusterId: m.cfg.ClusterID, NodeId: m.cfg.NodeID, Incarnation: m.cfg.Incarnation,
+		HistoryId: g.GetHistoryId(), Epoch: g.GetEpoch(), LastIndex: st.Last,
+	})
+	if err != nil {
+		return fmt.Errorf("ask for an epoch after entry %d: %w", st.Last, err)
+	}
+	return nil // the view brings it
+}
+
+func (m *Member) readNote() primaryNote {
+	var n primaryNote
+	b, err := readFile(m.cfg.FS, m.disk.path(primaryFile))
+	if err != nil || json.Unmarshal(b, &n) != nil {
+		return primaryNote{} // then a new epoch is asked for, which is always right
+	}
+	return n
+}
+
+func (m *Member) writeNote(epoch uint64) error {
+	n := primaryNote{Epoch: epoch, BootID: m.cfg.BootID, Incarnation: m.cfg.Incarnation}
+	if m.readNote() == n {
+		return nil
+	}
+	b, err := json.Marshal(n)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(m.cfg.FS, m.cfg.Dir, primaryFile, b); err != nil {
+		return fmt.Errorf("%w: %w", errLocal, err)
+	}
+	return nil
+}
+
+// purge writes a purge entry for every namespace that the view shows as deleted.
+func (m *Member) purge(s *store.Store, v *tenant.View) error {
+	for n := range v.AllNamespaces() {
+		if !n.Deleted() || s.WasPurged(n.ID) {
+			continue
+		}
+		if err := s.PurgeNamespace(n.ID, n.DeletedRevision); err != nil {
+			return fmt.Errorf("purge namespace %d: %w", n.ID, err)
+		}
+		m.cfg.Logger.Info("purged a deleted namespace", "namespace_id", n.ID, "revision", n.DeletedRevision)
+	}
+	return nil
+}
