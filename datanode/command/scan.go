@@ -1,0 +1,247 @@
+package command
+
+import (
+	"bytes"
+
+	"github.com/atolldb/atoll/datanode/datatype"
+	"github.com/atolldb/atoll/datanode/store"
+)
+
+func scanSpecs() []Spec {
+	return []Spec{
+		{Name: "hscan", Arity: -3, Flags: flagsRead, Keys: oneKey, Since: "2.8.0", Summary: "Iterates over fields and values of a hash.", Run: onData(hscanCommand)},
+		{Name: "keys", Arity: 2, Flags: flagsRead, Since: "1.0.0", Summary: "Returns all key names that match a pattern.", Run: onData(keysCommand)},
+		{Name: "randomkey", Arity: 1, Flags: flagsRead, Since: "1.0.0", Summary: "Returns a random key name from the database.", Run: onData(randomkeyCommand)},
+		{Name: "scan", Arity: -2, Flags: flagsRead, Since: "2.8.0", Summary: "Iterates over the key names in the database.", Run: onData(scanCommand)},
+		{Name: "zscan", Arity: -3, Flags: flagsRead, Keys: oneKey, Since: "2.8.0", Summary: "Iterates over members and scores of a sorted set.", Run: onData(zscanCommand)},
+	}
+}
+
+// matcher is a pattern that was looked at once.
+type matcher struct {
+	pattern []byte
+	prefix  []byte // every match starts with it
+	whole   bool   // everything with the prefix matches
+}
+
+func newMatcher(pattern []byte) matcher {
+	prefix, only := datatype.GlobPrefix(pattern)
+	return matcher{pattern, prefix, only}
+}
+
+func (m *matcher) match(s []byte) bool {
+	if m.whole {
+		return bytes.HasPrefix(s, m.prefix)
+	}
+	return datatype.Glob(m.pattern, s)
+}
+
+func keysCommand(c *Ctx, w *work) {
+	m := newMatcher(c.Args[1])
+	for key := range w.Tx.Keys(w.DB, store.KeyBounds{Prefix: m.prefix}) {
+		if m.match(key) {
+			w.found.add(key)
+		}
+		if c.Out.limit > 0 && len(w.found.bytes) > c.Out.limit {
+			break // the reply can't be sent any more
+		}
+	}
+	c.Out.Array(w.found.len())
+	for i := range w.found.len() {
+		c.Out.Bulk(w.found.at(i))
+	}
+}
+
+func randomkeyCommand(c *Ctx, w *work) {
+	if key, ok := w.RandomKey(c.Env.Families.random); ok {
+		c.Out.Bulk(key)
+	} else {
+		c.Out.Null()
+	}
+}
+
+// scanDefault is how many elements a scan looks at without COUNT.
+const scanDefault = 10
+
+// scanOptions are the arguments behind the cursor.
+type scanOptions struct {
+	matcher
+	count   int64
+	ofType  string
+	hasType bool
+}
+
+// parseScanOptions reads Args[at] and what follows, or answers with the error.
+func parseScanOptions(c *Ctx, at int, keys bool) (o scanOptions, ok bool) {
+	o = scanOptions{count: scanDefault, matcher: matcher{whole: true}}
+	for ; at < len(c.Args); at += 2 {
+		arg := c.Args[at]
+		switch {
+		case at+1 == len(c.Args):
+			c.fail(errSyntax)
+			return o, false
+		case is(arg, "COUNT"):
+			if o.count, ok = c.integer(at + 1); !ok {
+				return o, false
+			}
+			if o.count < 1 {
+				c.fail(errSyntax)
+				return o, false
+			}
+		case is(arg, "MATCH"):
+			o.matcher = newMatcher(c.Args[at+1])
+		case keys && is(arg, "TYPE"):
+			o.ofType, o.hasType = string(bytes.ToLower(c.Args[at+1])), true
+		default:
+			c.fail(errSyntax)
+			return o, false
+		}
+	}
+	return o, true
+}
+
+// cursor reads the cursor in Args[at] and returns where the scan goes on, nil for its start, or answers with
+// the error.
+func (c *Ctx) cursor(at int, kind scanKind, key []byte) (last []byte, ok bool) {
+	n, ok := datatype.ParseInt(c.Args[at])
+	if ok && n == 0 {
+		return nil, true
+	}
+	if ok && n > 0 {
+		var p position
+		if p, ok = c.cursors().find(uint64(n), kind, c.Session.DB, key); ok {
+			return p.last, true
+		}
+	}
+	c.fail(errCursor)
+	return nil, false
+}
+
+func (c *Ctx) cursors() *cursorTable {
+	return c.Env.Families.cursors.of(c.Session.Grant().NamespaceID)
+}
+
+// nextCursor makes the cursor of a scan that goes on behind last; nil is the end of the scan.
+func (c *Ctx) nextCursor(kind scanKind, key, last []byte) int64 {
+	if last == nil {
+		return 0
+	}
+	return int64(c.cursors().add(position{kind: kind, db: c.Session.DB, key: string(key), last: last}))
+}
+
+// replyScan answers with the cursor and what was found.
+func replyScan(c *Ctx, w *work, cursor int64) {
+	c.Out.Array(2)
+	c.Out.BulkInt(cursor)
+	c.Out.Array(w.found.len())
+	for i := range w.found.len() {
+		c.Out.Bulk(w.found.at(i))
+	}
+}
+
+// behind is the smallest name after last, or the start.
+func behind(last []byte) []byte {
+	if last == nil {
+		return nil
+	}
+	return append(last[:len(last):len(last)], 0)
+}
+
+// scanCommand looks at COUNT keys in the order of their bytes, from behind the last one that was looked at:
+// whatever comes and goes meanwhile, a key that is there all the time is passed exactly once.
+func scanCommand(c *Ctx, w *work) {
+	last, ok := c.cursor(1, scanKeys, nil)
+	if !ok {
+		return
+	}
+	o, ok := parseScanOptions(c, 2, true)
+	if !ok {
+		return
+	}
+	last = o.scan(w, func(visit func(name, value []byte, row store.Row) bool) {
+		for key, row := range w.Tx.Keys(w.DB, store.KeyBounds{From: behind(last), Prefix: o.prefix}) {
+			if !visit(key, nil, row) {
+				return
+			}
+		}
+	}, false)
+	replyScan(c, w, c.nextCursor(scanKeys, nil, last))
+}
+
+// scan collects up to count elements of a walk and returns the name of the last one that was looked at, nil
+// when the walk came to its end.
+func (o *scanOptions) scan(w *work, walk func(visit func(name, value []byte, row store.Row) bool), pairs bool) (last []byte) {
+	var seen int64
+	walk(func(name, value []byte, row store.Row) bool {
+		if o.match(name) && (!o.hasType || datatype.TypeName(row.Type) == o.ofType) {
+			w.found.add(name)
+			if pairs {
+				w.found.add(value)
+			}
+		}
+		if seen++; seen < o.count {
+			return true
+		}
+		last = append([]byte{}, name...)
+		return false
+	})
+	return last
+}
+
+// A packed collection is answered whole, at once. A spread one is walked in the order of its members' bytes.
+
+func hscanCommand(c *Ctx, w *work) {
+	last, ok := c.cursor(2, scanHash, c.Args[1])
+	if !ok {
+		return
+	}
+	h, ok := openHash(c, w)
+	if !ok {
+		return
+	}
+	scanCollection(c, w, scanHash, last, h.Len() == 0, h.Spread(), func(from []byte, fn func(name, value []byte) bool) {
+		if h.Spread() {
+			h.EachFrom(from, fn)
+		} else {
+			h.Each(fn)
+		}
+	})
+}
+
+func zscanCommand(c *Ctx, w *work) {
+	last, ok := c.cursor(2, scanZSet, c.Args[1])
+	if !ok {
+		return
+	}
+	z, ok := openZSet(c, w)
+	if !ok {
+		return
+	}
+	var text [32]byte
+	scanCollection(c, w, scanZSet, last, z.Len() == 0, z.Spread(), func(from []byte, fn func(name, value []byte) bool) {
+		each := func(member []byte, score float64) bool { return fn(member, AppendDouble(text[:0], score)) }
+		if z.Spread() {
+			z.EachMember(from, each)
+		} else {
+			z.Walk(z.All(), false, 0, -1, each)
+		}
+	})
+}
+
+func scanCollection(c *Ctx, w *work, kind scanKind, last []byte, empty, spread bool, each func(from []byte, fn func(name, value []byte) bool)) {
+	if empty { // as in Redis, before the options are looked at
+		replyScan(c, w, 0)
+		return
+	}
+	o, ok := parseScanOptions(c, 3, false)
+	if !ok {
+		return
+	}
+	if !spread {
+		o.count = 1<<63 - 1
+	}
+	last = o.scan(w, func(visit func(name, value []byte, row store.Row) bool) {
+		each(behind(last), func(name, value []byte) bool { return visit(name, value, store.Row{}) })
+	}, true)
+	replyScan(c, w, c.nextCursor(kind, c.Args[1], last))
+}
