@@ -27,7 +27,7 @@ const (
 )
 
 // RequestsMax bounds the table of remembered request ids: the oldest goes out.
-const RequestsMax = 10_000
+const RequestsMax = 30_000
 
 // request is what the state remembers of an applied command, for its retries.
 type request struct {

@@ -135,3 +135,14 @@ func (r reader) Group(id uint32) *atollpb.Group {
 func (r reader) Groups() iter.Seq[*atollpb.Group] {
 	return all[*atollpb.Group](r, tableGroups, indexID)
 }
+
+// Recall returns the result of the change that a request id made, if the state still remembers it.
+func (s *State) Recall(requestID string) (Result, bool) {
+	r := first[*request](s.reader, tableRequests, indexID, requestID)
+	if r == nil {
+		return Result{}, false
+	}
+	result := r.result
+	result.Repeated = true
+	return result, true
+}

@@ -1,0 +1,90 @@
+package consensus
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+const (
+	identityFile   = "identity.json"
+	identityFormat = 1
+)
+
+// identity says whose a metadata directory is.
+type identity struct {
+	Format    int    `json:"format"`
+	NodeID    string `json:"node_id"`
+	ClusterID string `json:"cluster_id"` // empty until a joining node knows it
+	Joined    bool   `json:"joined"`     // it never bootstraps
+	Voters    int    `json:"voters"`     // when last seen; only the timeouts depend on it
+}
+
+// openIdentity reads a directory's identity, or makes that of a new one.
+func openIdentity(c *Config) (identity, error) {
+	path := filepath.Join(c.Dir, identityFile)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		id := identity{Format: identityFormat, NodeID: c.NodeID, Joined: len(c.Join) > 0}
+		if !id.Joined {
+			id.ClusterID = newID()
+		}
+		return id, id.save(c.Dir)
+	}
+	if err != nil {
+		return identity{}, fmt.Errorf("read metadata identity: %w", err)
+	}
+	var id identity
+	if err := json.Unmarshal(data, &id); err != nil {
+		return identity{}, fmt.Errorf("read metadata identity %s: %w", path, err)
+	}
+	if id.Format != identityFormat {
+		return identity{}, fmt.Errorf("metadata directory %s has format %d, this version knows %d", c.Dir, id.Format, identityFormat)
+	}
+	if id.NodeID != c.NodeID {
+		return identity{}, fmt.Errorf("metadata directory %s is that of node %q, not of %q: %w", c.Dir, id.NodeID, c.NodeID, ErrForeign)
+	}
+	return id, nil
+}
+
+func (id identity) save(dir string) error {
+	data, err := json.MarshalIndent(id, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write metadata identity: %w", err)
+	}
+	return writeFile(filepath.Join(dir, identityFile), append(data, '\n'))
+}
+
+// writeFile replaces a file, readable by its owner only, so that a crash leaves the old or the new one.
+func writeFile(path string, data []byte) error {
+	temp := path + ".tmp"
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Chmod(0o600), f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(temp, path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(temp))
+	}
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// newID returns 128 random bits in hex.
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}

@@ -1,0 +1,236 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+
+	"github.com/atolldb/atoll/raftfsm"
+)
+
+// Node is one metadata node.
+type Node struct {
+	config    Config
+	log       *slog.Logger
+	fsm       *raftfsm.FSM
+	adaptor   *adaptor
+	raft      *raft.Raft
+	store     *raftboltdb.BoltStore
+	transport *raft.NetworkTransport
+	stream    *stream
+	peers     *Peers
+	observer  *raft.Observer
+	observed  chan raft.Observation
+
+	clusterID atomic.Pointer[string] // empty until a joining node knows it
+	proposals chan struct{}          // one slot per waiting proposal
+
+	identityMu sync.Mutex
+	identity   identity
+
+	readyMu   sync.Mutex
+	readyTerm atomic.Uint64 // of this node's leadership in which it has applied all earlier entries
+
+	voterMu sync.Mutex // AddVoter
+
+	leaderMu      sync.Mutex
+	leaderChanged chan struct{}
+
+	failed  chan struct{}
+	failure atomic.Pointer[error]
+	once    sync.Once
+	wg      sync.WaitGroup
+}
+
+// Open opens the directory and starts Raft. A new directory is bootstrapped when config has no Join;
+// Run does the rest. It fails with ErrForeign on a directory of another node.
+func Open(config Config) (*Node, error) {
+	fsm, err := raftfsm.New()
+	if err != nil {
+		return nil, err
+	}
+	id, err := openIdentity(&config)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{
+		config: config, log: config.Log, fsm: fsm, identity: id, peers: NewPeers(),
+		proposals: make(chan struct{}, proposalsMax), leaderChanged: make(chan struct{}),
+		failed: make(chan struct{}), observed: make(chan raft.Observation, 16),
+	}
+	n.clusterID.Store(&id.ClusterID)
+	n.adaptor = newAdaptor(fsm, n.fail)
+	if err := n.start(); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+// timing chooses Raft's timeouts.
+func (n *Node) timing() Timing {
+	switch {
+	case n.config.Timing != nil:
+		return *n.config.Timing
+	case n.identity.Voters > 1 || n.identity.Joined:
+		return clusterTiming()
+	}
+	return fastTiming()
+}
+
+func (n *Node) start() error {
+	rc := n.config.raftConfig(n.timing())
+	store, err := openStore(n.config.Dir)
+	if err != nil {
+		return err
+	}
+	n.store = store
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(filepath.Join(n.config.Dir, "snapshots"), snapshotsKept, rc.Logger)
+	if err != nil {
+		return fmt.Errorf("open raft snapshots: %w", err)
+	}
+	n.stream = newStream(n.config.Listener, n.config.ClusterAddr, n.ClusterID)
+	n.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: n.stream, MaxPool: 3, MaxRPCsInFlight: 1, Timeout: 10 * time.Second, Logger: rc.Logger,
+		MsgpackUseNewTimeFormat: true,
+	})
+	cached, err := raft.NewLogCache(1024, &watchedLog{store, or(n.config.StallMax, 20*time.Second), n.fail})
+	if err != nil {
+		return fmt.Errorf("make raft log cache: %w", err)
+	}
+	existing, err := raft.HasExistingState(cached, store, snapshots)
+	if err != nil {
+		return fmt.Errorf("read raft state: %w", err)
+	}
+	if !existing && !n.identity.Joined {
+		first := raft.Configuration{Servers: []raft.Server{{ID: rc.LocalID, Address: n.transport.LocalAddr()}}}
+		if err := raft.BootstrapCluster(rc, cached, store, snapshots, n.transport, first); err != nil {
+			return fmt.Errorf("bootstrap raft: %w", err)
+		}
+	}
+	n.raft, err = raft.NewRaft(rc, n.adaptor, cached, store, snapshots, n.transport)
+	if err != nil {
+		return fmt.Errorf("start raft: %w", err)
+	}
+	n.observer = raft.NewObserver(n.observed, false, func(o *raft.Observation) bool {
+		switch o.Data.(type) {
+		case raft.LeaderObservation, raft.RaftState:
+			return true
+		}
+		return false
+	})
+	n.raft.RegisterObserver(n.observer)
+	n.wg.Go(n.observe)
+	return nil
+}
+
+// observe turns Raft's observations into one channel that closes at each change of leadership.
+func (n *Node) observe() {
+	for range n.observed {
+		n.leaderMu.Lock()
+		close(n.leaderChanged)
+		n.leaderChanged = make(chan struct{})
+		n.leaderMu.Unlock()
+	}
+}
+
+// LeaderChanged returns a channel that closes when the leader, or this node's role, changes.
+func (n *Node) LeaderChanged() <-chan struct{} {
+	n.leaderMu.Lock()
+	defer n.leaderMu.Unlock()
+	return n.leaderChanged
+}
+
+// Close takes a snapshot if that saves the next start time, and stops. It is called once.
+func (n *Node) Close() error {
+	var err error
+	if n.raft != nil {
+		stopped := n.failure.Load() != nil
+		if !stopped && n.raft.AppliedIndex() > n.lastSnapshot()+closeSnapshotMin {
+			if e := n.raft.Snapshot().Error(); e != nil && !errors.Is(e, raft.ErrNothingNewToSnapshot) {
+				n.log.Warn("no snapshot at shutdown", "error", e)
+			}
+		}
+		n.raft.DeregisterObserver(n.observer)
+		down := make(chan error, 1)
+		go func() { down <- n.raft.Shutdown().Error() }() // may outlive a node whose disk hangs
+		select {
+		case err = <-down:
+		case <-time.After(map[bool]time.Duration{true: closeWait, false: time.Hour}[stopped]):
+			return fmt.Errorf("stop raft: %w", ErrStopped)
+		}
+	}
+	close(n.observed)
+	if n.transport != nil {
+		err = errors.Join(err, n.transport.Close())
+	}
+	err = errors.Join(err, n.peers.Close())
+	n.wg.Wait()
+	if n.store != nil {
+		err = errors.Join(err, n.store.Close())
+	}
+	return err
+}
+
+func (n *Node) lastSnapshot() uint64 { return statNumber(n.raft.Stats()["last_snapshot_index"]) }
+
+// fail stops the node for good: Run returns the first error that was given.
+func (n *Node) fail(err error) {
+	n.once.Do(func() {
+		n.failure.Store(&err)
+		n.log.Error("metadata node stops", "error", err)
+		close(n.failed)
+	})
+}
+
+// stopped returns why the node has stopped for good, or nil.
+func (n *Node) stopped() error {
+	if err := n.failure.Load(); err != nil {
+		return errors.Join(ErrStopped, *err)
+	}
+	return nil
+}
+
+// ClusterID returns the cluster's id; empty until a joining node knows it.
+func (n *Node) ClusterID() string { return *n.clusterID.Load() }
+
+// NodeID returns this node's id.
+func (n *Node) NodeID() string { return n.config.NodeID }
+
+// State returns this node's newest state, which may be behind the cluster's.
+func (n *Node) State() *raftfsm.State { return n.fsm.State() }
+
+// Feed returns the recent changes of State.
+func (n *Node) Feed() *raftfsm.Feed { return n.fsm.Feed() }
+
+// Peers returns the connections to other metadata nodes.
+func (n *Node) Peers() *Peers { return n.peers }
+
+// updateIdentity changes the stored identity if change does.
+func (n *Node) updateIdentity(change func(*identity)) error {
+	n.identityMu.Lock()
+	defer n.identityMu.Unlock()
+	next := n.identity
+	change(&next)
+	if next == n.identity {
+		return nil
+	}
+	if err := next.save(n.config.Dir); err != nil {
+		return fmt.Errorf("write metadata identity: %w", err)
+	}
+	n.identity = next
+	n.clusterID.Store(&next.ClusterID)
+	return nil
+}
+
+// WaitApplied returns once this node's state contains a revision.
+func (n *Node) WaitApplied(ctx context.Context, revision uint64) error {
+	return n.adaptor.wait(ctx, revision)
+}

@@ -1,0 +1,175 @@
+package consensus
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/atolldb/atoll/raftfsm"
+	"github.com/atolldb/atoll/rpc/atollpb"
+)
+
+// Run initialises or joins the cluster, and keeps this node's addresses in the cluster's record, until
+// the context ends (nil) or the node stops for good. ErrForeign says that it is another cluster's.
+func (n *Node) Run(ctx context.Context) error {
+	for {
+		changed := n.LeaderChanged()
+		err := n.reconcile(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case n.stopped() != nil:
+			return n.stopped()
+		case errors.Is(err, ErrForeign):
+			return err
+		case err != nil:
+			n.log.Debug("metadata node is not settled yet", "error", err)
+		}
+		timer := time.NewTimer(reconcileWait)
+		select {
+		case <-ctx.Done():
+		case <-n.failed:
+		case <-changed:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// reconcile brings the cluster one step nearer to what this node's configuration says.
+func (n *Node) reconcile(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callWait)
+	defer cancel()
+	if n.ClusterID() == "" {
+		if err := n.learnCluster(ctx); err != nil {
+			return err
+		}
+	}
+	if n.raft.State() == raft.Leader {
+		if _, err := n.ready(); err != nil {
+			return err
+		}
+		if n.fsm.State().Cluster() == nil {
+			return n.initialise(ctx)
+		}
+	}
+	cluster := n.fsm.State().Cluster()
+	if cluster != nil && cluster.ClusterId != n.ClusterID() {
+		return fmt.Errorf("metadata directory %s holds cluster %s, its identity says %s: %w", n.config.Dir, cluster.ClusterId, n.ClusterID(), ErrForeign)
+	}
+	if err := n.noteVoters(); err != nil {
+		return err
+	}
+	return n.settle(ctx, cluster)
+}
+
+// learnCluster asks the nodes to join for their cluster's id and writes it down.
+func (n *Node) learnCluster(ctx context.Context) error {
+	var errs []error
+	for _, addr := range n.config.Join {
+		if addr == n.config.ClusterAddr {
+			continue
+		}
+		response, err := n.askVoter(ctx, addr)
+		if err == nil {
+			return n.updateIdentity(func(id *identity) { id.ClusterID = response.ClusterId })
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// askVoter asks the node at an address to make this node a voter.
+func (n *Node) askVoter(ctx context.Context, addr string) (*atollpb.AddVoterResponse, error) {
+	conn, err := n.peers.Conn(addr)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, voterWait)
+	defer cancel()
+	response, err := atollpb.NewConsensusClient(conn).AddVoter(ctx, &atollpb.AddVoterRequest{
+		ClusterId: n.ClusterID(), NodeId: n.config.NodeID,
+		ClusterAddr: n.config.ClusterAddr, HttpAddr: n.config.HTTPAddr,
+	})
+	if status.Code(err) == codes.FailedPrecondition {
+		return nil, fmt.Errorf("join metadata node %s: %s: %w", addr, status.Convert(err).Message(), ErrForeign)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("join metadata node %s: %w", addr, err)
+	}
+	return response, nil
+}
+
+// initialise proposes the cluster's first records. The admin's secret is on disk before anything is.
+func (n *Node) initialise(ctx context.Context) error {
+	secret, err := adminSecret(n.config.AdminTokenFile)
+	if err != nil {
+		n.fail(err)
+		return err
+	}
+	key := make([]byte, raftfsm.HashBytes)
+	_, _ = rand.Read(key) // never fails
+	_, err = n.Propose(ctx, &raftfsm.InitCluster{
+		ClusterID: n.ClusterID(), MetadataHistoryID: newID(), TokenKey: key,
+		AdminToken:   raftfsm.NewToken{ID: newID(), Hash: HashSecret(key, secret), Role: atollpb.Role_ROLE_ADMIN, Label: "admin"},
+		MetadataNode: raftfsm.MetadataNode{ID: n.config.NodeID, ClusterAddr: n.config.ClusterAddr, HTTPAddr: n.config.HTTPAddr},
+	}, ProposeOptions{Actor: "control"})
+	if err == nil {
+		n.log.Info("cluster initialised", "cluster", n.ClusterID(), "admin_token_file", n.config.AdminTokenFile)
+	}
+	return err
+}
+
+// noteVoters adapts the timeouts to the number of voters, now and for the next start.
+func (n *Node) noteVoters() error {
+	voters := len(n.servers())
+	if voters == 0 {
+		return nil
+	}
+	if voters > 1 && n.config.Timing == nil && n.raft.ReloadableConfig().HeartbeatTimeout == fastTiming().Heartbeat {
+		rc, grown := n.raft.ReloadableConfig(), grownTiming()
+		rc.HeartbeatTimeout, rc.ElectionTimeout = grown.Heartbeat, grown.Election
+		if err := n.raft.ReloadConfig(rc); err != nil {
+			return fmt.Errorf("change raft timeouts: %w", err)
+		}
+	}
+	return n.updateIdentity(func(id *identity) { id.Voters = voters })
+}
+
+// settle makes this node a voter under its present addresses, if it isn't.
+func (n *Node) settle(ctx context.Context, cluster *atollpb.ClusterInfo) error {
+	m, settled := metadataNode(cluster, n.config.NodeID), false
+	for _, server := range n.servers() {
+		settled = settled || string(server.ID) == n.config.NodeID && string(server.Address) == n.config.ClusterAddr
+	}
+	if settled && m != nil && m.ClusterAddr == n.config.ClusterAddr && m.HttpAddr == n.config.HTTPAddr {
+		return nil
+	}
+	if n.raft.State() == raft.Leader {
+		return n.addVoter(ctx, &atollpb.AddVoterRequest{
+			NodeId: n.config.NodeID, ClusterAddr: n.config.ClusterAddr, HttpAddr: n.config.HTTPAddr,
+		})
+	}
+	addrs := n.config.Join
+	if _, addr, ok := n.Leader(); ok {
+		addrs = []string{addr}
+	}
+	var errs []error
+	for _, addr := range addrs {
+		if addr == n.config.ClusterAddr {
+			continue
+		}
+		_, err := n.askVoter(ctx, addr)
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,183 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/atolldb/atoll/rpc"
+)
+
+// handshakeWait bounds how long a fresh Raft connection may take to say its cluster.
+const handshakeWait = 5 * time.Second
+
+// stream carries Raft's connections. Each starts with the dialer's cluster id (a length byte before it)
+// and the acceptor's answer, so that no node of another cluster is ever listened to.
+type stream struct {
+	listener  net.Listener
+	addr      string // advertised
+	clusterID func() string
+
+	mu     sync.Mutex
+	conns  map[net.Conn]struct{}
+	closed bool
+}
+
+const (
+	handshakeAccept = 1
+	handshakeRefuse = 2
+)
+
+func newStream(l net.Listener, addr string, clusterID func() string) *stream {
+	return &stream{listener: l, addr: addr, clusterID: clusterID, conns: map[net.Conn]struct{}{}}
+}
+
+// Accept implements net.Listener.
+func (s *stream) Accept() (net.Conn, error) {
+	conn, err := s.listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return s.track(&acceptedConn{streamConn: streamConn{Conn: conn, stream: s}})
+}
+
+// track remembers a connection until it is closed: Close has to close what Raft leaves open.
+func (s *stream) track(conn net.Conn) (net.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		_ = conn.Close()
+		return nil, net.ErrClosed
+	}
+	var key net.Conn
+	switch c := conn.(type) {
+	case *acceptedConn:
+		key = &c.streamConn
+	case *streamConn:
+		key = c
+	}
+	s.conns[key] = struct{}{}
+	return conn, nil
+}
+
+// Close implements net.Listener; it closes the open connections too.
+func (s *stream) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	conns := s.conns
+	s.conns = nil
+	s.mu.Unlock()
+	err := s.listener.Close()
+	for conn := range conns {
+		_ = conn.Close()
+	}
+	return err
+}
+
+// Addr implements net.Listener with the address that others dial.
+func (s *stream) Addr() net.Addr { return advertised(s.addr) }
+
+type advertised string
+
+func (advertised) Network() string  { return "tcp" }
+func (a advertised) String() string { return string(a) }
+
+// Dial implements raft.StreamLayer.
+func (s *stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return s.dial(ctx, string(address))
+}
+
+func (s *stream) dial(ctx context.Context, address string) (net.Conn, error) {
+	conn, err := rpc.DialRaft(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.introduce(ctx, conn); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("dial metadata node %s: %w", address, err)
+	}
+	return s.track(&streamConn{Conn: conn, stream: s})
+}
+
+// introduce says the cluster's id and waits for the answer.
+func (s *stream) introduce(ctx context.Context, conn net.Conn) error {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(handshakeWait)
+	}
+	if err := conn.SetDeadline(deadline); err != nil {
+		return err
+	}
+	id := s.clusterID()
+	if _, err := conn.Write(append([]byte{byte(len(id))}, id...)); err != nil {
+		return err
+	}
+	var answer [1]byte
+	if _, err := io.ReadFull(conn, answer[:]); err != nil {
+		return err
+	}
+	if answer[0] != handshakeAccept {
+		return ErrForeign
+	}
+	return conn.SetDeadline(time.Time{})
+}
+
+// streamConn is a connection that its stream knows.
+type streamConn struct {
+	net.Conn
+	stream *stream
+}
+
+// Close implements net.Conn.
+func (c *streamConn) Close() error {
+	c.stream.mu.Lock()
+	delete(c.stream.conns, c)
+	c.stream.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// acceptedConn checks the dialer's cluster before the first byte is read.
+type acceptedConn struct {
+	streamConn
+	once sync.Once
+	err  error
+}
+
+// Read implements net.Conn.
+func (c *acceptedConn) Read(b []byte) (int, error) {
+	c.once.Do(func() { c.err = c.handshake() })
+	if c.err != nil {
+		return 0, c.err
+	}
+	return c.Conn.Read(b)
+}
+
+func (c *acceptedConn) handshake() error {
+	if err := c.SetDeadline(time.Now().Add(handshakeWait)); err != nil {
+		return err
+	}
+	var n [1]byte
+	if _, err := io.ReadFull(c.Conn, n[:]); err != nil {
+		return err
+	}
+	id := make([]byte, n[0])
+	if _, err := io.ReadFull(c.Conn, id); err != nil {
+		return err
+	}
+	if own := c.stream.clusterID(); own == "" || own != string(id) {
+		_, err := c.Write([]byte{handshakeRefuse})
+		return errors.Join(ErrForeign, err)
+	}
+	if _, err := c.Write([]byte{handshakeAccept}); err != nil {
+		return err
+	}
+	return c.SetDeadline(time.Time{})
+}

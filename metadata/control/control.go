@@ -1,0 +1,280 @@
+// Package control holds the leader's soft state about data nodes, their reports, and the controllers
+// that act on it: planned promotions, and the purge of deleted namespaces.
+package control
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/atolldb/atoll/metadata/consensus"
+	"github.com/atolldb/atoll/raftfsm"
+	"github.com/atolldb/atoll/rpc/atollpb"
+)
+
+const (
+	// LiveMax is the age up to which a report says that its node is live.
+	LiveMax = 3 * time.Second
+	// PromotionMax is how long a planned promotion may keep the primary from acknowledging writes.
+	PromotionMax = 30 * time.Second
+
+	tick         = time.Second
+	pollInterval = 10 * time.Millisecond // of a follower that waits for the leader's reports
+	noteBytesMax = 256
+)
+
+// Config is what a Controller needs.
+type Config struct {
+	Node *consensus.Node
+	Log  *slog.Logger
+	// PromotionMax overrides the constant; 0 keeps it.
+	PromotionMax time.Duration
+}
+
+// Report is the last report of a registered data node.
+type Report struct {
+	*atollpb.NodeReport               // only NodeId is set before the first one
+	Age                 time.Duration // since the leader received it, or since it became leader
+	Live                bool
+}
+
+// Controller keeps the reports on the leader, and answers for them on every node.
+type Controller struct {
+	config Config
+	node   *consensus.Node
+	log    *slog.Logger
+
+	mu       sync.Mutex
+	term     uint64 // that the rest belongs to
+	since    time.Time
+	reports  map[string]received
+	reported chan struct{} // closed at the next report
+
+	promotion      uint64 // revision of the one under way, as Run saw it
+	promotionSince time.Time
+}
+
+type received struct {
+	report *atollpb.NodeReport
+	at     time.Time
+}
+
+// New returns a controller; Run makes it act.
+func New(config Config) *Controller {
+	if config.PromotionMax == 0 {
+		config.PromotionMax = PromotionMax
+	}
+	return &Controller{
+		config: config, node: config.Node, log: config.Log,
+		reports: map[string]received{}, reported: make(chan struct{}),
+	}
+}
+
+// lead returns the term in which this node leads, with the soft state of that term. It takes mu.
+func (c *Controller) lead() (uint64, bool) {
+	term, ok := c.node.Leading()
+	if !ok {
+		return 0, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.term != term {
+		c.term, c.since, c.reports = term, time.Now(), map[string]received{}
+	}
+	return term, true
+}
+
+// HandleReport takes a data node's report, or hands it to the leader. It answers FailedPrecondition to a
+// node that isn't registered with that incarnation, and Unavailable when there is no leader.
+func (c *Controller) HandleReport(ctx context.Context, r *atollpb.ReportRequest) (*atollpb.ReportResponse, error) {
+	if r.ClusterId != c.node.ClusterID() {
+		return nil, status.Errorf(codes.FailedPrecondition, "node %q %v", r.Report.GetNodeId(), consensus.ErrForeign)
+	}
+	if _, ok := c.lead(); !ok {
+		_, leader, err := c.node.LeaderClient()
+		if err != nil {
+			return nil, status.Error(codes.Unavailable, err.Error())
+		}
+		return leader.Report(ctx, r)
+	}
+	state := c.node.State()
+	if node := state.Node(r.Report.GetNodeId()); node == nil || node.Incarnation != r.Report.Incarnation {
+		return nil, status.Errorf(codes.FailedPrecondition, "node %q is not registered with this incarnation", r.Report.GetNodeId())
+	}
+	if len(r.Report.Note) > noteBytesMax {
+		r.Report.Note = strings.ToValidUTF8(r.Report.Note[:noteBytesMax], "")
+	}
+	c.mu.Lock()
+	c.reports[r.Report.NodeId] = received{r.Report, time.Now()}
+	close(c.reported)
+	c.reported = make(chan struct{})
+	c.mu.Unlock()
+	return &atollpb.ReportResponse{Revision: state.Revision()}, nil
+}
+
+// Reports returns the last report of every registered node, by id.
+func (c *Controller) Reports(ctx context.Context) ([]Report, error) {
+	if _, ok := c.lead(); ok {
+		return c.here(), nil
+	}
+	leader, _, err := c.node.LeaderClient()
+	if err != nil {
+		return nil, err
+	}
+	response, err := leader.Reports(ctx, &atollpb.ReportsRequest{ClusterId: c.node.ClusterID()})
+	if err != nil {
+		return nil, fmt.Errorf("ask the leader for reports: %w: %w", consensus.ErrNoLeader, err)
+	}
+	var reports []Report
+	for _, e := range response.Entries {
+		age := time.Duration(e.AgeMs) * time.Millisecond
+		reports = append(reports, Report{e.Report, age, age <= LiveMax})
+	}
+	return reports, nil
+}
+
+// here returns the reports that this node, the leader, has. A node that has not reported to it yet counts
+// as live until the leader is old enough to know better: else a wait for every live node would pass over
+// all of them after a change of leader.
+func (c *Controller) here() []Report {
+	state := c.node.State()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	var reports []Report
+	for node := range state.Nodes() {
+		r, ok := c.reports[node.Id]
+		if !ok || r.report.Incarnation != node.Incarnation {
+			r = received{&atollpb.NodeReport{NodeId: node.Id, Incarnation: node.Incarnation}, c.since}
+		}
+		age := now.Sub(r.at)
+		reports = append(reports, Report{r.report, age, age <= LiveMax})
+	}
+	return reports
+}
+
+// HandleReports answers Consensus.Reports.
+func (c *Controller) HandleReports(_ context.Context, r *atollpb.ReportsRequest) (*atollpb.ReportsResponse, error) {
+	if r.ClusterId != c.node.ClusterID() {
+		return nil, status.Error(codes.FailedPrecondition, consensus.ErrForeign.Error())
+	}
+	if _, ok := c.lead(); !ok {
+		return nil, status.Error(codes.Unavailable, consensus.ErrNoLeader.Error())
+	}
+	response := &atollpb.ReportsResponse{}
+	for _, report := range c.here() {
+		response.Entries = append(response.Entries, &atollpb.ReportsResponse_Entry{
+			Report: report.NodeReport, AgeMs: report.Age.Milliseconds(),
+		})
+	}
+	return response, nil
+}
+
+// WaitApplied waits at most d for every live data node to report a view at or above a revision, and
+// returns the ids of live nodes that have not.
+func (c *Controller) WaitApplied(ctx context.Context, revision uint64, d time.Duration) ([]string, error) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		c.mu.Lock()
+		reported := c.reported
+		c.mu.Unlock()
+		reports, err := c.Reports(ctx)
+		lagging := laggingNodes(reports, revision)
+		if err == nil && len(lagging) == 0 {
+			return nil, nil
+		}
+		wait := tick
+		if _, ok := c.node.Leading(); !ok {
+			wait = pollInterval
+		}
+		poll := time.NewTimer(wait)
+		select {
+		case <-reported:
+		case <-poll.C:
+		case <-timer.C:
+			poll.Stop()
+			return lagging, err
+		case <-ctx.Done():
+			poll.Stop()
+			return lagging, ctx.Err()
+		}
+		poll.Stop()
+	}
+}
+
+func laggingNodes(reports []Report, revision uint64) []string {
+	var ids []string
+	for _, r := range reports {
+		if r.Live && r.ViewRevision < revision {
+			ids = append(ids, r.NodeId)
+		}
+	}
+	return ids
+}
+
+// Promote makes a replica the primary. Without acceptLoss it begins a planned promotion, which loses
+// nothing and needs the present primary; the result's revision is that of its beginning. With acceptLoss
+// a new history begins at once. The target has to be live and to hold the group's data in both cases.
+func (c *Controller) Promote(ctx context.Context, target string, acceptLoss bool, o consensus.ProposeOptions) (raftfsm.Result, error) {
+	state, err := c.node.Read(ctx)
+	if err != nil {
+		return raftfsm.Result{}, err
+	}
+	reports, err := c.Reports(ctx)
+	if err != nil {
+		return raftfsm.Result{}, err
+	}
+	group := state.Group(raftfsm.GroupID)
+	if state.Node(target) != nil && group.GetPrimary() != target && !repeated(state, o.RequestID) {
+		if err := promotable(group, reports, target, acceptLoss); err != nil {
+			return raftfsm.Result{}, err
+		}
+	}
+	if acceptLoss {
+		return c.node.Propose(ctx, &raftfsm.ForcePromotion{Target: target, NewHistoryID: newID()}, o)
+	}
+	return c.node.Propose(ctx, &raftfsm.BeginPromotion{Target: target}, o)
+}
+
+func repeated(state *raftfsm.State, requestID string) bool {
+	_, ok := state.Recall(requestID)
+	return ok
+}
+
+// promotable checks what only reports can say; the state machine checks the rest.
+func promotable(group *atollpb.Group, reports []Report, target string, acceptLoss bool) error {
+	refuse := func(format string, args ...any) error {
+		return &raftfsm.Error{Code: raftfsm.CodePrecondition, Field: "node", Message: fmt.Sprintf(format, args...)}
+	}
+	find := func(id string) Report {
+		i := slices.IndexFunc(reports, func(r Report) bool { return r.NodeId == id })
+		if i < 0 || !reports[i].Live || reports[i].State == atollpb.NodeState_NODE_STATE_UNSPECIFIED {
+			return Report{}
+		}
+		return reports[i]
+	}
+	t := find(target)
+	switch {
+	case !t.Live:
+		return refuse("node %q has not reported within %v: it can't be promoted", target, LiveMax)
+	case t.State != atollpb.NodeState_NODE_STATE_SERVING:
+		return refuse("node %q is not serving yet: it can't be promoted", target)
+	case t.Written.GetHistoryId() != group.HistoryId:
+		return refuse("node %q holds another history than the group's: it can't be promoted", target)
+	case !acceptLoss && !find(group.Primary).Live:
+		return refuse("the primary, node %q, has not reported within %v: promoting without it may lose acknowledged writes, which takes --accept-loss", group.Primary, LiveMax)
+	}
+	return nil
+}
+
+// newID returns 130 random bits in letters and digits.
+func newID() string { return strings.ToLower(rand.Text()) }

@@ -1,0 +1,137 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/atolldb/atoll/metadata/consensus"
+	"github.com/atolldb/atoll/raftfsm"
+	"github.com/atolldb/atoll/rpc/atollpb"
+)
+
+// Run lets the controllers act while this node leads, until the context ends.
+func (c *Controller) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		c.mu.Lock()
+		reported := c.reported
+		c.mu.Unlock()
+		changed, leader := c.node.Feed().Changed(), c.node.LeaderChanged()
+		if term, ok := c.lead(); ok {
+			c.step(ctx, term)
+		}
+		timer := time.NewTimer(tick)
+		select {
+		case <-ctx.Done():
+		case <-reported:
+		case <-changed:
+		case <-leader:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// step does what the state and the reports of one term call for.
+func (c *Controller) step(ctx context.Context, term uint64) {
+	state := c.node.State()
+	reports := c.here()
+	c.promote(ctx, term, state, reports)
+	c.purge(ctx, term, state, reports)
+}
+
+// propose hands a decision to the log. A refusal means that the state has moved on since.
+func (c *Controller) propose(ctx context.Context, term uint64, command raftfsm.Command) bool {
+	_, err := c.node.ProposeInTerm(ctx, term, command)
+	var refusal *raftfsm.Error
+	switch {
+	case err == nil:
+		return true
+	case errors.As(err, &refusal), errors.Is(err, consensus.ErrNoLeader), ctx.Err() != nil:
+		c.log.Debug("controller's command had no effect", "command", command, "error", err)
+	default:
+		c.log.Warn("controller's command", "error", err)
+	}
+	return false
+}
+
+// promote completes the planned promotion under way once the target has all that the quiesced primary
+// wrote, and ends it when that takes too long.
+func (c *Controller) promote(ctx context.Context, term uint64, state *raftfsm.State, reports []Report) {
+	group := state.Group(raftfsm.GroupID)
+	p := group.GetPromotion()
+	if p == nil {
+		c.promotion = 0
+		return
+	}
+	if c.promotion != p.Revision {
+		c.promotion, c.promotionSince = p.Revision, time.Now()
+	}
+	primary, target := find(reports, group.Primary), find(reports, p.Target)
+	if final, ok := caughtUp(group, primary, target); ok {
+		done := c.propose(ctx, term, &raftfsm.CompletePromotion{
+			PromotionRevision: p.Revision, TargetIncarnation: target.Incarnation, FinalIndex: final,
+		})
+		if done {
+			c.log.Info("promotion completed", "group", group.Id, "primary", p.Target, "was", group.Primary, "final_index", final)
+		}
+		return
+	}
+	if time.Since(c.promotionSince) < c.config.PromotionMax {
+		return
+	}
+	if c.propose(ctx, term, &raftfsm.AbortPromotion{PromotionRevision: p.Revision}) {
+		c.log.Warn("promotion aborted: the target did not catch up in time", "group", group.Id, "target", p.Target, "after", c.config.PromotionMax)
+	}
+}
+
+func find(reports []Report, id string) *atollpb.NodeReport {
+	i := slices.IndexFunc(reports, func(r Report) bool { return r.NodeId == id })
+	if i < 0 {
+		return &atollpb.NodeReport{}
+	}
+	return reports[i].NodeReport
+}
+
+// caughtUp reports whether the primary has quiesced for the group's promotion and the target has applied
+// its log to the end, with the end's index. A quiesced primary stays so while the promotion lasts, so an
+// old report of it is as good as a new one.
+func caughtUp(group *atollpb.Group, primary, target *atollpb.NodeReport) (uint64, bool) {
+	final := primary.GetWritten()
+	switch {
+	case primary.QuiescedRevision != group.Promotion.Revision,
+		primary.Incarnation != group.PrimaryIncarnation,
+		final.GetHistoryId() != group.HistoryId,
+		target.GetWritten().GetHistoryId() != group.HistoryId,
+		target.GetWritten().GetIndex() != final.GetIndex(),
+		target.GetWritten().GetEpoch() != final.GetEpoch(),
+		target.AppliedIndex != final.GetIndex():
+		return 0, false
+	}
+	return final.GetIndex(), true
+}
+
+// purge writes reported purges into tombstones, and drops those that every registered node has purged.
+func (c *Controller) purge(ctx context.Context, term uint64, state *raftfsm.State, reports []Report) {
+	written := map[string][]uint64{}
+	for tombstone := range state.Tombstones() {
+		unpurged := state.Unpurged(tombstone)
+		if len(unpurged) == 0 {
+			if !c.propose(ctx, term, &raftfsm.DropTombstone{ID: tombstone.Id}) {
+				return
+			}
+			continue
+		}
+		for _, node := range unpurged {
+			if slices.Contains(find(reports, node.Id).PurgedNamespaces, tombstone.Id) {
+				written[node.Id] = append(written[node.Id], tombstone.Id)
+			}
+		}
+	}
+	for node := range state.Nodes() {
+		for ids := range slices.Chunk(written[node.Id], 4096) {
+			c.propose(ctx, term, &raftfsm.ReportPurged{NodeID: node.Id, Incarnation: node.Incarnation, Namespaces: ids})
+		}
+	}
+}

@@ -1,0 +1,214 @@
+package metadata
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/atolldb/atoll/metadata/consensus"
+	"github.com/atolldb/atoll/raftfsm"
+	"github.com/atolldb/atoll/rpc/atollpb"
+)
+
+// waitAppliedMax bounds what a NAMESPACE command may wait for.
+const waitAppliedMax = 10 * time.Second
+
+// consensusService is what metadata nodes call on each other.
+type consensusService struct {
+	atollpb.UnimplementedConsensusServer
+	node *Node
+}
+
+// Propose implements atollpb.ConsensusServer.
+func (s *consensusService) Propose(ctx context.Context, r *atollpb.ProposeRequest) (*atollpb.ProposeResponse, error) {
+	return s.node.consensus.HandlePropose(ctx, r)
+}
+
+// ReadIndex implements atollpb.ConsensusServer.
+func (s *consensusService) ReadIndex(ctx context.Context, r *atollpb.ReadIndexRequest) (*atollpb.ReadIndexResponse, error) {
+	return s.node.consensus.HandleReadIndex(ctx, r)
+}
+
+// AddVoter implements atollpb.ConsensusServer.
+func (s *consensusService) AddVoter(ctx context.Context, r *atollpb.AddVoterRequest) (*atollpb.AddVoterResponse, error) {
+	return s.node.consensus.HandleAddVoter(ctx, r)
+}
+
+// Reports implements atollpb.ConsensusServer.
+func (s *consensusService) Reports(ctx context.Context, r *atollpb.ReportsRequest) (*atollpb.ReportsResponse, error) {
+	return s.node.control.HandleReports(ctx, r)
+}
+
+// metadataService is what data nodes call.
+type metadataService struct {
+	atollpb.UnimplementedMetadataServer
+	node *Node
+}
+
+// Watch implements atollpb.MetadataServer.
+func (s *metadataService) Watch(r *atollpb.WatchRequest, stream grpc.ServerStreamingServer[atollpb.ViewFrame]) error {
+	return s.node.watch.Watch(r, stream)
+}
+
+// Report implements atollpb.MetadataServer.
+func (s *metadataService) Report(ctx context.Context, r *atollpb.ReportRequest) (*atollpb.ReportResponse, error) {
+	return s.node.control.HandleReport(ctx, r)
+}
+
+// Join implements atollpb.MetadataServer. A refusal is FailedPrecondition, or InvalidArgument for a field
+// that breaks its bound.
+func (s *metadataService) Join(ctx context.Context, r *atollpb.JoinRequest) (*atollpb.JoinResponse, error) {
+	raft := s.node.consensus
+	own := raft.ClusterID()
+	if own == "" {
+		return nil, status.Error(codes.Unavailable, "the cluster is not initialised")
+	}
+	if r.ClusterId != "" && r.ClusterId != own {
+		return nil, status.Errorf(codes.FailedPrecondition, "node %q %v (%s), not to this one (%s)", r.NodeId, consensus.ErrForeign, r.ClusterId, own)
+	}
+	if raft.State().Cluster() == nil { // this node may be the one that is behind
+		state, err := raft.Read(ctx)
+		if err != nil || state.Cluster() == nil {
+			return nil, status.Error(codes.Unavailable, "the cluster is not initialised")
+		}
+	}
+	result, err := raft.Propose(ctx, &raftfsm.RegisterNode{
+		NodeID: r.NodeId, Incarnation: r.Incarnation, RESPAddr: r.RespAddr, ClusterAddr: r.ClusterAddr, Version: r.Version,
+		DataHistoryID: r.DataHistoryId, HasData: r.HasData, NewHistoryID: newID(),
+	}, consensus.ProposeOptions{Actor: r.NodeId})
+	if err == nil {
+		err = raft.WaitApplied(ctx, result.Revision)
+	}
+	if err != nil {
+		return nil, statusError(err)
+	}
+	state := raft.State()
+	response := &atollpb.JoinResponse{
+		ClusterId: own, Revision: result.Revision, Group: state.Group(raftfsm.GroupID),
+		MetadataNodes: state.Cluster().MetadataNodes,
+	}
+	for node := range state.Nodes() {
+		response.Nodes = append(response.Nodes, node)
+	}
+	return response, nil
+}
+
+// BeginEpoch implements atollpb.MetadataServer. FailedPrecondition says that the group has changed.
+func (s *metadataService) BeginEpoch(ctx context.Context, r *atollpb.BeginEpochRequest) (*atollpb.BeginEpochResponse, error) {
+	raft := s.node.consensus
+	if r.ClusterId != raft.ClusterID() {
+		return nil, status.Errorf(codes.FailedPrecondition, "node %q %v", r.NodeId, consensus.ErrForeign)
+	}
+	result, err := raft.Propose(ctx, &raftfsm.BeginEpoch{
+		NodeID: r.NodeId, Incarnation: r.Incarnation, HistoryID: r.HistoryId, Epoch: r.Epoch, LastIndex: r.LastIndex,
+	}, consensus.ProposeOptions{Actor: r.NodeId})
+	if err != nil {
+		return nil, statusError(err)
+	}
+	return &atollpb.BeginEpochResponse{Revision: result.Revision}, nil
+}
+
+// Namespaces implements atollpb.MetadataServer. Unavailable says that nothing has happened, and
+// DeadlineExceeded that something may have.
+func (s *metadataService) Namespaces(ctx context.Context, r *atollpb.NamespacesRequest) (*atollpb.NamespacesResponse, error) {
+	raft := s.node.consensus
+	if r.ClusterId != raft.ClusterID() {
+		return nil, status.Errorf(codes.FailedPrecondition, "node %q %v", r.NodeId, consensus.ErrForeign)
+	}
+	result, err := s.namespaces(ctx, r)
+	var refusal *raftfsm.Error
+	if errors.As(err, &refusal) && (refusal.Code == raftfsm.CodeConflict || refusal.Code == raftfsm.CodePrecondition) {
+		return nil, statusError(err)
+	}
+	if refusal != nil {
+		return &atollpb.NamespacesResponse{Result: namespacesResult(refusal.Code), Message: refusal.Message}, nil
+	}
+	if err != nil {
+		return nil, statusError(err)
+	}
+	response := &atollpb.NamespacesResponse{Revision: result.Revision}
+	wait := min(time.Duration(r.WaitAppliedMs)*time.Millisecond, waitAppliedMax)
+	if wait > 0 {
+		// The change is made: that this node can't ask who has applied it doesn't undo it.
+		response.LaggingNodes, err = s.node.control.WaitApplied(ctx, result.Revision, wait)
+		if err != nil && len(response.LaggingNodes) == 0 {
+			response.LaggingNodes = []string{r.NodeId}
+		}
+	}
+	return response, nil
+}
+
+func (s *metadataService) namespaces(ctx context.Context, r *atollpb.NamespacesRequest) (raftfsm.Result, error) {
+	raft := s.node.consensus
+	options := consensus.ProposeOptions{Actor: r.NodeId}
+	if r.RequestId != "" {
+		options.RequestID = "resp:" + r.RequestId
+	}
+	token := raftfsm.NewToken{ID: newID(), Hash: r.TokenHash, Role: atollpb.Role_ROLE_READ_WRITE}
+	if r.Op == atollpb.NamespacesOp_NAMESPACES_OP_ADD {
+		if r.Name == raftfsm.DefaultNamespace {
+			return raftfsm.Result{}, &raftfsm.Error{Code: raftfsm.CodeForbidden, Field: "name", Message: "the default namespace can't be added"}
+		}
+		return raft.Propose(ctx, &raftfsm.CreateNamespace{Name: r.Name, Tokens: []raftfsm.NewToken{token}}, options)
+	}
+	state, err := raft.Read(ctx)
+	if err != nil {
+		return raftfsm.Result{}, err
+	}
+	if result, ok := state.Recall(options.RequestID); ok && options.RequestID != "" {
+		return result, nil // the name may be gone by now, and the change is this request's
+	}
+	namespace := state.NamespaceByName(r.Name)
+	if namespace == nil {
+		return raftfsm.Result{}, &raftfsm.Error{Code: raftfsm.CodeNotFound, Field: "name", Message: "the namespace was not found"}
+	}
+	switch r.Op {
+	case atollpb.NamespacesOp_NAMESPACES_OP_SET:
+		return raft.Propose(ctx, &raftfsm.ReplaceTokens{NamespaceID: namespace.Id, Token: token}, options)
+	case atollpb.NamespacesOp_NAMESPACES_OP_DEL:
+		return raft.Propose(ctx, &raftfsm.DeleteNamespace{ID: namespace.Id}, options)
+	}
+	return raftfsm.Result{}, &raftfsm.Error{Code: raftfsm.CodeInvalid, Field: "op", Message: "op is unknown"}
+}
+
+func namespacesResult(c raftfsm.Code) atollpb.NamespacesResult {
+	switch c {
+	case raftfsm.CodeExists:
+		return atollpb.NamespacesResult_NAMESPACES_RESULT_EXISTS
+	case raftfsm.CodeTokenExists:
+		return atollpb.NamespacesResult_NAMESPACES_RESULT_TOKEN_EXISTS
+	case raftfsm.CodeNotFound:
+		return atollpb.NamespacesResult_NAMESPACES_RESULT_NOT_FOUND
+	case raftfsm.CodeForbidden:
+		return atollpb.NamespacesResult_NAMESPACES_RESULT_FORBIDDEN
+	}
+	return atollpb.NamespacesResult_NAMESPACES_RESULT_INVALID
+}
+
+// statusError maps the errors of consensus to gRPC's codes.
+func statusError(err error) error {
+	var refusal *raftfsm.Error
+	switch {
+	case errors.As(err, &refusal) && refusal.Code == raftfsm.CodeInvalid:
+		return status.Error(codes.InvalidArgument, refusal.Message)
+	case refusal != nil:
+		return status.Error(codes.FailedPrecondition, refusal.Message)
+	case errors.Is(err, consensus.ErrIndeterminate):
+		return status.Error(codes.DeadlineExceeded, err.Error())
+	case errors.Is(err, consensus.ErrTooMuch):
+		return status.Error(codes.ResourceExhausted, err.Error())
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, consensus.ErrNoLeader),
+		errors.Is(err, consensus.ErrStopped):
+		return status.Error(codes.Unavailable, err.Error())
+	}
+	return status.Error(codes.Internal, err.Error())
+}
+
+// newID returns 130 random bits in letters and digits.
+func newID() string { return strings.ToLower(rand.Text()) }
