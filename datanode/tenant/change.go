@@ -285,3 +285,11 @@ func (v *View) changeTokens(c *Change) {
 	v.byHash = v.byHash.update(c.tokens, stale, compareHash)
 	v.byOwner = v.byOwner.update(c.tokens, stale, compareOwner)
 }
+
+// View returns the view that a full change makes, nil for any other.
+func (c *Change) View() *View {
+	if !c.Full {
+		return nil
+	}
+	return new(View).with(c)
+}

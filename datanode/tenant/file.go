@@ -247,7 +247,10 @@ func replaceFile(fsys vfs.FS, dir, name string, write func(io.Writer) error) (_ 
 	if err := fsys.Rename(temp, fsys.PathJoin(dir, name)); err != nil {
 		return nil, err
 	}
-	return f, syncDir(fsys, dir)
+	if err := syncDir(fsys, dir); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 func syncDir(fsys vfs.FS, dir string) error {

@@ -144,8 +144,9 @@ func (s *Views) persist(v *View, full bool, changes []*Change) error {
 	if err != nil {
 		return err
 	}
-	if s.log != nil {
-		if err := s.log.Close(); err != nil {
+	if old := s.log; old != nil {
+		s.log = nil
+		if err := old.Close(); err != nil {
 			return err
 		}
 	}
