@@ -130,7 +130,8 @@ func replyExpiry(c *Ctx, w *work, after, unit int64) {
 	case row.ExpireMS == 0:
 		c.Out.Int(-1)
 	default:
-		c.Out.Int((row.ExpireMS - after + unit/2) / unit)
+		left := row.ExpireMS - after
+		c.Out.Int(left/unit + bit(unit > 1 && left%unit >= unit/2))
 	}
 }
 

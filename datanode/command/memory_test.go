@@ -49,18 +49,18 @@ func (m *memoryServer) Do(commands ...[]string) ([]compare.Value, error) {
 
 func TestTranscripts(t *testing.T) {
 	t.Run("memory", func(t *testing.T) {
-		compare.Transcripts(t, "testdata", func(t *testing.T) compare.Conn {
+		compare.Transcripts(t, "testdata/transcript", func(t *testing.T) compare.Conn {
 			return newMemoryServer(t, datatype.DefaultLimits)
 		})
 	})
 	t.Run("spread", func(t *testing.T) { // but for OBJECT ENCODING, nobody can tell
-		compare.Transcripts(t, "testdata", func(t *testing.T) compare.Conn {
+		compare.Transcripts(t, "testdata/transcript", func(t *testing.T) compare.Conn {
 			return newMemoryServer(t, datatype.Limits{Members: 1, Bytes: 40})
 		})
 	})
 	t.Run("redis", func(t *testing.T) {
 		dial := compare.Redis(t)
-		compare.Transcripts(t, "testdata", func(t *testing.T) compare.Conn {
+		compare.Transcripts(t, "testdata/transcript", func(t *testing.T) compare.Conn {
 			c := dial()
 			if _, err := c.Do([]string{"FLUSHALL"}); err != nil {
 				t.Fatal(err)

@@ -60,11 +60,16 @@ func setChecks(t *testing.T, configurations int) {
 			t.Fatalf("ATOLL_ORACLE_COMMANDS: %v", err)
 		}
 	}
-	old := flag.Lookup("rapid.checks").Value.String()
-	if err := flag.Set("rapid.checks", strconv.Itoa(max(commands/configurations/stepsPerCheck, 1))); err != nil {
+	setFlag(t, "rapid.checks", strconv.Itoa(max(commands/configurations/stepsPerCheck, 1)))
+	setFlag(t, "rapid.nofailfile", "true") // the seed is printed
+}
+
+func setFlag(t *testing.T, name, value string) {
+	old := flag.Lookup(name).Value.String()
+	if err := flag.Set(name, value); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = flag.Set("rapid.checks", old) })
+	t.Cleanup(func() { _ = flag.Set(name, old) })
 }
 
 // step is one command and how its replies are compared.

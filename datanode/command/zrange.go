@@ -80,6 +80,9 @@ func (o *rangeOptions) parse(c *Ctx, free bool) bool {
 	case o.withScores && o.kind == byLex:
 		c.fail("ERR syntax error, WITHSCORES not supported in combination with BYLEX")
 	default:
+		if o.kind == byRank {
+			o.offset = 0 // LIMIT n -1 is let through, and does nothing
+		}
 		return true
 	}
 	return false
