@@ -158,7 +158,7 @@ func (f *follower) fetch(ctx context.Context, client atollpb.ReplicationClient) 
 		f.m.say(atollpb.NodeState_NODE_STATE_SYNCING, "taking a full sync from "+f.primary)
 	}
 	f.m.update(func(s *Status) { s.Syncing = true })
-	r := &atollpb.SnapshotRequest{ClusterId: f.m.cfg.ClusterID, NodeId: f.m.cfg.NodeID, ToNodeId: f.primary}
+	r := &atollpb.SnapshotRequest{ClusterId: f.m.cfg.ClusterID(), NodeId: f.m.cfg.NodeID, ToNodeId: f.primary}
 	if h := f.staged.header; h != nil {
 		r.SnapshotId = h.GetSnapshotId()
 		for _, file := range h.GetFiles() {

@@ -25,13 +25,13 @@ type Config struct {
 	Dir         string // holds generations/, checkpoints/, CURRENT
 	NodeID      string
 	Incarnation string
-	ClusterID   string
-	BootID      string // of the machine; with the same one, what a process left in the kernel is whole
-	HadData     bool   // the node has held a store: a missing one is damage, not a first start
+	ClusterID   func() string // empty before the node has joined
+	BootID      string        // of the machine; with the same one, what a process left in the kernel is whole
+	HadData     bool          // the node has held a store: a missing one is damage, not a first start
 	Views       *tenant.Views
 	Options     func(dir string) store.Options
-	// Peers is the placement that the node was told when it joined, until it has a view.
-	Peers Placement
+	// Peers is the placement that the node was told when it joined; it serves until there is a view.
+	Peers func() Placement
 	// NoteData is called before the node's first store is created; it must be durable on return.
 	NoteData func() error
 	// BeginEpoch asks the metadata service for a new epoch.
@@ -60,9 +60,11 @@ type Member struct {
 	current atomic.Pointer[store.Store]
 	number  uint64 // of the current generation; only Run's goroutine and the follower use it
 	blocked atomic.Pointer[string]
-	source  *source
-	follow  *follower
-	closers sync.WaitGroup // generations being closed behind
+	// starting is why a node serves nothing until its source, or the view, has said what it is.
+	starting string
+	source   *source
+	follow   *follower
+	closers  sync.WaitGroup // generations being closed behind
 
 	mu     sync.Mutex
 	status Status
@@ -81,7 +83,7 @@ type Status struct {
 
 // NewMember returns a member; Open and Run start it.
 func NewMember(c Config) *Member {
-	m := &Member{cfg: c, disk: disk{c.FS, c.Dir}}
+	m := &Member{cfg: c, disk: disk{c.FS, c.Dir}, starting: "its place in the group is not known yet"}
 	m.status = Status{State: atollpb.NodeState_NODE_STATE_LOADING, Note: "starting"}
 	m.source = newSource(m)
 	return m
@@ -131,6 +133,7 @@ func (m *Member) Open() error {
 		return err
 	}
 	m.number = n
+	m.blocked.Store(&m.starting)
 	m.current.Store(s)
 	return m.sweepGenerations()
 }
@@ -190,7 +193,7 @@ var errLocal = errors.New("this node's data directory can't be used")
 func (m *Member) placement() Placement {
 	v := m.cfg.Views.Current()
 	if v == nil {
-		return m.cfg.Peers
+		return m.cfg.Peers()
 	}
 	p := Placement{Group: v.Group(GroupID)}
 	for n := range v.Nodes() {

@@ -136,7 +136,7 @@ func (m *Member) askEpoch(ctx context.Context, s *store.Store, g *atollpb.Group)
 	}
 	m.say(atollpb.NodeState_NODE_STATE_LOADING, "asking for a new epoch")
 	err := m.cfg.BeginEpoch(ctx, &atollpb.BeginEpochRequest{
-		ClusterId: m.cfg.ClusterID, NodeId: m.cfg.NodeID, Incarnation: m.cfg.Incarnation,
+		ClusterId: m.cfg.ClusterID(), NodeId: m.cfg.NodeID, Incarnation: m.cfg.Incarnation,
 		HistoryId: g.GetHistoryId(), Epoch: g.GetEpoch(), LastIndex: st.Last,
 	})
 	if err != nil {

@@ -82,6 +82,8 @@ func (f *follower) run(ctx context.Context) error {
 			backoff = followBackoffMin
 		}
 		f.m.cfg.Logger.Warn("the stream from the primary ended", "primary", f.primary, "err", err, "retry_in", backoff)
+		// A replica that can't reach its primary serves what it has, as Redis does.
+		f.m.blocked.CompareAndSwap(&f.m.starting, nil)
 		if f.m.current.Load() == nil {
 			f.m.say(atollpb.NodeState_NODE_STATE_LOADING, fmt.Sprintf("no stream from the primary: %v", err))
 		}
@@ -145,7 +147,7 @@ func (f *follower) once(ctx context.Context) error {
 
 func (f *follower) hello(s *store.Store) *atollpb.SinkHello {
 	h := &atollpb.SinkHello{
-		ClusterId: f.m.cfg.ClusterID, NodeId: f.m.cfg.NodeID, Incarnation: f.m.cfg.Incarnation,
+		ClusterId: f.m.cfg.ClusterID(), NodeId: f.m.cfg.NodeID, Incarnation: f.m.cfg.Incarnation,
 		ToNodeId: f.primary, Written: &atollpb.Position{},
 	}
 	if v := f.m.cfg.Views.Current(); v != nil {
@@ -172,6 +174,7 @@ func (f *follower) obey(ctx context.Context, cancel context.CancelFunc, client a
 	case atollpb.FollowAction_FOLLOW_ACTION_CONTINUE:
 	case atollpb.FollowAction_FOLLOW_ACTION_SNAPSHOT:
 		f.m.cfg.Logger.Info("a full sync is needed", "primary", f.primary, "reason", d.GetReason(), "diverged", d.GetDiverged())
+		f.m.blocked.CompareAndSwap(&f.m.starting, nil)
 		if d.GetDiverged() {
 			reason := "this node's data is of another history: " + d.GetReason()
 			f.m.blocked.Store(&reason)

@@ -92,8 +92,8 @@ func (o *source) serving(clusterID, nodeID string) (*store.Store, <-chan struct{
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
-	case clusterID != o.m.cfg.ClusterID:
-		return nil, nil, status.Errorf(codes.FailedPrecondition, "cluster_id: this node belongs to cluster %s", o.m.cfg.ClusterID)
+	case clusterID == "" || clusterID != o.m.cfg.ClusterID():
+		return nil, nil, status.Errorf(codes.FailedPrecondition, "cluster_id: this node belongs to cluster %s", o.m.cfg.ClusterID())
 	case nodeID != o.m.cfg.NodeID:
 		return nil, nil, status.Errorf(codes.FailedPrecondition, "to_node_id: this is node %s", o.m.cfg.NodeID)
 	case o.store == nil:

@@ -48,6 +48,7 @@ func (s *Store) apply(e *replog.Entry) error {
 	}
 	s.raiseVersions(st.Versions)
 	s.applied.Store(&st)
+	s.advance()
 	s.sincePosition += len(e.Payload) + 64
 	if s.sincePosition >= positionEvery || e.Kind != replog.KindData {
 		return s.storePosition()

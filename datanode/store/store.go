@@ -55,9 +55,14 @@ type Store struct {
 	sincePosition int
 	changed       []*keyspace
 
+	waitMu   sync.Mutex
+	waiting  atomic.Bool
+	advanced chan struct{} // closed when applied moves
+
 	purge purgeState
 	sweep chan struct{}
 
+	ended  context.Context // of the workers
 	stop   context.CancelFunc
 	worker sync.WaitGroup
 }
@@ -134,7 +139,7 @@ func open(opts Options, openLog func(replog.Options) (*replog.Log, error)) (*Sto
 		return nil, fmt.Errorf("open store %s: %w", opts.Dir, errors.Join(err, s.committer.batch.Close(), s.db.Close()))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s.stop = cancel
+	s.ended, s.stop = ctx, cancel
 	s.worker.Go(func() { s.syncLoop(ctx) })
 	s.worker.Go(func() { s.sweepLoop(ctx) })
 	s.worker.Go(func() { s.purgeLoop(ctx) })
@@ -249,6 +254,41 @@ func (s *Store) Leave() { s.gate.RUnlock() }
 
 // Applied returns the last entry whose effects the store shows.
 func (s *Store) Applied() Applied { return *s.applied.Load() }
+
+// WaitApplied returns once the store shows the entry of that index.
+func (s *Store) WaitApplied(ctx context.Context, index uint64) error {
+	for {
+		s.waitMu.Lock()
+		if s.advanced == nil {
+			s.advanced = make(chan struct{})
+		}
+		advanced := s.advanced
+		s.waiting.Store(true)
+		s.waitMu.Unlock()
+		if s.applied.Load().Index >= index {
+			return nil
+		}
+		select {
+		case <-advanced:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.ended.Done():
+			return ErrClosed
+		}
+	}
+}
+
+// advance wakes those in WaitApplied. Nobody waiting costs one load.
+func (s *Store) advance() {
+	if !s.waiting.Load() {
+		return
+	}
+	s.waitMu.Lock()
+	defer s.waitMu.Unlock()
+	s.waiting.Store(false)
+	close(s.advanced)
+	s.advanced = nil
+}
 
 // Log returns the store's log, for replication.
 func (s *Store) Log() *replog.Log { return s.log }

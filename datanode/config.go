@@ -1,0 +1,86 @@
+package datanode
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/atolldb/atoll/datanode/command"
+	"github.com/atolldb/atoll/datanode/datatype"
+	"github.com/atolldb/atoll/datanode/resp"
+)
+
+// Config is what a data node is made of.
+type Config struct {
+	Dir          string // exists; belongs to this process alone
+	NodeID       string
+	Version      string
+	RESPAddr     string // advertised, host:port
+	ClusterAddr  string // advertised, host:port
+	RESPListener net.Listener
+	Join         []string // cluster addresses of metadata nodes
+	// DiscardData throws away rows of another history instead of refusing to join.
+	DiscardData bool
+
+	BlockCacheBytes int64
+	RowCacheBytes   int
+	MemTableBytes   int
+	SegmentBytes    int64         // of the log
+	RetainBytes     int64         // of the log
+	RetainAge       time.Duration // of the log
+	ReserveBytes    uint64        // of free disk, below which writes are refused
+	SyncRateBytes   int64         // per second, that one full sync may send; 0: no bound
+	SnapshotIdle    time.Duration // how long a checkpoint waits for its sink to come back
+	Packed          datatype.Limits
+	Edge            resp.Limits
+	Run             command.Limits // ForwardWrites among them
+
+	Log   *slog.Logger
+	Fatal func(error) // ends the process when what the disk holds is unknown
+}
+
+// Defaults are the sizes that Config takes where it says nothing.
+var Defaults = Config{
+	BlockCacheBytes: 256 << 20,
+	RowCacheBytes:   128 << 20,
+	MemTableBytes:   16 << 20,
+	SegmentBytes:    64 << 20,
+	RetainBytes:     1 << 30,
+	RetainAge:       24 * time.Hour,
+	ReserveBytes:    256 << 20,
+	SnapshotIdle:    2 * time.Minute,
+}
+
+// syncEvery is well under the second that async durability promises.
+const syncEvery = 200 * time.Millisecond
+
+func or[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// complete fills in defaults and checks the rest.
+func (c *Config) complete() error {
+	or(&c.BlockCacheBytes, Defaults.BlockCacheBytes)
+	or(&c.RowCacheBytes, Defaults.RowCacheBytes)
+	or(&c.MemTableBytes, Defaults.MemTableBytes)
+	or(&c.SegmentBytes, Defaults.SegmentBytes)
+	or(&c.RetainBytes, Defaults.RetainBytes)
+	or(&c.RetainAge, Defaults.RetainAge)
+	or(&c.ReserveBytes, Defaults.ReserveBytes)
+	or(&c.SnapshotIdle, Defaults.SnapshotIdle)
+	or(&c.Packed, datatype.DefaultLimits)
+	switch {
+	case c.Dir == "", c.NodeID == "", c.RESPAddr == "", c.ClusterAddr == "", c.RESPListener == nil, c.Log == nil, c.Fatal == nil:
+		return errors.New("data node: the configuration is incomplete")
+	case c.MemTableBytes < 1<<20 || c.MemTableBytes > 1<<30:
+		return fmt.Errorf("data node: memtable size of %d bytes is not in 1 MiB to 1 GiB", c.MemTableBytes)
+	case c.SegmentBytes < 1<<20:
+		return fmt.Errorf("data node: log segment size of %d bytes is under 1 MiB", c.SegmentBytes)
+	}
+	return nil
+}

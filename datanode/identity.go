@@ -1,0 +1,115 @@
+package datanode
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/atolldb/atoll/rpc/atollpb"
+	"google.golang.org/protobuf/encoding/protojson"
+)
+
+// identity is what a node knows of itself before it has spoken with anybody. It is kept in
+// identity.json, replaced by temp, fsync, rename, fsync of the directory.
+type identity struct {
+	Format      int             `json:"format"`
+	NodeID      string          `json:"node_id"`
+	Incarnation string          `json:"incarnation"` // new for each wiped or first-started disk
+	ClusterID   string          `json:"cluster_id,omitempty"`
+	HasData     bool            `json:"has_data,omitempty"`
+	Joined      json.RawMessage `json:"joined,omitempty"` // the last JoinResponse
+}
+
+const (
+	identityFormat = 1
+	identityFile   = "identity.json"
+)
+
+var (
+	errFormat  = errors.New("the data node's identity has an unknown format")
+	errCluster = errors.New("the data directory belongs to another cluster")
+)
+
+// loadIdentity reads the identity, or makes that of a first start.
+func loadIdentity(dir, nodeID string) (identity, error) {
+	path := filepath.Join(dir, identityFile)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		id := identity{Format: identityFormat, NodeID: nodeID, Incarnation: strings.ToLower(rand.Text()[:16])}
+		return id, id.save(dir)
+	}
+	if err != nil {
+		return identity{}, fmt.Errorf("read the node's identity: %w", err)
+	}
+	var id identity
+	if err := json.Unmarshal(b, &id); err != nil {
+		return identity{}, fmt.Errorf("read %s: %w", path, err)
+	}
+	if id.Format != identityFormat {
+		return identity{}, fmt.Errorf("%w: %s says format %d, this program reads format %d", errFormat, path, id.Format, identityFormat)
+	}
+	if id.NodeID != nodeID {
+		return identity{}, fmt.Errorf("node id: %s belongs to node %s, not %s", path, id.NodeID, nodeID)
+	}
+	return id, nil
+}
+
+func (id *identity) save(dir string) error {
+	b, err := json.MarshalIndent(id, "", "  ")
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, identityFile)
+	f, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("write the node's identity: %w", err)
+	}
+	_, err = f.Write(append(b, '\n'))
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("write the node's identity: %w", err)
+	}
+	if err := os.Rename(path+".tmp", path); err != nil {
+		return fmt.Errorf("write the node's identity: %w", err)
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("write the node's identity: %w", err)
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// joined returns the placement that the node was told when it last joined.
+func (id *identity) joined() *atollpb.JoinResponse {
+	r := new(atollpb.JoinResponse)
+	if len(id.Joined) > 0 && protojson.Unmarshal(id.Joined, r) != nil {
+		return new(atollpb.JoinResponse) // the metadata service tells it again
+	}
+	return r
+}
+
+// discardData removes everything of the node but its id: a disk that starts anew.
+func discardData(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("discard data: %w", err)
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return fmt.Errorf("discard data: %w", err)
+		}
+	}
+	return nil
+}
+
+// bootID identifies the machine's boot; empty where the system doesn't tell.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
