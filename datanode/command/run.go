@@ -99,7 +99,7 @@ func (e *Executor) plan(s *Session, lease Lease, cmds []redcon.Command) int {
 			p.kind = kindForward
 		case c.cmd.Flags&(FlagSession|FlagNetwork) != 0:
 			p.kind = kindAlone
-		case c.cmd.Scope == ScopeConnection:
+		case c.cmd.Flags&(FlagWrite|FlagReadOnly) == 0:
 			p.kind = kindPlain
 		default:
 			p.kind = kindData

@@ -9,7 +9,8 @@ import (
 type Flags uint32
 
 const (
-	// FlagWrite marks a command that may change rows.
+	// FlagWrite marks a command that may change rows. Every command that touches rows has this or
+	// FlagReadOnly: without either it gets no transaction.
 	FlagWrite Flags = 1 << iota
 	// FlagReadOnly marks a command that reads rows and changes none.
 	FlagReadOnly
