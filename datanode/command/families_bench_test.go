@@ -1,0 +1,80 @@
+package command_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/atolldb/atoll/datanode/command/commandtest"
+	"github.com/tidwall/redcon"
+)
+
+// hotCommands are those whose path through the executor and the types must allocate nothing beyond what the
+// store does for one commit.
+var hotCommands = []string{
+	"GET string", "SET string 0123456789012345678901234567890123456789", "INCR counter", "HSET hash field1 value", "HGET hash field2", "HGETALL hash",
+	"ZADD zset 5 member1", "ZADD zset 1 member1", "ZINCRBY zset 1 member2", "ZSCORE zset member2", "ZRANGE zset 0 -1", "MSET a 1 b 2 c 3", "MGET a b c", "EXISTS string", "TTL string",
+}
+
+// runner returns a function that executes a line on a session, with what the hot commands read in place.
+func runner(tb testing.TB) func(line string) func() {
+	b := commandtest.New(tb)
+	s := b.Session(tb, commandtest.AWriteSecret)
+	b.Do(tb, s, "SET", "string", "value")
+	for i := range 20 {
+		b.Do(tb, s, "HSET", "hash", fmt.Sprint("field", i), "value")
+		b.Do(tb, s, "ZADD", "zset", fmt.Sprint(i), fmt.Sprint("member", i))
+	}
+	return func(line string) func() {
+		var cmd redcon.Command
+		for _, word := range strings.Fields(line) {
+			cmd.Args = append(cmd.Args, []byte(word))
+		}
+		cmd.Raw = []byte(line)
+		cmds := []redcon.Command{cmd}
+		flush := func() error { return nil }
+		return func() {
+			s.Out.Reset(1 << 20)
+			if err := b.Executor.Execute(tb.Context(), s, cmds, flush); err != nil {
+				tb.Fatal(err)
+			}
+			if s.Out.Bytes()[0] == '-' {
+				tb.Fatalf("%s answered %s", line, s.Out.Bytes())
+			}
+		}
+	}
+}
+
+func BenchmarkCommands(b *testing.B) {
+	run := runner(b)
+	for _, line := range hotCommands {
+		f := run(line)
+		b.Run(strings.ReplaceAll(line, " ", "_"), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				f()
+			}
+		})
+	}
+}
+
+// One allocation is the test node's lease; a write has those of the store's commit, as SET shows them.
+func TestHotPathsAllocateNothing(t *testing.T) {
+	run := runner(t)
+	measure := func(line string) float64 {
+		f := run(line)
+		f()
+		return testing.AllocsPerRun(200, f)
+	}
+	for _, line := range []string{"GET string", "HGET hash field2", "HGETALL hash", "HMGET hash field1 field2", "ZSCORE zset member2", "MGET a b string", "EXISTS string", "TTL string", "STRLEN string"} {
+		if n := measure(line); n > 1 {
+			t.Errorf("%s allocates %v times", line, n)
+		}
+	}
+	set := measure("SET string abc")
+	for _, line := range []string{"INCR counter", "HSET hash field1 value", "HINCRBY hash n 1", "ZINCRBY zset 1 member2", "SETEX string 100 abc", "APPEND string x"} {
+		if n := measure(line); n > set+1 { // a commit's own number varies by one
+			t.Errorf("%s allocates %v times, and SET %v", line, n, set)
+		}
+	}
+}
