@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/proto"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -58,6 +59,7 @@ func newCluster(t *testing.T) *cluster {
 func (c *cluster) change(f func(), to ...*node) {
 	c.mu.Lock()
 	c.revision++
+	c.group = proto.CloneOf(c.group) // views hold the old one
 	f()
 	c.mu.Unlock()
 	for _, n := range to {
