@@ -101,6 +101,9 @@ func (e *Entry) Decode(body []byte) error {
 	if note > uint64(len(d.b)) {
 		return fmt.Errorf("%w: note of %d bytes", ErrCorrupt, note)
 	}
+	if e.Kind == KindEpoch && note > historyMax {
+		return fmt.Errorf("%w: history id of %d bytes, the bound is %d", ErrCorrupt, note, historyMax)
+	}
 	e.Note, d.b = d.b[:note], d.b[note:]
 	n := d.uvarint()
 	if n > uint64(len(d.b))/6 {
@@ -112,12 +115,27 @@ func (e *Entry) Decode(body []byte) error {
 			Namespace: d.uvarint(), Keyspace: d.uvarint(),
 			Keys: d.varint(), Bytes: d.varint(), Expires: d.varint(), Garbage: d.varint(),
 		})
+		if d.bad {
+			break
+		}
 	}
 	if d.bad {
 		return fmt.Errorf("%w: cut short", ErrCorrupt)
 	}
 	e.Payload = d.b
 	return nil
+}
+
+// epochHistory returns the history id that an epoch's first entry names; ok is false for other entries.
+func epochHistory(body []byte) (history string, ok bool, err error) {
+	if Kind(body[0]) != KindEpoch {
+		return "", false, nil
+	}
+	var e Entry
+	if err := e.Decode(body); err != nil {
+		return "", false, err
+	}
+	return string(e.Note), true, nil
 }
 
 // bodyIndex and bodyEpoch read two fields of a body without decoding the rest.

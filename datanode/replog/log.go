@@ -47,14 +47,18 @@ type Log struct {
 	writeMu sync.Mutex // held by Append, Cut and what else changes the files
 	syncMu  sync.Mutex // held during fsyncs, so that they queue instead of racing
 	current *segment   // being written; nil until the first append of this process
+	trash   []*segment // dropped by Retire, oldest first; their files are still to be removed
 
 	mu      sync.Mutex // guards what follows
 	segs    []*segment
 	state   State
 	history string
-	grown   chan struct{} // closed at every append
+	salt    salt
+	grown   chan struct{} // closed at the next append; nil while nobody waits
 	pins    map[*Pin]struct{}
+	cuts    []uint64 // the index of every Cut, for readers that it overtook
 	closed  bool
+	failed  error // what the disk holds is unknown; everything fails from then on
 }
 
 // State is the position of a log's ends.
@@ -82,22 +86,27 @@ func (l *Log) State() State {
 }
 
 // Append writes one record: RecordHeader bytes of room, then a body made by AppendHeader and its
-// payload. The entry is in the kernel when Append returns nil. After ErrFull nothing was appended; any
-// other error leaves the end of the log unknown, and the process must end.
+// payload. The entry is in the kernel when Append returns nil. After ErrFull, ErrOrder, ErrCorrupt and
+// ErrClosed nothing was appended; any other error leaves the end of the log unknown, and the process
+// must end.
 func (l *Log) Append(rec []byte) error {
+	if len(rec) < RecordHeader+bodyFixed || len(rec)-RecordHeader > MaxBody {
+		return fmt.Errorf("%w: record of %d bytes, the bounds are %d and %d", ErrCorrupt, len(rec), RecordHeader+bodyFixed, RecordHeader+MaxBody)
+	}
 	body := rec[RecordHeader:]
-	if len(body) > MaxBody {
-		return fmt.Errorf("%w: entry of %d bytes, the bound is %d", ErrFull, len(body), MaxBody)
+	history, turn, err := epochHistory(body)
+	if err != nil {
+		return err
 	}
 	index, epoch := bodyIndex(body), bodyEpoch(body)
 	l.writeMu.Lock()
 	defer l.writeMu.Unlock()
 	l.mu.Lock()
-	st, closed := l.state, l.closed
+	st, err := l.state, l.usableLocked()
 	l.mu.Unlock()
 	switch {
-	case closed:
-		return ErrClosed
+	case err != nil:
+		return err
 	case index != st.Last+1 || epoch < st.LastEpoch:
 		return fmt.Errorf("%w: entry %d of epoch %d after %d of epoch %d", ErrOrder, index, epoch, st.Last, st.LastEpoch)
 	}
@@ -109,19 +118,41 @@ func (l *Log) Append(rec []byte) error {
 		}
 		seg = next
 	}
-	sealRecord(rec, st.SyncedOffset)
+	sealRecord(rec, l.salt, st.SyncedOffset)
 	if _, err := seg.file.WriteAt(rec, seg.fileOffset(seg.end)); err != nil {
 		return l.unwrite(seg, err)
 	}
+	if turn {
+		l.SetHistory(history)
+	}
 	l.publish(seg, index, epoch, len(rec))
 	return nil
+}
+
+// usableLocked says why the log takes nothing any more. The mutex is held.
+func (l *Log) usableLocked() error {
+	if l.closed {
+		return ErrClosed
+	}
+	return l.failed
+}
+
+// fail makes every later append and fsync fail too: after a failed fsync the kernel may call the pages
+// clean, and a second fsync would succeed for bytes that never reached the disk.
+func (l *Log) fail(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed == nil {
+		l.failed = err
+	}
+	return err
 }
 
 // unwrite makes sure that a record whose write failed can't be found whole after a crash.
 func (l *Log) unwrite(seg *segment, cause error) error {
 	var zero [RecordHeader]byte
 	if _, err := seg.file.WriteAt(zero[:], seg.fileOffset(seg.end)); err != nil {
-		return fmt.Errorf("write log: %w; take it back: %w", cause, err)
+		return l.fail(fmt.Errorf("write log: %w; take it back: %w", cause, err))
 	}
 	return fmt.Errorf("%w: %w", ErrFull, cause)
 }
@@ -134,8 +165,10 @@ func (l *Log) publish(seg *segment, index, epoch uint64, size int) {
 	seg.last, seg.epoch, seg.dirty = index, epoch, true
 	seg.bornM = l.opts.Now().UnixMilli()
 	l.state.Last, l.state.LastEpoch, l.state.EndOffset = index, epoch, seg.end
-	close(l.grown)
-	l.grown = make(chan struct{})
+	if l.grown != nil {
+		close(l.grown)
+		l.grown = nil
+	}
 }
 
 // roll starts a new segment. The old one stays in the list of what Sync must cover: a crash before that
@@ -144,7 +177,7 @@ func (l *Log) roll(st State) (*segment, error) {
 	l.mu.Lock()
 	h := segmentHeader{
 		seq: 1, firstIndex: st.Last + 1, baseOffset: st.EndOffset, synced: st.SyncedOffset,
-		prevEpoch: st.LastEpoch, history: l.history,
+		prevEpoch: st.LastEpoch, salt: l.salt, history: l.history,
 	}
 	if n := len(l.segs); n > 0 {
 		h.seq = l.segs[n-1].seq + 1
@@ -178,13 +211,9 @@ func (l *Log) SyncTo(index uint64) error {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
 	l.mu.Lock()
-	if l.state.SyncedIndex >= min(index, l.state.Last) && l.state.SyncedOffset == l.state.EndOffset {
-		l.mu.Unlock()
-		return nil
-	}
-	if index <= l.state.SyncedIndex {
-		l.mu.Unlock()
-		return nil
+	if l.failed != nil || l.state.SyncedIndex >= min(index, l.state.Last) {
+		defer l.mu.Unlock()
+		return l.failed
 	}
 	var dirty []*segment
 	fresh := false
@@ -198,13 +227,13 @@ func (l *Log) SyncTo(index uint64) error {
 	last, end := l.state.Last, l.state.EndOffset
 	l.mu.Unlock()
 	for _, s := range dirty {
-		if err := s.file.SyncData(); err != nil {
-			return fmt.Errorf("sync log %s: %w", s.path, err)
+		if err := s.sync(); err != nil {
+			return l.fail(fmt.Errorf("sync log %s: %w", s.path, err))
 		}
 	}
 	if fresh {
 		if err := syncDir(l.opts.FS, l.opts.Dir); err != nil {
-			return err
+			return l.fail(err)
 		}
 	}
 	l.mu.Lock()
@@ -218,10 +247,13 @@ func (l *Log) SyncTo(index uint64) error {
 	return nil
 }
 
-// Wait returns once the log holds the entry index, or its end moved since, or ctx ended.
+// Wait returns once the log holds the entry index. Errors are ErrClosed and the context's.
 func (l *Log) Wait(ctx context.Context, index uint64) error {
 	for {
 		l.mu.Lock()
+		if l.grown == nil {
+			l.grown = make(chan struct{})
+		}
 		have, closed, grown := l.state.Last >= index, l.closed, l.grown
 		l.mu.Unlock()
 		if closed {
@@ -249,9 +281,11 @@ func (l *Log) Close() error {
 		return err
 	}
 	l.closed = true
-	close(l.grown)
-	for _, s := range l.segs {
-		err = errors.Join(err, s.file.Close())
+	if l.grown != nil {
+		close(l.grown)
+	}
+	for _, s := range append(l.trash, l.segs...) {
+		err = errors.Join(err, s.close())
 	}
 	return err
 }

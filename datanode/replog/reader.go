@@ -16,6 +16,7 @@ type Reader struct {
 	seg  *segment
 	buf  []byte // bytes [from, from+len(buf)) of the record stream of seg
 	from uint64
+	cuts int // how many cuts it knows of
 }
 
 const readAhead = 256 << 10
@@ -31,7 +32,7 @@ func (l *Log) NewReader(index uint64) (*Reader, error) {
 	if index > l.state.Last+1 {
 		return nil, fmt.Errorf("%w: entry %d, the last is %d", ErrOrder, index, l.state.Last)
 	}
-	return &Reader{log: l, next: index}, nil
+	return &Reader{log: l, next: index, cuts: len(l.cuts)}, nil
 }
 
 // Next returns the body of the next entry, valid until the following call, or io.EOF at the present
@@ -46,14 +47,14 @@ func (r *Reader) Next() ([]byte, error) {
 		return nil, err
 	}
 	size := uint64(binary.LittleEndian.Uint32(head[4:])) + RecordHeader
-	if binary.LittleEndian.Uint32(head) != recordMagic || size > end-r.off {
+	if binary.LittleEndian.Uint32(head) != r.log.salt.magic() || size > end-r.off {
 		return nil, r.damage("its header is broken")
 	}
 	rec, err := r.bytes(size, end)
 	if err != nil {
 		return nil, err
 	}
-	if _, _, ok := recordAt(rec); !ok {
+	if _, _, ok := recordAt(rec, r.log.salt); !ok {
 		return nil, r.damage("its checksum doesn't match")
 	}
 	if got := bodyIndex(rec[RecordHeader:]); got != r.next {
@@ -75,6 +76,10 @@ func (r *Reader) locate() (end uint64, err error) {
 	if l.closed {
 		l.mu.Unlock()
 		return 0, ErrClosed
+	}
+	if err := r.overtakenLocked(); err != nil {
+		l.mu.Unlock()
+		return 0, err
 	}
 	if r.next > l.state.Last {
 		l.mu.Unlock()
@@ -122,7 +127,7 @@ func (r *Reader) skip(end uint64) error {
 		return err
 	}
 	size := uint64(binary.LittleEndian.Uint32(head[4:])) + RecordHeader
-	if binary.LittleEndian.Uint32(head) != recordMagic || size > end-r.off {
+	if binary.LittleEndian.Uint32(head) != r.log.salt.magic() || size > end-r.off {
 		return r.damage("its header is broken")
 	}
 	r.log.mu.Lock()
@@ -147,7 +152,7 @@ func (r *Reader) bytes(n, end uint64) ([]byte, error) {
 		}
 		r.buf = r.buf[:size]
 		r.from = r.off
-		got, err := r.seg.file.ReadAt(r.buf, r.seg.fileOffset(r.off))
+		got, err := r.seg.readAt(r.buf, r.off)
 		if uint64(got) < size {
 			r.buf = nil
 			return nil, r.readError(err)
@@ -155,6 +160,22 @@ func (r *Reader) bytes(n, end uint64) ([]byte, error) {
 	}
 	at := r.off - r.from
 	return r.buf[at : at+n], nil
+}
+
+// overtakenLocked returns ErrGone if retention dropped the next entry, or a cut the last one. The log's
+// mutex is held.
+func (r *Reader) overtakenLocked() error {
+	l := r.log
+	for _, index := range l.cuts[r.cuts:] {
+		if r.next > index+1 {
+			return fmt.Errorf("%w: entry %d was cut off", ErrGone, r.next-1)
+		}
+	}
+	r.cuts = len(l.cuts)
+	if r.next < l.firstLocked() {
+		return fmt.Errorf("%w: entry %d, the oldest is %d", ErrGone, r.next, l.firstLocked())
+	}
+	return nil
 }
 
 // readError tells a file that retention has closed from one that is broken.
@@ -165,10 +186,13 @@ func (r *Reader) readError(err error) error {
 	if l.closed {
 		return ErrClosed
 	}
-	if r.next < l.firstLocked() {
+	if err := r.overtakenLocked(); err != nil {
+		return err
+	}
+	if errors.Is(err, errShut) {
 		return fmt.Errorf("%w: entry %d", ErrGone, r.next)
 	}
-	if errors.Is(err, io.EOF) {
+	if err == nil || errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: entry %d in %s: the file is cut short", ErrDamaged, r.next, r.seg.path)
 	}
 	return fmt.Errorf("read log %s: %w", r.seg.path, err)

@@ -2,9 +2,11 @@ package replog
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,19 +27,26 @@ func Create(opts Options, start Start) (*Log, error) {
 	if len(start.History) > historyMax {
 		return nil, fmt.Errorf("create log: history id of %d bytes, the bound is %d", len(start.History), historyMax)
 	}
-	h := segmentHeader{seq: 1, firstIndex: start.Index + 1, prevEpoch: start.Epoch, history: start.History}
+	var random [8]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return nil, fmt.Errorf("create log: %w", err)
+	}
+	h := segmentHeader{
+		seq: 1, firstIndex: start.Index + 1, prevEpoch: start.Epoch, history: start.History,
+		salt: salt(binary.LittleEndian.Uint64(random[:])),
+	}
 	seg, err := writeSegment(opts, h)
 	if err != nil {
 		return nil, fmt.Errorf("create log: %w", err)
 	}
 	l := newLog(opts)
-	l.segs, l.current, l.history = []*segment{seg}, seg, start.History
+	l.segs, l.current, l.history, l.salt = []*segment{seg}, seg, start.History, h.salt
 	l.state = State{Last: start.Index, LastEpoch: start.Epoch, SyncedIndex: start.Index}
 	return l, nil
 }
 
 func newLog(opts Options) *Log {
-	return &Log{opts: opts, grown: make(chan struct{}), pins: make(map[*Pin]struct{})}
+	return &Log{opts: opts, pins: make(map[*Pin]struct{})}
 }
 
 // writeSegment makes a segment durably: temp, fsync, rename, fsync of the directory.
@@ -50,7 +59,10 @@ func writeSegment(opts Options, h segmentHeader) (*segment, error) {
 	if _, err := f.WriteAt(h.encode(), 0); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	if err := errors.Join(f.Sync(), f.Close(), opts.FS.Rename(path+".tmp", path)); err != nil {
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return nil, err
+	}
+	if err := opts.FS.Rename(path+".tmp", path); err != nil {
 		return nil, err
 	}
 	if err := syncDir(opts.FS, opts.Dir); err != nil {
@@ -110,14 +122,15 @@ func Open(opts Options) (*Log, error) {
 	r := recovery{opts: opts, log: newLog(opts)}
 	err = r.load(names)
 	if err == nil {
+		r.supersede()
 		err = r.scan()
 	}
 	if err == nil {
 		err = r.finish()
 	}
 	if err != nil {
-		for _, s := range r.segs {
-			err = errors.Join(err, s.file.Close())
+		for _, s := range append(r.segs, r.dropped...) {
+			err = errors.Join(err, s.close())
 		}
 		return nil, fmt.Errorf("open log %s: %w", opts.Dir, err)
 	}
@@ -126,13 +139,14 @@ func Open(opts Options) (*Log, error) {
 
 // recovery is the state of one Open.
 type recovery struct {
-	opts   Options
-	log    *Log
-	segs   []*segment
-	broken map[*segment]bool // its header can't be read
-	synced uint64            // the highest offset that anything valid knows to be fsynced
-	torn   *segment          // where the valid log ends early
-	stop   uint64            // offset of its first bad byte
+	opts    Options
+	log     *Log
+	segs    []*segment
+	dropped []*segment        // their files are removed at the end
+	broken  map[*segment]bool // its header can't be read
+	synced  uint64            // the highest offset that anything valid knows to be fsynced
+	torn    *segment          // where the valid log ends early
+	stop    uint64            // offset of its first bad byte
 }
 
 func (r *recovery) load(names []string) error {
@@ -145,8 +159,14 @@ func (r *recovery) load(names []string) error {
 		}
 		s := &segment{file: f, path: path, bornM: r.opts.Now().UnixMilli()}
 		r.segs = append(r.segs, s)
+		if info, err := f.Stat(); err == nil {
+			s.bornM = info.ModTime().UnixMilli()
+		}
 		b := make([]byte, headerSize)
-		n, _ := f.ReadAt(b, 0)
+		n, err := f.ReadAt(b, 0)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
 		h, err := decodeSegmentHeader(b[:n])
 		switch {
 		case errors.Is(err, ErrFormat):
@@ -154,12 +174,28 @@ func (r *recovery) load(names []string) error {
 		case err != nil:
 			r.broken[s] = true
 		default:
-			s.segmentHeader = h
+			s.segmentHeader, r.log.salt = h, h.salt
 			s.end, s.last, s.epoch = h.baseOffset, h.firstIndex-1, h.prevEpoch
-			r.synced = max(r.synced, h.synced)
 		}
 	}
 	return nil
+}
+
+// supersede drops the segments that a later one overrides as a whole: after a cut whose process ended
+// before it had removed them, and empty ones.
+func (r *recovery) supersede() {
+	var kept []*segment
+	for _, s := range r.segs {
+		for n := len(kept); n > 0 && !r.broken[s] && !r.broken[kept[n-1]] && kept[n-1].firstIndex >= s.firstIndex; n-- {
+			r.dropped = append(r.dropped, kept[n-1])
+			kept = kept[:n-1]
+		}
+		kept = append(kept, s)
+	}
+	for _, s := range kept {
+		r.synced = max(r.synced, s.synced) // what a dropped one knows is about offsets that were given again
+	}
+	r.segs = kept
 }
 
 // scan walks the segments. Those that lie wholly below what a later header knows to be fsynced are
@@ -229,7 +265,7 @@ func (r *recovery) walk(s, next *segment) error {
 		if pos == len(b) && next == nil {
 			return nil
 		}
-		n, synced, ok := recordAt(b[pos:])
+		n, synced, ok := recordAt(b[pos:], r.log.salt)
 		if ok {
 			body := b[pos+RecordHeader : pos+n]
 			ok = bodyIndex(body) == s.last+1 && bodyEpoch(body) >= s.epoch
@@ -240,21 +276,17 @@ func (r *recovery) walk(s, next *segment) error {
 			return nil
 		}
 		body := b[pos+RecordHeader : pos+n]
-		r.noteHistory(body)
+		history, turn, err := epochHistory(body)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		if turn {
+			r.log.history = history
+		}
 		r.synced = max(r.synced, synced)
 		s.addMark(s.last+1, s.end)
 		s.last, s.epoch, s.end = bodyIndex(body), bodyEpoch(body), s.end+uint64(n)
 		pos += n
-	}
-}
-
-func (r *recovery) noteHistory(body []byte) {
-	if Kind(body[0]) != KindEpoch {
-		return
-	}
-	var e Entry
-	if e.Decode(body) == nil {
-		r.log.history = string(e.Note)
 	}
 }
 
@@ -269,13 +301,13 @@ func (r *recovery) searchLater(s *segment) error {
 }
 
 func (r *recovery) search(b []byte) {
-	magic := binary.LittleEndian.AppendUint32(nil, recordMagic)
+	magic := binary.LittleEndian.AppendUint32(nil, r.log.salt.magic())
 	for {
 		i := bytes.Index(b, magic)
 		if i < 0 {
 			return
 		}
-		if n, synced, ok := recordAt(b[i:]); ok {
+		if n, synced, ok := recordAt(b[i:], r.log.salt); ok {
 			r.synced = max(r.synced, synced)
 			b = b[i+n:]
 		} else {
@@ -298,17 +330,17 @@ func (r *recovery) finish() error {
 		r.opts.Logger.Warn("cut the torn tail of the log", "file", r.torn.path, "offset", r.stop,
 			"synced_offset", r.synced, "last_index", r.segs[keep-1].last)
 	}
-	for _, s := range r.segs[keep:] {
-		if err := errors.Join(s.file.Close(), r.opts.FS.Remove(s.path)); err != nil {
-			return err
-		}
-	}
-	r.segs = r.segs[:keep]
+	r.dropped, r.segs = append(r.dropped, r.segs[keep:]...), r.segs[:keep]
 	for _, s := range r.segs {
 		if s.end > r.synced || s == r.segs[keep-1] {
 			if err := s.file.Sync(); err != nil {
 				return fmt.Errorf("sync log: %w", err)
 			}
+		}
+	}
+	for _, s := range r.dropped {
+		if err := errors.Join(s.close(), r.opts.FS.Remove(s.path)); err != nil {
+			return err
 		}
 	}
 	if err := syncDir(r.opts.FS, r.opts.Dir); err != nil {
@@ -324,75 +356,4 @@ func (r *recovery) finish() error {
 		EndOffset: last.end, SyncedOffset: last.end,
 	}
 	return nil
-}
-
-// Cut drops every entry after index, durably, in one rename. Nothing may read or append meanwhile.
-func (l *Log) Cut(index uint64) error {
-	if err := l.Sync(); err != nil {
-		return err
-	}
-	st := l.State()
-	if index >= st.Last {
-		return nil
-	}
-	r, err := l.NewReader(index + 1)
-	if err != nil {
-		return fmt.Errorf("cut log: %w", err)
-	}
-	if _, err := r.locate(); err != nil {
-		return fmt.Errorf("cut log: %w", err)
-	}
-	epoch, err := l.epochOf(index)
-	if err != nil {
-		return fmt.Errorf("cut log: %w", err)
-	}
-	l.writeMu.Lock()
-	defer l.writeMu.Unlock()
-	h := segmentHeader{
-		seq: l.segs[len(l.segs)-1].seq + 1, firstIndex: index + 1, baseOffset: r.off,
-		synced: r.off, prevEpoch: epoch, history: l.history,
-	}
-	seg, err := writeSegment(l.opts, h)
-	if err != nil {
-		return fmt.Errorf("cut log: %w", err)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	i := slices.Index(l.segs, r.seg)
-	for _, s := range l.segs[i+1:] {
-		err = errors.Join(err, s.file.Close(), l.opts.FS.Remove(s.path))
-	}
-	r.seg.end, r.seg.last, r.seg.epoch = r.off, index, epoch
-	r.seg.marks = slices.DeleteFunc(r.seg.marks, func(m mark) bool { return m.index > index })
-	l.segs = append(l.segs[:i+1], seg)
-	l.current = seg
-	l.state.Last, l.state.LastEpoch, l.state.SyncedIndex = index, epoch, index
-	l.state.EndOffset, l.state.SyncedOffset = r.off, r.off
-	return err
-}
-
-// epochOf returns the epoch of an entry, or what stood before the first one.
-func (l *Log) epochOf(index uint64) (uint64, error) {
-	l.mu.Lock()
-	if len(l.segs) > 0 && index+1 == l.segs[0].firstIndex {
-		defer l.mu.Unlock()
-		return l.segs[0].prevEpoch, nil
-	}
-	l.mu.Unlock()
-	r, err := l.NewReader(index)
-	if err != nil {
-		return 0, err
-	}
-	body, err := r.Next()
-	if err != nil {
-		return 0, err
-	}
-	return bodyEpoch(body), nil
-}
-
-// SetHistory names the history that segments started from now on belong to.
-func (l *Log) SetHistory(id string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.history = id
 }

@@ -1,6 +1,10 @@
 package replog
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+)
 
 // Pin keeps the entries after an index from being dropped. Every pin must be released.
 type Pin struct {
@@ -43,28 +47,38 @@ func (l *Log) firstLocked() uint64 {
 }
 
 // Retire drops whole segments beyond the retention whose entries are all at or below floor, the
-// highest index that the store holds durably, and that no pin needs.
+// highest index that the store holds durably, and that no pin needs. The oldest goes first, durably, so
+// that a crash leaves no gap, and never the last one whose header is fsynced.
 func (l *Log) Retire(floor uint64) error {
 	l.writeMu.Lock()
 	defer l.writeMu.Unlock()
 	l.mu.Lock()
+	floor = min(floor, l.state.SyncedIndex)
 	for p := range l.pins {
 		floor = min(floor, p.after)
 	}
 	oldest := l.opts.Now().Add(-l.opts.RetainAge).UnixMilli()
-	var drop []*segment
 	for len(l.segs) > 1 {
 		s := l.segs[0]
 		size := int64(l.state.EndOffset - s.baseOffset)
-		if s.last > floor || (size <= l.opts.RetainBytes && s.bornM >= oldest) {
+		if s.last > floor || l.segs[1].fresh || (size <= l.opts.RetainBytes && s.bornM >= oldest) {
 			break
 		}
-		drop, l.segs = append(drop, s), l.segs[1:]
+		l.trash, l.segs = append(l.trash, s), l.segs[1:]
 	}
 	l.mu.Unlock()
-	var err error
-	for _, s := range drop {
-		err = errors.Join(err, s.file.Close(), l.opts.FS.Remove(s.path))
+	for len(l.trash) > 0 {
+		s := l.trash[0]
+		if err := s.close(); err != nil {
+			return fmt.Errorf("close log segment: %w", err)
+		}
+		if err := l.opts.FS.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove log segment: %w", err)
+		}
+		if err := syncDir(l.opts.FS, l.opts.Dir); err != nil {
+			return err
+		}
+		l.trash = l.trash[1:]
 	}
-	return err
+	return nil
 }

@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -13,7 +15,9 @@ import (
 //
 //	magic u32 | length of body u32 | CRC-32C of all that follows u32 | synced offset u64 | body
 //
-// in little endian. An offset counts bytes of records over the whole life of the log, headers left
+// in little endian. Magic and the start of the CRC come from the log's salt, a random number in every
+// header: a tenant's value that looks like a record is not taken for one when a broken place is searched
+// for what follows it. An offset counts bytes of records over the whole life of the log, headers left
 // out, so that offsets of two segments compare. A segment never grows after the process that made it
 // has ended: the next one starts a new segment. A later segment overrides an earlier one from its
 // first index on; that is how a tail is cut, in one rename.
@@ -21,7 +25,6 @@ const (
 	segmentMagic   = "ATOLLLOG"
 	segmentVersion = 1
 	headerSize     = 128
-	recordMagic    = 0x674c7441 // "AtLg"
 	historyMax     = 40
 )
 
@@ -31,8 +34,15 @@ type segmentHeader struct {
 	baseOffset uint64
 	synced     uint64 // offset known to be fsynced when the segment was made
 	prevEpoch  uint64 // epoch of the entry before the first
+	salt       salt   // the log's
 	history    string
 }
+
+// salt makes the records of one log unlike those of any other, and unlike what a tenant can write.
+type salt uint64
+
+func (s salt) magic() uint32            { return uint32(s) | 1 } // not zero, as a hole in a file is
+func (s salt) checksum(b []byte) uint32 { return crc32.Update(uint32(s>>32), castagnoli, b) }
 
 var (
 	// ErrFormat is returned for a log of another version of the format.
@@ -48,11 +58,10 @@ func (h *segmentHeader) encode() []byte {
 	copy(b, segmentMagic)
 	le := binary.LittleEndian
 	le.PutUint32(b[8:], segmentVersion)
-	for i, v := range [...]uint64{h.seq, h.firstIndex, h.baseOffset, h.synced, h.prevEpoch} {
+	for i, v := range [...]uint64{h.seq, h.firstIndex, h.baseOffset, h.synced, h.prevEpoch, uint64(h.salt)} {
 		le.PutUint64(b[12+8*i:], v)
 	}
-	b[52] = byte(len(h.history))
-	copy(b[53:53+historyMax], h.history)
+	b[60] = byte(copy(b[61:61+historyMax], h.history))
 	le.PutUint32(b[headerSize-4:], Checksum(b[:headerSize-4]))
 	return b
 }
@@ -60,33 +69,35 @@ func (h *segmentHeader) encode() []byte {
 func decodeSegmentHeader(b []byte) (segmentHeader, error) {
 	var h segmentHeader
 	le := binary.LittleEndian
-	if len(b) < headerSize || string(b[:8]) != segmentMagic || le.Uint32(b[headerSize-4:]) != Checksum(b[:headerSize-4]) {
+	if len(b) < 12 || string(b[:8]) != segmentMagic {
 		return h, errHeader
 	}
-	if v := le.Uint32(b[8:]); v != segmentVersion {
+	// The version comes before the checksum, which another version may keep elsewhere. Zero is a torn write.
+	if v := le.Uint32(b[8:]); v != segmentVersion && v != 0 {
 		return h, fmt.Errorf("%w: version %d, this program reads version %d", ErrFormat, v, segmentVersion)
 	}
-	f := func(i int) uint64 { return le.Uint64(b[12+8*i:]) }
-	h.seq, h.firstIndex, h.baseOffset, h.synced, h.prevEpoch = f(0), f(1), f(2), f(3), f(4)
-	if n := int(b[52]); n <= historyMax {
-		h.history = string(b[53 : 53+n])
+	if len(b) < headerSize || le.Uint32(b[headerSize-4:]) != Checksum(b[:headerSize-4]) || b[60] > historyMax {
+		return h, errHeader
 	}
+	f := func(i int) uint64 { return le.Uint64(b[12+8*i:]) }
+	h.seq, h.firstIndex, h.baseOffset, h.synced, h.prevEpoch, h.salt = f(0), f(1), f(2), f(3), f(4), salt(f(5))
+	h.history = string(b[61 : 61+int(b[60])])
 	return h, nil
 }
 
 // sealRecord fills the header of the record in rec, whose body starts at RecordHeader.
-func sealRecord(rec []byte, synced uint64) {
+func sealRecord(rec []byte, s salt, synced uint64) {
 	le := binary.LittleEndian
-	le.PutUint32(rec, recordMagic)
+	le.PutUint32(rec, s.magic())
 	le.PutUint32(rec[4:], uint32(len(rec)-RecordHeader))
 	le.PutUint64(rec[12:], synced)
-	le.PutUint32(rec[8:], Checksum(rec[12:]))
+	le.PutUint32(rec[8:], s.checksum(rec[12:]))
 }
 
 // recordAt checks the record at the start of b and returns its length and what it knew to be synced.
-func recordAt(b []byte) (length int, synced uint64, ok bool) {
+func recordAt(b []byte, s salt) (length int, synced uint64, ok bool) {
 	le := binary.LittleEndian
-	if len(b) < RecordHeader+bodyFixed || le.Uint32(b) != recordMagic {
+	if len(b) < RecordHeader+bodyFixed || le.Uint32(b) != s.magic() {
 		return 0, 0, false
 	}
 	n := le.Uint32(b[4:])
@@ -94,7 +105,7 @@ func recordAt(b []byte) (length int, synced uint64, ok bool) {
 		return 0, 0, false
 	}
 	length = RecordHeader + int(n)
-	if le.Uint32(b[8:]) != Checksum(b[12:length]) {
+	if le.Uint32(b[8:]) != s.checksum(b[12:length]) {
 		return 0, 0, false
 	}
 	return length, le.Uint64(b[12:]), true
@@ -104,6 +115,8 @@ func recordAt(b []byte) (length int, synced uint64, ok bool) {
 // changes: the end, the last index and the marks of the segment being written.
 type segment struct {
 	segmentHeader
+	using sync.RWMutex // held shared while the file is read or fsynced, exclusively to close it
+	shut  bool
 	file  vfs.File
 	path  string
 	end   uint64 // offset after the last valid record
@@ -119,6 +132,38 @@ type segment struct {
 type mark struct{ index, offset uint64 }
 
 const markEvery = 64 << 10
+
+// errShut is returned for a segment that retention or a cut has closed.
+var errShut = errors.New("log segment is closed")
+
+func (s *segment) readAt(b []byte, offset uint64) (int, error) {
+	s.using.RLock()
+	defer s.using.RUnlock()
+	if s.shut {
+		return 0, errShut
+	}
+	return s.file.ReadAt(b, s.fileOffset(offset))
+}
+
+// sync fsyncs the segment, unless it has been dropped: what it held is then needed no more.
+func (s *segment) sync() error {
+	s.using.RLock()
+	defer s.using.RUnlock()
+	if s.shut {
+		return nil
+	}
+	return s.file.SyncData()
+}
+
+func (s *segment) close() error {
+	s.using.Lock()
+	defer s.using.Unlock()
+	if s.shut {
+		return nil
+	}
+	s.shut = true
+	return s.file.Close()
+}
 
 func (s *segment) fileOffset(offset uint64) int64 { return int64(offset-s.baseOffset) + headerSize }
 
