@@ -72,6 +72,10 @@ func TestHouseRulesCanFail(t *testing.T) {
 		{"import directions", "datanode/extra/a.go", file("extra", ""), "no place for a package in datanode/extra"},
 		{"import directions", "cmd/atoll/a.go", ours("main", "datanode/store"), "cmd/atoll may not import datanode/store"},
 		{"import directions", "cmd/atoll/a.go", ours("main", "datanode"), ""},
+		{"import directions", "datanode/store/storetest/a.go", ours("storetest", "datanode/replog"), ""},
+		{"import directions", "datanode/store/storetest/a.go", ours("storetest", "raftfsm"), "may not import raftfsm"},
+		{"import directions", "datanode/a.go", ours("datanode", "datanode/store/storetest"), "storetest is for tests"},
+		{"import directions", "datanode/a_test.go", ours("datanode", "datanode/store/storetest"), ""},
 		{"import directions", "datanode/a.go", ours("datanode", "integration"), "datanode may not import integration"},
 
 		{"banned imports", "datanode/store/a.go", imports("store", "github.com/hashicorp/raft"), "never links raft"},

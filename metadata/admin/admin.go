@@ -1,0 +1,177 @@
+// Package admin is the HTTP API of the metadata service: namespaces, tokens, data nodes, groups and the
+// cluster, under /v1, described at /openapi.json. Any metadata node answers it; what it answers is
+// linearizable.
+package admin
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/atolldb/atoll/metadata/consensus"
+	"github.com/atolldb/atoll/metadata/control"
+	"github.com/atolldb/atoll/raftfsm"
+	"github.com/atolldb/atoll/rpc/adminapi"
+)
+
+// Consensus is the replicated state.
+type Consensus interface {
+	Propose(context.Context, raftfsm.Command, consensus.ProposeOptions) (raftfsm.Result, error)
+	Read(context.Context) (*raftfsm.State, error) // linearizable
+	State() *raftfsm.State                        // this node's own, perhaps behind
+	Status() consensus.Status
+}
+
+// Control knows what the data nodes report, and moves primaries.
+type Control interface {
+	Reports(context.Context) ([]control.Report, error)
+	WaitApplied(ctx context.Context, revision uint64, d time.Duration) (lagging []string, err error)
+	Promote(ctx context.Context, target string, acceptLoss bool, o consensus.ProposeOptions) (raftfsm.Result, error)
+}
+
+// Config is what the API stands on. Every field but Now is required.
+type Config struct {
+	Consensus Consensus
+	Control   Control
+	HTTPAddr  string           // advertised host:port; its host is accepted in the Host header
+	Version   string           // of the program
+	Now       func() time.Time // nil: time.Now
+	Log       *slog.Logger
+}
+
+// The server's bounds.
+const (
+	headerBytesMax = 16 << 10
+	headerWait     = 5 * time.Second
+	requestWait    = 15 * time.Second // to read a whole request
+	replyWait      = 90 * time.Second // to answer it: above the longest wait_ms and a proposal's own limit
+	idleWait       = 2 * time.Minute
+)
+
+type api struct {
+	Config
+	hosts   []string
+	lookups chan struct{} // held while an unknown token is looked up beyond this node
+}
+
+// New returns the handler of the whole HTTP listener.
+func New(c Config) (http.Handler, error) {
+	host, _, err := net.SplitHostPort(c.HTTPAddr)
+	if err != nil {
+		return nil, errors.Join(errors.New("advertised HTTP address: it takes host:port"), err)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	a := &api{Config: c, hosts: []string{"localhost", host}, lookups: make(chan struct{}, lookupsMax)}
+
+	config := huma.DefaultConfig("Atoll admin API", c.Version)
+	config.DocsPath, config.SchemasPath, config.CreateHooks = "", "", nil
+	config.Transformers = []huma.Transformer{problemTransformer}
+	config.RejectUnknownQueryParameters = true
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"token": {Type: "http", Scheme: "bearer", Description: "an admin token of the default namespace"},
+	}
+	mux := http.NewServeMux()
+	h := humago.New(mux, config)
+	a.registerHealth(h)
+	a.registerNamespaces(h)
+	a.registerTokens(h)
+	a.registerNodes(h)
+	a.registerGroups(h)
+	a.registerCluster(h)
+	return a.guard(mux), nil
+}
+
+// NewServer returns a server of the handler with its time-outs set; what net/http has to say goes to
+// the log.
+func NewServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerWait,
+		ReadTimeout:       requestWait,
+		WriteTimeout:      replyWait,
+		IdleTimeout:       idleWait,
+		MaxHeaderBytes:    headerBytesMax,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// register adds one operation: its method and path, its id and what it does in a line.
+func register[I, O any](h huma.API, method, path, id, summary string, f func(context.Context, *I) (*O, error)) {
+	op := huma.Operation{
+		Method: method, Path: path, OperationID: id, Summary: summary,
+		// Huma refuses a body of exactly its limit.
+		MaxBodyBytes: adminapi.BodyBytesMax + 1,
+		Errors:       []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusServiceUnavailable},
+	}
+	if secured(path) {
+		op.Security = []map[string][]string{{"token": {}}}
+	}
+	if method != http.MethodGet {
+		op.Errors = append(op.Errors, http.StatusConflict, http.StatusGatewayTimeout)
+	}
+	huma.Register(h, op, f)
+}
+
+// reply is the shape of every answer.
+type reply[T any] struct {
+	Body T
+}
+
+// ChangeParams are the parameters of every request that changes something. It is exported, as are the other
+// structs that inputs embed, because Huma passes over unexported ones.
+type ChangeParams struct {
+	Wait           string `query:"wait" enum:"applied" doc:"applied: answer when every live data node has applied the change"`
+	WaitMs         int    `query:"wait_ms" minimum:"1" maximum:"60000" default:"5000" doc:"milliseconds that wait lasts at most"`
+	IdempotencyKey string `header:"Idempotency-Key" maxLength:"128" doc:"a retry with the same key has one effect"`
+}
+
+// propose makes a change in the caller's name.
+func (a *api) propose(ctx context.Context, c raftfsm.Command, p ChangeParams) (raftfsm.Result, error) {
+	result, err := a.Consensus.Propose(ctx, c, a.options(ctx, p))
+	if err != nil {
+		return result, a.changeProblem(err)
+	}
+	return result, nil
+}
+
+func (a *api) options(ctx context.Context, p ChangeParams) consensus.ProposeOptions {
+	return consensus.ProposeOptions{RequestID: p.IdempotencyKey, Actor: callerOf(ctx).tokenID}
+}
+
+// change describes a change that has happened, after waiting for the data nodes if that was asked for.
+// Where nobody can say who has applied it, every node counts as lagging: the change is made all the same.
+func (a *api) change(ctx context.Context, result raftfsm.Result, p ChangeParams) adminapi.Change {
+	change := adminapi.Change{Revision: result.Revision, Repeated: result.Repeated}
+	if p.Wait == "" {
+		return change
+	}
+	lagging, err := a.Control.WaitApplied(ctx, result.Revision, time.Duration(p.WaitMs)*time.Millisecond)
+	if err != nil {
+		lagging = nil
+		for n := range a.Consensus.State().Nodes() {
+			lagging = append(lagging, n.Id)
+		}
+	}
+	change.LaggingNodes = lagging
+	return change
+}
+
+// stateAt returns a state that contains a change that has just been made.
+func (a *api) stateAt(ctx context.Context, revision uint64) (*raftfsm.State, error) {
+	if s := a.Consensus.State(); s.Applied() >= revision {
+		return s, nil
+	}
+	s, err := a.Consensus.Read(ctx)
+	if err != nil {
+		return nil, a.changeProblem(errors.Join(consensus.ErrIndeterminate, err))
+	}
+	return s, nil
+}

@@ -1,0 +1,165 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/atolldb/atoll/metadata/consensus"
+	"github.com/atolldb/atoll/raftfsm"
+	"github.com/atolldb/atoll/rpc/adminapi"
+	"github.com/atolldb/atoll/rpc/atollpb"
+)
+
+// lookupsMax bounds how many unknown tokens are looked up at the leader at once: whoever guesses
+// tokens must not keep the leader busy.
+const lookupsMax = 16
+
+// roleLeader is how consensus names the leader.
+const roleLeader = "leader"
+
+// caller is who sent a request, and the linearizable state in which its token was found good. Handlers
+// answer from that state.
+type caller struct {
+	state   *raftfsm.State
+	tokenID string
+}
+
+type callerKey struct{}
+
+func callerOf(ctx context.Context) caller {
+	c, ok := ctx.Value(callerKey{}).(caller)
+	if !ok {
+		panic("admin: a handler under /v1 without a caller")
+	}
+	return c
+}
+
+// secured reports whether a path takes an admin token.
+func secured(path string) bool { return strings.HasPrefix(path, "/v1/") }
+
+// guard stands before every operation: it checks the Host header and the token, and gives what no
+// operation matches the same kind of answer as everything else.
+func (a *api) guard(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if !a.knowsHost(r.Host) {
+			writeProblem(w, newProblem(adminapi.CodeWrongHost, "host %q is not one of this node's names", r.Host))
+			return
+		}
+		if secured(r.URL.Path) {
+			c, err := a.authenticate(r)
+			if err != nil {
+				writeProblem(w, a.problem(err))
+				return
+			}
+			r = r.WithContext(context.WithValue(r.Context(), callerKey{}, c))
+		}
+		if _, pattern := mux.Handler(r); pattern == "" {
+			unmatched(mux, w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// knowsHost guards against DNS rebinding: a page in a browser can point a name of its own at a loopback
+// address, but it can neither choose an address literal nor localhost.
+func (a *api) knowsHost(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host = strings.Trim(hostport, "[]")
+	}
+	return net.ParseIP(host) != nil || slices.ContainsFunc(a.hosts, func(h string) bool { return strings.EqualFold(h, host) })
+}
+
+// authenticate returns the caller of a request under /v1. The token is checked in a linearizable state,
+// so that a revoked one is refused by every metadata node once the revocation was answered.
+func (a *api) authenticate(r *http.Request) (caller, error) {
+	scheme, secret, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") || secret == "" || len(secret) > adminapi.SecretBytesMax {
+		return caller{}, newProblem(adminapi.CodeUnauthorized, "an admin token is needed: Authorization: Bearer <token>")
+	}
+	if findToken(a.Consensus.State(), secret) == nil {
+		// A node that is behind may not have heard of the token yet; who leads is never behind.
+		if a.Consensus.Status().Role == roleLeader {
+			return caller{}, badToken()
+		}
+		select {
+		case a.lookups <- struct{}{}:
+			defer func() { <-a.lookups }()
+		default:
+			return caller{}, consensus.ErrTooMuch
+		}
+	}
+	state, err := a.Consensus.Read(r.Context())
+	if err != nil {
+		return caller{}, err
+	}
+	token := findToken(state, secret)
+	if token == nil || token.ExpiresMs != 0 && token.ExpiresMs <= a.Now().UnixMilli() {
+		return caller{}, badToken()
+	}
+	if token.Role != atollpb.Role_ROLE_ADMIN || token.NamespaceId != state.Cluster().GetDefaultNamespaceId() {
+		return caller{}, newProblem(adminapi.CodeForbidden, "the token is not an admin's")
+	}
+	return caller{state: state, tokenID: token.Id}, nil
+}
+
+func badToken() error {
+	return newProblem(adminapi.CodeUnauthorized, "the token is unknown, revoked or expired")
+}
+
+// findToken looks a secret up by its hash, so the time that it takes says nothing about other secrets.
+func findToken(s *raftfsm.State, secret string) *atollpb.Token {
+	cluster := s.Cluster()
+	if cluster == nil {
+		return nil
+	}
+	return s.TokenByHash(consensus.HashSecret(cluster.TokenKey, secret))
+}
+
+// unmatched answers a path or method that no operation has.
+func unmatched(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
+	probe := &discard{header: http.Header{}, status: http.StatusNotFound}
+	mux.ServeHTTP(probe, r)
+	if location := probe.header.Get("Location"); location != "" {
+		w.Header().Set("Location", location)
+		w.WriteHeader(probe.status)
+		return
+	}
+	p := newProblem(adminapi.CodeNotFound, "there is nothing at %s", r.URL.Path)
+	if allow := probe.header.Get("Allow"); allow != "" {
+		w.Header().Set("Allow", allow)
+		p.Type, p.Status, p.Title = "", http.StatusMethodNotAllowed, http.StatusText(http.StatusMethodNotAllowed)
+		p.Detail = r.Method + " is not possible here: use " + allow
+	}
+	writeProblem(w, p)
+}
+
+// discard is a ResponseWriter that keeps the header and the status alone.
+type discard struct {
+	header http.Header
+	status int
+}
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d *discard) WriteHeader(status int)      { d.status = status }
+
+func writeProblem(w http.ResponseWriter, p *problem) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	for name, values := range p.GetHeaders() {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(p.Status)
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(p); err != nil {
+		return // the client is gone
+	}
+}
