@@ -312,5 +312,8 @@ func (l *Log) Grown(index uint64) <-chan struct{} {
 		close(done)
 		return done
 	}
+	if l.grown == nil {
+		l.grown = make(chan struct{})
+	}
 	return l.grown
 }
