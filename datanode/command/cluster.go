@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strings"
 
@@ -18,7 +19,8 @@ const (
 	errDefaultDel        = Error("ERR forbidden to delete the default namespace")
 	errDefaultAdd        = Error("ERR forbidden to add the default namespace")
 	errDefaultSet        = Error("ERR forbidden to update the default namespace")
-	errMetadataAway      = Error("MAYBE the metadata service did not answer: the change may or may not have been made")
+	errMetadataAway      = Error("ERR the metadata service can't be reached, nothing was changed")
+	errMetadataMaybe     = Error("MAYBE the metadata service did not answer: the change may or may not have been made")
 )
 
 // Bounds of what NAMESPACE takes, in bytes.
@@ -102,7 +104,11 @@ func (c *Ctx) changeNamespace(op NamespaceOp, name string, secret []byte, forbid
 	r, err := c.ex.node.Namespaces(ctx, call)
 	if err != nil {
 		c.ex.log.Warn("namespace change failed", "error", err)
-		c.Fail(errMetadataAway)
+		if errors.Is(err, ErrNotForwarded) {
+			c.Fail(errMetadataAway)
+			return
+		}
+		c.Fail(errMetadataMaybe)
 		return
 	}
 	switch r.Status {

@@ -9,8 +9,9 @@ import (
 var (
 	// ErrLoading says that the node has no view or no data to serve yet.
 	ErrLoading = errors.New("no view or no data yet")
-	// ErrNotForwarded says that a forwarded call was not executed, since the primary was never asked.
-	ErrNotForwarded = errors.New("the primary was not asked")
+	// ErrNotForwarded says that nothing happened, since the primary or the metadata leader was never
+	// asked.
+	ErrNotForwarded = errors.New("the other node was not asked")
 )
 
 // Error is an error whose text is the RESP error as it stands, code first.

@@ -19,9 +19,11 @@ type Node interface {
 	// unless it is ErrNotForwarded.
 	Forward(ctx context.Context, session ForwardSession, calls [][][]byte, reply func(ForwardReply)) error
 	// Namespaces changes the namespaces through the metadata leader, and returns when this node has
-	// applied the change, and every live node has or was named as late.
+	// applied the change, and every live node has or was named as late. After an error the change may
+	// have been made, unless it is ErrNotForwarded.
 	Namespaces(ctx context.Context, call NamespaceCall) (NamespaceResult, error)
-	// Facts returns what INFO says about the node.
+	// Facts returns what INFO says about the node. It is called while a lease is held, so it acquires
+	// none and enters no store.
 	Facts() Facts
 }
 
