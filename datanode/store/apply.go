@@ -42,7 +42,6 @@ func (s *Store) apply(e *replog.Entry) error {
 	switch e.Kind {
 	case replog.KindEpoch:
 		st.History = string(e.Note)
-		s.log.SetHistory(st.History)
 	case replog.KindPurge:
 		s.forget(e.Subject)
 	}
@@ -65,12 +64,20 @@ func (s *Store) raiseVersions(to uint64) {
 	}
 }
 
-func (s *Store) largePayload() int { return s.opts.MemTableBytes / 4 }
+// memtableNode is more than what a record costs in a memtable beside its key and value.
+const memtableNode = 256
+
+// large says whether Pebble may keep the payload's bytes, as a memtable of its own, instead of copying
+// them into one: it counts what the records would cost in a memtable, many times the size of small ones.
+func (s *Store) large(payload []byte) bool {
+	records := uint64(binary.LittleEndian.Uint32(payload[8:]))
+	return uint64(len(payload))+records*memtableNode > uint64(s.opts.MemTableBytes)/4
+}
 
 func (s *Store) applyBatch(payload []byte) error {
 	b := s.committer.batch
-	if len(payload) > s.largePayload() {
-		b = s.db.NewBatch() // Pebble may keep it as a memtable of its own
+	if s.large(payload) {
+		b = s.db.NewBatch()
 	} else {
 		defer b.Reset() // now, not before the next use: it clears bytes of the payload
 	}
@@ -103,12 +110,11 @@ func (s *Store) observe(payload []byte) error {
 		case k.ns == 0:
 			s.observeSystem(k, value, set)
 		case k.kind == kindKey:
-			s.cache.update(xxhash.Sum64(key), key, value, set)
+			hash := xxhash.Sum64(key)
+			s.cache.update(hash, key, value, set)
+			s.metas.update(hash, key, len(k.rest), value, set)
 		case k.kind == kindExpiry && set && len(k.rest) >= 8:
-			ks := s.Namespace(k.ns).space(k.ks)
-			if ms := int64(binary.BigEndian.Uint64(k.rest)); ms < ks.due.Load() {
-				ks.due.Store(ms)
-			}
+			s.Namespace(k.ns).space(k.ks).wake(int64(binary.BigEndian.Uint64(k.rest)))
 		}
 	}
 }
@@ -121,6 +127,7 @@ func (s *Store) observeSystem(k rowKey, value []byte, set bool) {
 	n, _, ok := number(rest)
 	switch {
 	case k.kind == sysPurged && set:
+		s.Namespace(ns).purged.Store(true)
 		s.notePurged(ns)
 	case !ok:
 	case k.kind == sysMapping && set:
@@ -138,6 +145,7 @@ func (n *Namespace) drop(number uint64, set bool) {
 	if set {
 		ks := n.space(number)
 		ks.dropped.Store(true)
+		ks.wake(0)
 		n.store.sweepSoon()
 		return
 	}
@@ -152,6 +160,7 @@ func (s *Store) count(d *replog.Delta) {
 	ks.bytes.Add(d.Bytes)
 	ks.expires.Add(d.Expires)
 	if ks.garbage.Add(d.Garbage); d.Garbage > 0 {
+		ks.wake(0)
 		s.sweepSoon()
 	}
 	if !ks.dirty {
@@ -240,9 +249,14 @@ func decodePosition(b []byte) (Applied, error) {
 	return Applied{Epoch: f(0), Index: f(1), MinRevision: f(2), Versions: f(3), History: string(b[33:])}, nil
 }
 
-// Append takes an entry from the primary: into the log, not yet shown. body is a record's body; the
-// caller has checked that the node's view has reached the entry's min_revision.
-func (s *Store) Append(rec []byte) error { return s.log.Append(rec) }
+// Append takes an entry from the primary, on a replica: into the log, not yet shown. The caller has
+// checked that the node's view has reached the entry's min_revision.
+func (s *Store) Append(rec []byte) error {
+	if r := s.Role(); r != Replica {
+		return fmt.Errorf("append a primary's entry: %w", errNotReplica)
+	}
+	return s.log.Append(rec)
+}
 
 // ApplyTo shows every entry of the log up to index, on a replica. Many small entries are applied under
 // one hold of the gate, so that readers wait once.
@@ -262,6 +276,12 @@ const applyHold = 128 << 10 // bytes of entries applied under one hold of the ga
 func (s *Store) applySome(r *replog.Reader, index uint64) error {
 	s.gate.Lock()
 	defer s.gate.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	if s.Role() != Replica {
+		return fmt.Errorf("apply a primary's entries: %w", errNotReplica)
+	}
 	var e replog.Entry
 	for size := 0; size < applyHold && s.applied.Load().Index < index; {
 		body, err := r.Next()
@@ -274,11 +294,9 @@ func (s *Store) applySome(r *replog.Reader, index uint64) error {
 		if e.Index != s.applied.Load().Index+1 {
 			return fmt.Errorf("apply entry %d after %d: %w", e.Index, s.applied.Load().Index, replog.ErrOrder)
 		}
-		payload := e.Payload
-		if len(payload) > s.largePayload() {
-			payload = append([]byte(nil), payload...)
+		if len(e.Payload) > batchHeader && s.large(e.Payload) {
+			e.Payload = append([]byte(nil), e.Payload...) // the reader reuses its bytes
 		}
-		e.Payload = payload
 		if err := s.apply(&e); err != nil {
 			return err
 		}

@@ -91,9 +91,8 @@ func (c *rowCache) fill(hash uint64, key, value []byte, seen uint64) {
 	for s.size+need > s.limit {
 		s.evict()
 	}
-	kv := make([]byte, 0, len(key)+len(value))
-	kv = append(append(kv, key...), value...)
-	e := cacheEntry{hash: hash, key: kv[:len(key):len(key)], value: kv[len(key):], live: true}
+	e := cacheEntry{hash: hash, live: true}
+	e.key, e.value = pair(key, value)
 	if n := len(s.free); n > 0 {
 		s.index[hash] = s.free[n-1]
 		s.entries[s.free[n-1]] = e
@@ -103,6 +102,12 @@ func (c *rowCache) fill(hash uint64, key, value []byte, seen uint64) {
 		s.entries = append(s.entries, e)
 	}
 	s.size += need
+}
+
+// pair copies key and value into one allocation.
+func pair(key, value []byte) (k, v []byte) {
+	kv := append(append(make([]byte, 0, len(key)+len(value)), key...), value...)
+	return kv[:len(key):len(key)], kv[len(key):]
 }
 
 // update writes a row through that was applied. Rows that aren't cached stay so.
@@ -121,7 +126,8 @@ func (c *rowCache) update(hash uint64, key, value []byte, set bool) {
 	}
 	e := &s.entries[i]
 	s.size += len(value) - len(e.value)
-	e.value = append([]byte(nil), value...) // readers may still hold the old one
+	// New bytes, since readers may still hold the old value; for the key too, which would keep them alive.
+	e.key, e.value = pair(key, value)
 	for s.size > s.limit {
 		s.evict()
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 
 	"github.com/atolldb/atoll/datanode/replog"
@@ -65,6 +66,9 @@ func (s *Store) commit(tx *Tx) error {
 	if s.diskFull.Load() {
 		return ErrDiskFull
 	}
+	if s.failed.Load() {
+		return ErrClosed
+	}
 	if tx.wake == nil {
 		tx.wake = make(chan bool, 1)
 	}
@@ -97,8 +101,13 @@ func (s *Store) lead(self *Tx) {
 	epoch := c.epoch
 	c.mu.Unlock()
 
-	err := s.writeGroup(group, epoch)
+	err := ErrMaybe
+	defer func() { c.handOver(self, group, err) }() // whatever happens, or writers would wait for ever
+	err = s.writeGroup(group, epoch)
+}
 
+// handOver wakes the next leader, then the writers of the group that is done.
+func (c *committer) handOver(self *Tx, group []*Tx, err error) {
 	c.mu.Lock()
 	var next *Tx
 	if len(c.queue) > 0 {
@@ -151,7 +160,15 @@ func (s *Store) between(f func() error) error {
 
 // writeGroup makes one entry of the group: in the log first, fsynced if one of them asks for it, then
 // in Pebble.
-func (s *Store) writeGroup(group []*Tx, epoch uint64) error {
+func (s *Store) writeGroup(group []*Tx, epoch uint64) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = s.fatal(fmt.Errorf("panic in a commit: %v\n%s", r, debug.Stack()))
+		}
+	}()
+	if s.failed.Load() {
+		return ErrClosed
+	}
 	if f := group[0].control; f != nil {
 		return f()
 	}
@@ -178,7 +195,7 @@ func (s *Store) writeGroup(group []*Tx, epoch uint64) error {
 		buf = append(buf, tx.records...)
 	}
 	e.Payload = buf[at:]
-	if c.buf = buf; cap(buf) > 4*groupBytes || len(e.Payload) > s.largePayload() {
+	if c.buf = buf; cap(buf) > 4*groupBytes || s.large(e.Payload) {
 		c.buf = nil // Pebble may keep a large batch's bytes
 	}
 	if err := s.log.Append(buf); err != nil {
@@ -186,13 +203,11 @@ func (s *Store) writeGroup(group []*Tx, epoch uint64) error {
 	}
 	if sync {
 		if err := s.log.SyncTo(e.Index); err != nil {
-			s.opts.Fatal(err)
-			return fmt.Errorf("%w: %w", ErrMaybe, err)
+			return s.fatal(err)
 		}
 	}
 	if err := s.apply(e); err != nil {
-		s.opts.Fatal(err)
-		return fmt.Errorf("%w: %w", ErrMaybe, err)
+		return s.fatal(err)
 	}
 	for _, tx := range group {
 		tx.index = e.Index
@@ -207,6 +222,12 @@ func (s *Store) appendFailed(err error) error {
 		s.diskFull.Store(true)
 		return fmt.Errorf("%w: %w", ErrDiskFull, err)
 	}
+	return s.fatal(err)
+}
+
+// fatal asks for the end of the process. Until then nothing is committed any more.
+func (s *Store) fatal(err error) error {
+	s.failed.Store(true)
 	s.opts.Fatal(err)
 	return fmt.Errorf("%w: %w", ErrMaybe, err)
 }
@@ -231,17 +252,23 @@ next:
 // BeginEpoch makes the store a primary's: the first entry of the epoch goes into the log, and Commit
 // is open. The log's end must be the position that the epoch was given for.
 func (s *Store) BeginEpoch(epoch uint64, history string, revision uint64) error {
-	s.gate.Lock() // no run that began on a replica goes on
-	defer s.gate.Unlock()
 	s.applyMu.Lock()
 	defer s.applyMu.Unlock()
+	s.gate.Lock() // no run that began on a replica goes on
+	defer s.gate.Unlock()
 	c := &s.committer
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.role == Primary {
 		return errors.New("begin epoch: the store is a primary's already")
 	}
+	if s.closed || s.failed.Load() {
+		return ErrClosed
+	}
 	st := s.applied.Load()
+	if last := s.log.State().Last; last != st.Index {
+		return fmt.Errorf("begin epoch: the log ends at entry %d, applied is %d", last, st.Index)
+	}
 	if epoch <= st.Epoch {
 		return fmt.Errorf("begin epoch: epoch %d is not above %d", epoch, st.Epoch)
 	}
@@ -249,16 +276,18 @@ func (s *Store) BeginEpoch(epoch uint64, history string, revision uint64) error 
 		Kind: replog.KindEpoch, Epoch: epoch, Index: st.Index + 1, CommitIndex: st.Index,
 		MinRevision: revision, TimeMS: s.opts.Now().UnixMilli(), Versions: s.versions.Load(), Note: []byte(history),
 	}
-	if err := s.log.Append(replog.AppendHeader(nil, e)); err != nil {
+	rec := replog.AppendHeader(nil, e)
+	if err := new(replog.Entry).Decode(rec[replog.RecordHeader:]); err != nil {
+		return fmt.Errorf("begin epoch: %w", err)
+	}
+	if err := s.log.Append(rec); err != nil {
 		return s.appendFailed(err)
 	}
 	if err := s.log.Sync(); err != nil {
-		s.opts.Fatal(err)
-		return err
+		return s.fatal(err)
 	}
 	if err := s.apply(e); err != nil {
-		s.opts.Fatal(err)
-		return err
+		return s.fatal(err)
 	}
 	c.role, c.epoch = Primary, epoch
 	return nil
@@ -267,6 +296,8 @@ func (s *Store) BeginEpoch(epoch uint64, history string, revision uint64) error 
 // Resume makes the store a primary's again in the epoch of its log's end: after a planned promotion
 // was given up, or after a restart of the process on the same boot.
 func (s *Store) Resume() {
+	s.applyMu.Lock()
+	defer s.applyMu.Unlock()
 	s.gate.Lock()
 	defer s.gate.Unlock()
 	c := &s.committer

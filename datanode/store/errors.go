@@ -18,6 +18,8 @@ var (
 	ErrTooLarge = errors.New("the effects exceed the size of one log entry")
 	// ErrPurged is returned by Commit for a namespace that was deleted meanwhile. Nothing happened.
 	ErrPurged = errors.New("the namespace is deleted")
+	// errNotReplica is returned where a replica's part is asked of a primary.
+	errNotReplica = errors.New("this node is not a replica")
 	// ErrClosed is returned by Commit after Close. Nothing happened.
 	ErrClosed = errors.New("store is closed")
 	// ErrDamage marks rows that can't be decoded or read.

@@ -26,7 +26,8 @@ type Namespace struct {
 	gate    sync.RWMutex // exclusive: a command that needs the whole namespace
 	stripes []sync.RWMutex
 	runs    atomic.Int32
-	purged  bool // guarded by gate
+	purged  atomic.Bool // by an entry that was applied; no run writes from then on
+	due     alarm       // of its keyspaces
 
 	dbs [Databases]atomic.Pointer[keyspace]
 	mu  sync.Mutex // guards spaces
@@ -44,9 +45,28 @@ type keyspace struct {
 	bytes   atomic.Int64
 	expires atomic.Int64
 	garbage atomic.Int64
-	due     atomic.Int64 // Unix ms before which nothing expires; a lower bound
+	due     alarm
 	dropped atomic.Bool
 	dirty   bool // counters differ from the stored row; only the applier looks
+}
+
+// alarm is the earliest time, in Unix milliseconds, at which the sweeper has something to do. It may ring
+// too early, never too late; the zero value rings at once.
+type alarm struct{ atomic.Int64 }
+
+func (a *alarm) lower(ms int64) {
+	for {
+		if v := a.Load(); v <= ms || a.CompareAndSwap(v, ms) {
+			return
+		}
+	}
+}
+
+// wake sets the alarms, inner before outer: the sweeper clears them the other way round.
+func (ks *keyspace) wake(ms int64) {
+	ks.due.lower(ms)
+	ks.ns.due.lower(ms)
+	ks.ns.store.due.lower(ms)
 }
 
 // Counters of a database or a namespace, exact as of the last applied entry. Keys counts expired rows

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -19,7 +20,8 @@ const bloomPolicy = bloom.FilterPolicy(10)
 // and indexes would be used twice.
 type logFirstFS struct {
 	vfs.FS
-	log atomic.Pointer[replog.Log] // nil while the log of a snapshot is not made yet
+	log   atomic.Pointer[replog.Log] // nil while the log of a snapshot is not made yet
+	fatal func(error)
 }
 
 // Create is vfs.FS.
@@ -47,41 +49,32 @@ func (f *logFirstFS) wrap(file vfs.File, err error) (vfs.File, error) {
 	return &logFirstFile{File: file, fs: f}, nil
 }
 
-func (f *logFirstFS) syncLog() error {
+// logFirst ends the process when an fsync fails, since nobody can say then what the disk holds.
+func (f *logFirstFS) logFirst(sync func() error) (err error) {
 	if l := f.log.Load(); l != nil {
-		return l.Sync()
+		err = l.Sync()
 	}
-	return nil
+	if err == nil {
+		err = sync()
+	}
+	if err != nil {
+		f.fatal(fmt.Errorf("fsync: %w", err))
+	}
+	return err
 }
 
+// logFirstFile leaves SyncTo alone: it only spreads the writing of an sstable, and rows of an sstable
+// are durable once it is named by a MANIFEST, whose fsync comes here.
 type logFirstFile struct {
 	vfs.File
 	fs *logFirstFS
 }
 
 // Sync is vfs.File.
-func (f *logFirstFile) Sync() error {
-	if err := f.fs.syncLog(); err != nil {
-		return err
-	}
-	return f.File.Sync()
-}
+func (f *logFirstFile) Sync() error { return f.fs.logFirst(f.File.Sync) }
 
 // SyncData is vfs.File.
-func (f *logFirstFile) SyncData() error {
-	if err := f.fs.syncLog(); err != nil {
-		return err
-	}
-	return f.File.SyncData()
-}
-
-// SyncTo is vfs.File.
-func (f *logFirstFile) SyncTo(length int64) (bool, error) {
-	if err := f.fs.syncLog(); err != nil {
-		return false, err
-	}
-	return f.File.SyncTo(length)
-}
+func (f *logFirstFile) SyncData() error { return f.fs.logFirst(f.File.SyncData) }
 
 // pebbleLogger hands Pebble's words to slog. Pebble says Fatalf where it can't go on.
 type pebbleLogger struct {
@@ -91,6 +84,9 @@ type pebbleLogger struct {
 
 // Infof is pebble.Logger.
 func (l pebbleLogger) Infof(format string, args ...any) {
+	if !l.log.Enabled(context.Background(), slog.LevelDebug) {
+		return
+	}
 	l.log.Debug(fmt.Sprintf(format, args...), "from", "pebble")
 }
 

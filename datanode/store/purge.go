@@ -64,7 +64,7 @@ func (s *Store) purgeLoop(ctx context.Context) {
 			return
 		case <-s.purge.wake:
 		}
-		if err := s.reclaim(ctx); err != nil {
+		if err := s.reclaim(ctx); err != nil && ctx.Err() == nil {
 			s.opts.Logger.Error("reclaim the space of a purged namespace", "err", err)
 		}
 	}
@@ -77,7 +77,7 @@ func (s *Store) reclaim(ctx context.Context) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	if err := s.db.Flush(); err != nil {
+	if err := s.flush(ctx); err != nil {
 		return err
 	}
 	for _, id := range ids {
@@ -91,7 +91,7 @@ func (s *Store) reclaim(ctx context.Context) error {
 		}
 		s.opts.Logger.Info("gave back the space of a purged namespace", "namespace_id", id)
 	}
-	if err := s.db.Flush(); err != nil {
+	if err := s.flush(ctx); err != nil {
 		return err
 	}
 	s.purge.mu.Lock()

@@ -12,13 +12,13 @@ type rowSet struct {
 
 // pending is one row that a run has read or written.
 type pending struct {
-	hash    uint64
-	key     []byte // in the arena
-	old     []byte // key rows: the value before the run, nil if absent
-	value   []byte // the value now, nil if deleted or absent
-	oldHere bool
-	here    bool
-	dirty   bool
+	hash  uint64
+	key   []byte // in the arena
+	value []byte // now, if known; nil if deleted or absent
+	known bool   // value is; else the row is there as it was before the run
+	here  bool
+	dirty bool
+	old   rowMeta // key rows: before the run
 }
 
 const (

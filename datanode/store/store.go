@@ -19,7 +19,7 @@ type Options struct {
 	FS            vfs.FS
 	Dir           string        // holds pebble/ and log/
 	BlockCache    *pebble.Cache // shared by the generations of a node
-	RowCacheBytes int
+	RowCacheBytes int           // half for hot rows, half for what overwrites must know of rows
 	MemTableBytes int
 	SegmentBytes  int64 // of the log
 	RetainBytes   int64 // of the log
@@ -37,6 +37,7 @@ type Store struct {
 	db    *pebble.DB
 	log   *replog.Log
 	cache *rowCache
+	metas *metaCache
 
 	namespaces sync.Map // id -> *Namespace
 	committer  committer
@@ -50,7 +51,7 @@ type Store struct {
 
 	applied  atomic.Pointer[Applied]
 	position atomic.Uint64 // index of the position row written last
-	applyMu  sync.Mutex    // serializes appliers on a replica and changes of role
+	applyMu  sync.Mutex    // serializes appliers on a replica and changes of role; taken before the gate
 	// Only the applier touches these.
 	sincePosition int
 	changed       []*keyspace
@@ -59,8 +60,11 @@ type Store struct {
 	waiting  atomic.Bool
 	advanced chan struct{} // closed when applied moves
 
-	purge purgeState
-	sweep chan struct{}
+	purge   purgeState
+	sweep   chan struct{}
+	sweepMu sync.Mutex // one pass at a time
+	due     alarm      // of all namespaces
+	failed  atomic.Bool
 
 	ended  context.Context // of the workers
 	stop   context.CancelFunc
@@ -68,8 +72,10 @@ type Store struct {
 }
 
 const (
-	pebbleDir = "pebble"
-	logDir    = "log"
+	pebbleDir  = "pebble"
+	logDir     = "log"
+	retryPause = 50 * time.Millisecond
+	closeFlush = 30 * time.Second // a close that can't flush leaves the rest to the log's replay
 )
 
 // Create makes an empty store at start and opens it as a replica's.
@@ -83,10 +89,18 @@ func Create(opts Options, start replog.Start) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.Close(); err != nil {
+	if err := errors.Join(l.Close(), syncDir(opts.FS, opts.Dir), syncDir(opts.FS, opts.FS.PathDir(opts.Dir))); err != nil {
 		return nil, fmt.Errorf("create store: %w", err)
 	}
 	return Open(opts)
+}
+
+func syncDir(fs vfs.FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 func (o *Options) log() replog.Options {
@@ -106,44 +120,61 @@ func OpenSnapshot(opts Options) (*Store, error) {
 	if err := opts.FS.MkdirAll(opts.FS.PathJoin(opts.Dir, logDir), 0o755); err != nil {
 		return nil, fmt.Errorf("open snapshot: %w", err)
 	}
+	if err := syncDir(opts.FS, opts.Dir); err != nil {
+		return nil, fmt.Errorf("open snapshot: %w", err)
+	}
 	return open(opts, nil)
 }
 
 func open(opts Options, openLog func(replog.Options) (*replog.Log, error)) (*Store, error) {
-	s := &Store{opts: opts, cache: newRowCache(opts.RowCacheBytes), sweep: make(chan struct{}, 1)}
+	s := &Store{opts: opts, cache: newRowCache(opts.RowCacheBytes / 2), metas: newMetaCache(opts.RowCacheBytes / 2), sweep: make(chan struct{}, 1)}
 	s.committer.idle.L = &s.committer.mu
 	s.applied.Store(&Applied{})
 	s.purge.wake = make(chan struct{}, 1)
-	fs := &logFirstFS{FS: opts.FS}
-	if err := s.openPebble(fs); err != nil {
-		return nil, err
-	}
-	s.committer.batch = s.db.NewBatch()
-	err := s.load()
-	if err == nil {
-		if openLog == nil {
-			st := s.applied.Load()
-			start := replog.Start{History: st.History, Epoch: st.Epoch, Index: st.Index}
-			openLog = func(o replog.Options) (*replog.Log, error) { return replog.OpenOrCreate(o, start) }
+	if err := s.openFiles(openLog); err != nil {
+		if s.db != nil {
+			err = errors.Join(err, s.committer.batch.Close(), s.db.Close())
 		}
-		s.log, err = openLog(opts.log())
-	}
-	if err == nil {
-		fs.log.Store(s.log)
-		err = s.replay()
-	}
-	if err != nil {
 		if s.log != nil {
 			err = errors.Join(err, s.log.Close())
 		}
-		return nil, fmt.Errorf("open store %s: %w", opts.Dir, errors.Join(err, s.committer.batch.Close(), s.db.Close()))
+		return nil, fmt.Errorf("open store %s: %w", opts.Dir, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.ended, s.stop = ctx, cancel
 	s.worker.Go(func() { s.syncLoop(ctx) })
+	s.worker.Go(func() { s.retireLoop(ctx) })
 	s.worker.Go(func() { s.sweepLoop(ctx) })
 	s.worker.Go(func() { s.purgeLoop(ctx) })
 	return s, nil
+}
+
+// openFiles opens the log, then Pebble: opening a log fsyncs it, and Pebble makes durable what a killed
+// process had only written. A snapshot's log begins where its Pebble says.
+func (s *Store) openFiles(openLog func(replog.Options) (*replog.Log, error)) (err error) {
+	fs := &logFirstFS{FS: s.opts.FS, fatal: s.opts.Fatal}
+	if openLog != nil {
+		if s.log, err = openLog(s.opts.log()); err != nil {
+			return err
+		}
+		fs.log.Store(s.log)
+	}
+	if err := s.openPebble(fs); err != nil {
+		return err
+	}
+	s.committer.batch = s.db.NewBatch()
+	if err := s.load(); err != nil {
+		return err
+	}
+	if openLog == nil {
+		st := s.applied.Load()
+		s.log, err = replog.OpenOrCreate(s.opts.log(), replog.Start{History: st.History, Epoch: st.Epoch, Index: st.Index})
+		if err != nil {
+			return err
+		}
+		fs.log.Store(s.log)
+	}
+	return s.replay()
 }
 
 func (s *Store) openPebble(fs vfs.FS) error {
@@ -162,6 +193,10 @@ func (s *Store) openPebble(fs vfs.FS) error {
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 		Logger:                      pebbleLogger{s.opts.Logger, s.opts.Fatal},
 	}
+	o.EventListener = &pebble.EventListener{BackgroundError: func(err error) {
+		s.opts.Logger.Error("pebble tries again", "err", err)
+		time.Sleep(retryPause) // it would try at once, and burn a core while the disk is full
+	}}
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = 16 << 10
 		o.Levels[i].FilterPolicy = bloomPolicy
@@ -316,6 +351,8 @@ func (s *Store) DiskFull() bool { return s.diskFull.Load() }
 func (s *Store) Close() error {
 	s.stop()
 	s.worker.Wait()
+	s.applyMu.Lock()
+	defer s.applyMu.Unlock()
 	s.gate.Lock()
 	defer s.gate.Unlock()
 	if s.closed {
@@ -329,11 +366,11 @@ func (s *Store) Close() error {
 		c.idle.Wait()
 	}
 	c.mu.Unlock()
-	s.applyMu.Lock()
-	defer s.applyMu.Unlock()
 	err := s.storePosition()
 	if err == nil {
-		err = s.db.Flush()
+		ctx, cancel := context.WithTimeout(context.Background(), closeFlush)
+		defer cancel()
+		err = s.flush(ctx)
 	}
 	return errors.Join(err, c.batch.Close(), s.db.Close(), s.log.Close())
 }

@@ -177,7 +177,7 @@ func (tx *Tx) FlushDB(db DB) {
 	for _, s := range [...]*rowSet{&tx.keys, &tx.others} {
 		for i := range s.rows {
 			if p := &s.rows[i]; p.dirty && bytes.HasPrefix(p.key, old.prefix) {
-				*p = pending{hash: p.hash, key: p.key, old: p.old, oldHere: p.oldHere}
+				*p = pending{hash: p.hash, key: p.key, known: true, old: p.old}
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 	"time"
 
@@ -14,32 +15,45 @@ const (
 	sweepEvery     = 100 * time.Millisecond
 	sweepKeys      = 256  // expired keys deleted in one run
 	sweepSubRows   = 8192 // sub rows of a dead collection deleted one by one; larger ones by a range
+	sweepAgain     = 10 * time.Second
 	spaceCheckTime = time.Second
 )
 
-// syncLoop keeps the promise of async durability, an fsync within a second, watches the free space, and
-// lets go of log segments.
+// syncLoop keeps the promise of async durability, an fsync within a second, and watches the free space.
 func (s *Store) syncLoop(ctx context.Context) {
 	tick := time.NewTicker(s.opts.SyncEvery)
 	defer tick.Stop()
-	var checked, segment uint64
-	for n := uint64(0); ; n++ {
+	space := time.NewTicker(spaceCheckTime)
+	defer space.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-space.C:
+			s.checkSpace()
+		case <-tick.C:
+			if err := s.log.Sync(); err != nil {
+				_ = s.fatal(err)
+				return
+			}
+		}
+	}
+}
+
+// retireLoop lets go of log segments. It is apart from syncLoop, which must not wait for a flush.
+func (s *Store) retireLoop(ctx context.Context) {
+	tick := time.NewTicker(spaceCheckTime)
+	defer tick.Stop()
+	var segment uint64
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if err := s.log.Sync(); err != nil {
-			s.opts.Fatal(err)
-			return
-		}
-		if now := uint64(s.opts.Now().UnixMilli()); now-checked >= uint64(spaceCheckTime.Milliseconds()) {
-			checked = now
-			s.checkSpace()
-		}
 		if end := s.log.State().EndOffset / uint64(s.opts.SegmentBytes); end != segment {
 			segment = end
-			s.retireLog()
+			s.retireLog(ctx)
 		}
 	}
 }
@@ -47,10 +61,8 @@ func (s *Store) syncLoop(ctx context.Context) {
 // checkSpace refuses writes before the disk is full, and takes them again when there is room.
 func (s *Store) checkSpace() {
 	u, err := s.opts.FS.GetDiskUsage(s.opts.Dir)
-	if err != nil {
-		return // an in-memory filesystem has none
-	}
-	full := u.AvailBytes < s.opts.ReserveBytes
+	// An in-memory filesystem can't say; a failed append has set the flag, and the next one may try again.
+	full := err == nil && u.AvailBytes < s.opts.ReserveBytes
 	if s.diskFull.Swap(full) != full {
 		s.opts.Logger.Warn("free disk space changed", "writes_refused", full, "available_bytes", u.AvailBytes,
 			"reserve_bytes", s.opts.ReserveBytes)
@@ -58,12 +70,13 @@ func (s *Store) checkSpace() {
 }
 
 // retireLog flushes, so that Pebble holds the position durably, and drops old segments below it.
-func (s *Store) retireLog() {
-	floor, err := s.Flush()
+func (s *Store) retireLog(ctx context.Context) {
+	floor := s.position.Load()
+	err := s.flush(ctx)
 	if err == nil {
 		err = s.log.Retire(floor)
 	}
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		s.opts.Logger.Error("drop old log segments", "err", err)
 	}
 }
@@ -72,6 +85,20 @@ func (s *Store) retireLog() {
 func (s *Store) Flush() (uint64, error) {
 	floor := s.position.Load()
 	return floor, s.db.Flush()
+}
+
+// flush is Flush for those who can't wait for ever: Pebble goes on trying while the disk is full.
+func (s *Store) flush(ctx context.Context) error {
+	done, err := s.db.AsyncFlush()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("flush: %w", ctx.Err())
+	}
 }
 
 func (s *Store) sweepSoon() {
@@ -100,26 +127,60 @@ func (s *Store) sweepLoop(ctx context.Context) {
 	}
 }
 
-// Sweep makes one pass over all namespaces: expired keys, dead collections, emptied databases. It
-// returns how many rows or ranges it deleted.
+// Sweep makes one pass over what is due in all namespaces: expired keys, dead collections, emptied
+// databases. It returns how many rows or ranges it deleted.
 func (s *Store) Sweep(ctx context.Context, tx *Tx) int {
-	total := 0
+	s.sweepMu.Lock()
+	defer s.sweepMu.Unlock()
 	now := s.opts.Now().UnixMilli()
+	if s.due.Load() > now {
+		return 0
+	}
+	s.due.Store(math.MaxInt64) // lowered again by what is found, and by writes meanwhile
+	total := 0
 	s.namespaces.Range(func(_, v any) bool {
 		n := v.(*Namespace)
+		if due := n.due.Load(); due > now {
+			s.due.lower(due)
+			return true
+		}
+		n.due.Store(math.MaxInt64)
 		for _, ks := range n.snapshot() {
-			done, err := s.sweepSpace(tx, ks, now)
-			if errors.Is(err, ErrNotPrimary) || errors.Is(err, ErrQuiesced) || errors.Is(err, ErrClosed) || ctx.Err() != nil {
+			done, err := s.sweepDue(tx, ks, now)
+			total += done
+			if err != nil || ctx.Err() != nil {
+				ks.wake(now)
 				return false
 			}
-			if err != nil {
-				s.opts.Logger.Error("sweep", "namespace_id", n.id, "keyspace", ks.number, "err", err)
-			}
-			total += done
 		}
-		return ctx.Err() == nil
+		return true
 	})
 	return total
+}
+
+// sweepDue sweeps a keyspace if it is due, and sets its alarm for the next time. It returns an error
+// if nothing can be written at present.
+func (s *Store) sweepDue(tx *Tx, ks *keyspace, now int64) (done int, err error) {
+	next := ks.due.Load()
+	if next > now {
+		ks.wake(next) // the outer alarms were cleared
+		return 0, nil
+	}
+	ks.due.Store(math.MaxInt64)
+	done, next, err = s.sweepSpace(tx, ks, now)
+	switch {
+	case errors.Is(err, ErrPurged):
+		return done, nil
+	case errors.Is(err, ErrNotPrimary), errors.Is(err, ErrQuiesced), errors.Is(err, ErrClosed), errors.Is(err, ErrDiskFull):
+		return done, err
+	case err != nil:
+		s.opts.Logger.Error("sweep", "namespace_id", ks.ns.id, "keyspace", ks.number, "err", err)
+		next = now + sweepAgain.Milliseconds()
+	case next <= now:
+		s.sweepSoon()
+	}
+	ks.wake(next)
+	return done, nil
 }
 
 func (n *Namespace) snapshot() []*keyspace {
@@ -132,7 +193,8 @@ func (n *Namespace) snapshot() []*keyspace {
 	return list
 }
 
-func (s *Store) sweepSpace(tx *Tx, ks *keyspace, now int64) (done int, err error) {
+// sweepSpace returns also when the keyspace is due again.
+func (s *Store) sweepSpace(tx *Tx, ks *keyspace, now int64) (done int, next int64, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			d, ok := r.(Damage)
@@ -142,28 +204,43 @@ func (s *Store) sweepSpace(tx *Tx, ks *keyspace, now int64) (done int, err error
 			err = d.Err
 		}
 	}()
+	next = math.MaxInt64
 	if ks.dropped.Load() {
-		return 1, s.sweepDropped(tx, ks)
+		return 1, next, s.sweepDropped(tx, ks)
 	}
 	if ks.garbage.Load() > 0 {
 		if done, err = s.sweepGarbage(tx, ks); err != nil {
-			return done, err
+			return done, next, err
+		}
+		if ks.garbage.Load() > 0 {
+			next = now
 		}
 	}
-	if ks.expires.Load() > 0 && ks.due.Load() <= now {
-		n, err := s.sweepExpired(tx, ks, now)
-		return done + n, err
+	if ks.expires.Load() > 0 {
+		n, due, err := s.sweepExpired(tx, ks, now)
+		return done + n, min(next, due), err
 	}
-	return done, nil
+	return done, next, nil
+}
+
+// sweepRun runs f and commits, as a run that a change of role waits for: what f has read still holds.
+func (s *Store) sweepRun(tx *Tx, ks *keyspace, hashes []uint64, f func()) error {
+	if !s.Enter() {
+		return ErrClosed
+	}
+	defer s.Leave()
+	ks.ns.Begin(tx, Run{Write: true, Hashes: hashes})
+	defer tx.End()
+	f()
+	return tx.Commit(Async)
 }
 
 // sweepDropped deletes the rows of a keyspace that FLUSHDB has left behind.
 func (s *Store) sweepDropped(tx *Tx, ks *keyspace) error {
-	ks.ns.Begin(tx, Run{Write: true})
-	defer tx.End()
-	tx.ranges = append(tx.ranges, span{ks.prefix, prefixEnd(ks.prefix)})
-	tx.remove(systemRow(sysDropped, ks.ns.id, ks.number))
-	return tx.Commit(Async)
+	return s.sweepRun(tx, ks, nil, func() {
+		tx.ranges = append(tx.ranges, span{ks.prefix, prefixEnd(ks.prefix)})
+		tx.remove(systemRow(sysDropped, ks.ns.id, ks.number))
+	})
 }
 
 // sweepGarbage deletes the sub rows of collections that were deleted or replaced.
@@ -182,17 +259,21 @@ func (s *Store) sweepGarbage(tx *Tx, ks *keyspace) (int, error) {
 		}
 	}
 	for i, d := range list {
-		if err := s.sweepCollection(tx, ks, d.row, d.key); err != nil {
+		if err := s.sweepRun(tx, ks, nil, func() { s.sweepCollection(tx, ks, d.row, d.key) }); err != nil {
 			return i, err
 		}
 	}
 	return len(list), nil
 }
 
-func (s *Store) sweepCollection(tx *Tx, ks *keyspace, row, key []byte) error {
+func (s *Store) sweepCollection(tx *Tx, ks *keyspace, row, key []byte) {
+	if ks.dropped.Load() {
+		return // emptied meanwhile: its counters are settled
+	}
+	if _, here := tx.fetch(&tx.others, row); !here {
+		return
+	}
 	version := binary.BigEndian.Uint64(row[len(row)-8:])
-	ks.ns.Begin(tx, Run{Write: true})
-	defer tx.End()
 	for _, kind := range [...]byte{kindMember, kindScore} {
 		prefix := appendSubPrefix(nil, ks.prefix, kind, key, version)
 		n := 0
@@ -208,19 +289,17 @@ func (s *Store) sweepCollection(tx *Tx, ks *keyspace, row, key []byte) error {
 	}
 	tx.remove(row)
 	tx.delta(ks).Garbage--
-	return tx.Commit(Async)
 }
 
-// sweepExpired deletes keys whose time has come. It reads the index without locks, and each row again
-// under its stripe.
-func (s *Store) sweepExpired(tx *Tx, ks *keyspace, now int64) (int, error) {
-	ks.due.Store(math.MaxInt64) // a write meanwhile lowers it again
+// sweepExpired deletes keys whose time has come, and returns when the next one's does. It reads the
+// index without locks, and each row again under its stripe.
+func (s *Store) sweepExpired(tx *Tx, ks *keyspace, now int64) (done int, next int64, err error) {
 	type run struct {
 		ms  int64
 		key []byte
 	}
 	var list []run
-	next := int64(math.MaxInt64)
+	next = math.MaxInt64
 	lower := append(append([]byte(nil), ks.prefix...), kindExpiry)
 	for k := range s.rows(lower, prefixEnd(lower)) {
 		ms := int64(binary.BigEndian.Uint64(k[len(lower):]))
@@ -230,39 +309,28 @@ func (s *Store) sweepExpired(tx *Tx, ks *keyspace, now int64) (int, error) {
 		}
 		list = append(list, run{ms, append([]byte(nil), k[len(lower)+8:]...)})
 	}
-	defer func() {
-		if next < ks.due.Load() {
-			ks.due.Store(next)
-		}
-	}()
-	if len(list) == 0 {
-		return 0, nil
-	}
 	db, ok := ks.database()
-	if !ok {
-		return 0, nil // emptied meanwhile
+	if len(list) == 0 || !ok {
+		return 0, next, nil
 	}
 	hashes := make([]uint64, len(list))
 	for i, r := range list {
 		hashes[i] = HashKey(db.i, r.key)
 	}
-	ks.ns.Begin(tx, Run{Write: true, Hashes: hashes})
-	defer tx.End()
-	if tx.DB(db.i).ks != ks {
-		return 0, nil
-	}
-	for _, r := range list {
-		if p := tx.load(db, r.key); p.here {
-			if row := mustDecode(p.value); row.ExpireMS == r.ms {
-				tx.Delete(db, r.key)
+	err = s.sweepRun(tx, ks, hashes, func() {
+		if tx.DB(db.i).ks != ks {
+			return // emptied meanwhile
+		}
+		for _, r := range list {
+			if p := tx.load(db, r.key); p.here {
+				if row := mustDecode(p.value); row.ExpireMS == r.ms {
+					tx.Delete(db, r.key)
+					done++
+				}
 			}
 		}
-	}
-	err := tx.Commit(Async)
-	if err != nil {
-		next = now
-	}
-	return len(list), err
+	})
+	return done, next, err
 }
 
 // database finds the database that the keyspace belongs to now.
@@ -282,13 +350,18 @@ func (s *Store) rows(lower, upper []byte) func(yield func(k, v []byte) bool) {
 }
 
 // PurgeNamespace deletes every row of a namespace, by a log entry that needs revision. The caller
-// has made sure that no session of it is left; a run that comes late finds nothing and writes nothing.
+// has made sure that no session of it is left, and has not entered the store; a run that comes late finds
+// nothing and writes nothing.
 func (s *Store) PurgeNamespace(id, revision uint64) error {
+	if !s.Enter() {
+		return ErrClosed
+	}
+	defer s.Leave()
 	n := s.Namespace(id)
 	tx := new(Tx)
 	n.Begin(tx, Run{Exclusive: true, Revision: revision})
 	defer tx.End()
-	if n.purged {
+	if n.purged.Load() {
 		return nil
 	}
 	tx.kind, tx.subject = replog.KindPurge, id
@@ -299,9 +372,5 @@ func (s *Store) PurgeNamespace(id, revision uint64) error {
 		tx.ranges = append(tx.ranges, span{p, prefixEnd(p)})
 	}
 	tx.write(systemRow(sysPurged, id), nil)
-	if err := tx.Commit(Local); err != nil {
-		return err
-	}
-	n.purged = true
-	return nil
+	return tx.Commit(Local)
 }

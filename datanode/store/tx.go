@@ -73,7 +73,8 @@ type DB struct {
 	i  int
 }
 
-// Begin starts a run on the namespace. On a replica, the caller has entered the store (Store.Enter).
+// Begin starts a run on the namespace. The caller has entered the store (Store.Enter), and leaves it
+// after End: changes of role, a replica's applier and Close wait for that.
 func (n *Namespace) Begin(tx *Tx, r Run) {
 	tx.store, tx.ns, tx.run = n.store, n, r
 	n.lock(&tx.run)
@@ -123,18 +124,47 @@ func (tx *Tx) NewVersion() uint64 { return tx.store.versions.Add(1) }
 // Counters returns a database's counters, without the transaction's own writes.
 func (tx *Tx) Counters(db DB) Counters { return db.ks.counters() }
 
-// load returns the key row as the transaction sees it.
-func (tx *Tx) load(db DB, key []byte) *pending {
+// peek returns the key row with what an overwrite must know of it. Its value may be unknown; then the
+// row is not spread.
+func (tx *Tx) peek(db DB, key []byte) *pending {
 	tx.key = appendKeyRow(tx.key[:0], db.ks.prefix, key)
 	h := xxhash.Sum64(tx.key)
 	if p := tx.keys.find(h, tx.key); p != nil {
 		return p
 	}
-	value, ok := tx.read(h, tx.key)
+	m, ok := tx.store.metas.get(h, tx.key)
 	p := tx.keys.add(h, tx.key)
-	p.old, p.oldHere = value, ok
-	p.value, p.here = value, ok
+	if !ok {
+		tx.fill(p, len(key))
+		return p
+	}
+	p.old, p.here, p.known = m, m.here, !m.here
 	return p
+}
+
+// load returns the key row with its value, as the transaction sees it.
+func (tx *Tx) load(db DB, key []byte) *pending {
+	p := tx.peek(db, key)
+	if !p.known {
+		tx.fill(p, len(key))
+	}
+	return p
+}
+
+// fill reads the value of a row that the run has not changed.
+func (tx *Tx) fill(p *pending, userKey int) {
+	p.known = true
+	p.value, p.here = tx.read(p.hash, p.key)
+	p.old = rowMeta{}
+	spread := false
+	if p.here {
+		r := mustDecode(p.value)
+		p.old = rowMeta{here: true, bytes: rowBytes(userKey, p.value, &r), expire: r.ExpireMS}
+		spread = r.Spread
+	}
+	if tx.run.Write && !spread {
+		tx.store.metas.put(p.hash, p.key, p.old)
+	}
 }
 
 // read gets a key row from the cache or from Pebble.
@@ -213,26 +243,30 @@ func (tx *Tx) Get(db DB, key []byte) (Row, bool) {
 // Put inserts or replaces a row. It copies key and Data. A spread collection that it replaces by
 // another version, or by a row that isn't spread, is swept behind.
 func (tx *Tx) Put(db DB, key []byte, r Row) {
-	p := tx.load(db, key)
-	if p.here {
+	p := tx.peek(db, key)
+	if p.here && p.known {
 		tx.retire(db, key, p.value, r.Spread, r.Version)
 	}
 	n := len(tx.keys.arena)
 	tx.keys.arena = appendRow(tx.keys.arena, &r)
 	p.value = tx.keys.arena[n:len(tx.keys.arena):len(tx.keys.arena)]
-	p.here, p.dirty = true, true
+	p.here, p.known, p.dirty = true, true, true
 }
 
 // Delete removes a row in constant time, whatever its size, and says whether a live one was there.
 func (tx *Tx) Delete(db DB, key []byte) bool {
-	p := tx.load(db, key)
+	p := tx.peek(db, key)
 	if !p.here {
 		return false
 	}
-	r := mustDecode(p.value)
-	tx.retire(db, key, p.value, false, 0)
-	p.here, p.value, p.dirty = false, nil, true
-	return !r.expired(tx.now)
+	expire := p.old.expire
+	if p.known {
+		r := mustDecode(p.value)
+		tx.retire(db, key, p.value, false, 0)
+		expire = r.ExpireMS
+	}
+	p.here, p.known, p.value, p.dirty = false, true, nil, true
+	return expire == 0 || expire > tx.now
 }
 
 // retire leaves a note for the sweeper if the row's sub rows lose their owner.
@@ -287,7 +321,7 @@ func (tx *Tx) Commit(d Durability) error {
 	if !tx.run.Write && !tx.run.Exclusive {
 		panic("store: a read-only run has written")
 	}
-	if tx.ns.purged {
+	if tx.ns.purged.Load() {
 		return ErrPurged
 	}
 	tx.encode()
@@ -352,17 +386,15 @@ func (tx *Tx) account(p *pending) {
 	key := k.rest
 	ks := tx.ns.space(k.ks)
 	d := tx.delta(ks)
-	var before, after int64 // expiries
-	if p.oldHere {
-		r := mustDecode(p.old)
+	before, after := p.old.expire, int64(0)
+	if p.old.here {
 		d.Keys--
-		d.Bytes -= rowBytes(key, p.old, &r)
-		before = r.ExpireMS
+		d.Bytes -= p.old.bytes
 	}
 	if p.here {
 		r := mustDecode(p.value)
 		d.Keys++
-		d.Bytes += rowBytes(key, p.value, &r)
+		d.Bytes += rowBytes(len(key), p.value, &r)
 		after = r.ExpireMS
 	}
 	if before == after {
@@ -380,8 +412,9 @@ func (tx *Tx) account(p *pending) {
 	}
 }
 
-func rowBytes(key, value []byte, r *Row) int64 {
-	n := int64(len(key) + len(value))
+// rowBytes is what a key row counts for.
+func rowBytes(userKey int, value []byte, r *Row) int64 {
+	n := int64(userKey + len(value))
 	if r.Spread {
 		n += int64(r.Bytes)
 	}
