@@ -109,9 +109,6 @@ func (c *conn) overdue(view *tenant.View, now time.Time) string {
 		return "the peer does not read its replies"
 	}
 	if view != nil && !c.session.Holds(view, now.UnixMilli()) {
-		if c.busy.Load() {
-			return "" // its next run ends it
-		}
 		return "its token or namespace is gone"
 	}
 	if c.busy.Load() {
