@@ -72,11 +72,19 @@ func setOptionsStep(t *rapid.T, k string) []string {
 	args := []string{"SET", k, value(t)}
 	args = maybe(t, 3, args, one(t, "condition", "NX", "XX", "nx", "xX"))
 	args = maybe(t, 3, args, "GET")
-	args = maybe(t, 4, args, "KEEPTTL")
-	args = maybe(t, 4, args, "EX", relativeSeconds(t))
-	args = maybe(t, 4, args, "PXAT", absoluteMillis(t))
-	args = maybe(t, 6, args, "EXAT", absoluteSeconds(t))
-	args = maybe(t, 6, args, one(t, "word", "PX", "nonsense", "NX", "XX", "PERSIST"))
+	for range rapid.SampledFrom([]int{0, 1, 1, 1, 1, 2}).Draw(t, "times") {
+		switch one(t, "time", "KEEPTTL", "EX", "PXAT", "EXAT") {
+		case "KEEPTTL":
+			args = append(args, "KEEPTTL")
+		case "EX":
+			args = append(args, "EX", relativeSeconds(t))
+		case "PXAT":
+			args = append(args, "PXAT", absoluteMillis(t))
+		case "EXAT":
+			args = append(args, "EXAT", absoluteSeconds(t))
+		}
+	}
+	args = maybe(t, 8, args, one(t, "word", "PX", "nonsense", "NX", "XX", "PERSIST"))
 	return args
 }
 

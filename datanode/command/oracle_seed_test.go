@@ -1,0 +1,105 @@
+package command_test
+
+import (
+	"runtime"
+	"slices"
+	"testing"
+
+	"github.com/atolldb/atoll/datanode/command"
+	"github.com/atolldb/atoll/datanode/command/commandtest"
+	"github.com/atolldb/atoll/datanode/command/compare"
+	"github.com/atolldb/atoll/datanode/datatype"
+	"github.com/atolldb/atoll/datanode/store"
+	"pgregory.net/rapid"
+)
+
+// TestOracleNotices puts one bug after the other into Atoll; the oracle must find each within as many
+// commands as a plain test run spends on the small limits.
+func TestOracleNotices(t *testing.T) {
+	dial := compare.Redis(t)
+	setChecks(t, 2*len(families))
+	bugs := []struct {
+		name, command string
+		run           func(right func(*command.Ctx)) func(*command.Ctx)
+	}{
+		{"a key is not deleted", "del", func(func(*command.Ctx)) func(*command.Ctx) {
+			return func(c *command.Ctx) { c.Out.Int(0) }
+		}},
+		{"an expiry is lost", "append", func(right func(*command.Ctx)) func(*command.Ctx) {
+			return func(c *command.Ctx) {
+				right(c)
+				datatype.Space{Tx: c.Tx, DB: c.DB}.Persist(c.Args[1])
+			}
+		}},
+		{"a spread hash forgets a count", "hset", func(right func(*command.Ctx)) func(*command.Ctx) {
+			return func(c *command.Ctx) {
+				right(c)
+				if row, ok := c.Tx.Get(c.DB, c.Args[1]); ok && row.Spread {
+					row.Bytes++
+					c.Tx.Put(c.DB, c.Args[1], row)
+				}
+			}
+		}},
+		{"the order of equal scores is lost", "zrank", func(right func(*command.Ctx)) func(*command.Ctx) {
+			return func(c *command.Ctx) {
+				row, _ := c.Tx.Get(c.DB, c.Args[1])
+				if row.Type == store.TypeZSet && row.Spread {
+					c.Out.Int(0)
+					return
+				}
+				right(c)
+			}
+		}},
+	}
+	for _, bug := range bugs {
+		t.Run(bug.name, func(t *testing.T) {
+			specs := slices.Clone(command.All())
+			i := slices.IndexFunc(specs, func(s command.Spec) bool { return s.Name == bug.command })
+			specs[i].Run = bug.run(specs[i].Run)
+			b := commandtest.NewWith(t, specs, command.Limits{})
+			b.Env.Families.Limits = datatype.Limits{Members: 4, Bytes: 90}
+			o := &oracle{redis: dial(), atoll: &memoryServer{tb: t, bench: b, session: b.Session(t, commandtest.AWriteSecret)}, proto: 2}
+			if !notices(t, o) {
+				t.Errorf("%d commands show no difference", o.commands)
+			}
+		})
+	}
+}
+
+// notices reports whether the oracle fails.
+func notices(t *testing.T, o *oracle) bool {
+	setFlag(t, "rapid.shrinktime", "0s")
+	for _, f := range families {
+		verdict := &verdictTB{TB: t}
+		done := make(chan struct{})
+		go func() { // which a failure ends
+			defer close(done)
+			rapid.Check(verdict, func(t *rapid.T) { o.check(t, f.gen) })
+		}()
+		<-done
+		if verdict.failed {
+			return true
+		}
+	}
+	return false
+}
+
+// verdictTB takes note of a failure instead of failing.
+type verdictTB struct {
+	testing.TB
+	failed bool
+}
+
+func (v *verdictTB) Fail()                 { v.failed = true }
+func (v *verdictTB) Failed() bool          { return v.failed }
+func (v *verdictTB) Error(...any)          { v.failed = true }
+func (v *verdictTB) Errorf(string, ...any) { v.failed = true }
+func (v *verdictTB) Log(...any)            {}
+func (v *verdictTB) Logf(string, ...any)   {}
+func (v *verdictTB) Fatal(...any)          { v.FailNow() }
+func (v *verdictTB) Fatalf(string, ...any) { v.FailNow() }
+
+func (v *verdictTB) FailNow() {
+	v.failed = true
+	runtime.Goexit()
+}
