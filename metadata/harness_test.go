@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/atolldb/atoll/metadata/consensus"
 	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/atollpb"
 )
@@ -23,7 +22,7 @@ type process struct {
 	dir    string
 	addr   string // of the cluster port, the same after a restart
 	join   []string
-	timing *consensus.Timing
+	config func(*Config) // changes what Open gets
 
 	node   *Node
 	mux    *rpc.Mux
@@ -36,7 +35,12 @@ type process struct {
 
 func newProcess(t testing.TB, id string, join ...string) *process {
 	t.Helper()
-	p := &process{t: t, id: id, dir: t.TempDir(), addr: "127.0.0.1:0", join: join}
+	return newProcessWith(t, id, nil, join...)
+}
+
+func newProcessWith(t testing.TB, id string, config func(*Config), join ...string) *process {
+	t.Helper()
+	p := &process{t: t, id: id, dir: t.TempDir(), addr: "127.0.0.1:0", join: join, config: config}
 	p.start()
 	t.Cleanup(p.stop)
 	return p
@@ -54,11 +58,15 @@ func (p *process) start() {
 	}
 	p.addr = l.Addr().String()
 	p.mux = rpc.Split(l)
-	p.node, err = Open(p.t.Context(), Config{
+	c := Config{
 		Dir: p.dir, NodeID: p.id, ClusterAddr: p.addr, HTTPAddr: h.Addr().String(),
 		RaftListener: p.mux.Raft(), HTTPListener: h, Join: p.join,
 		AdminTokenFile: filepath.Join(p.dir, "admin-token"), Version: "test", Log: slog.New(slog.DiscardHandler),
-	})
+	}
+	if p.config != nil {
+		p.config(&c)
+	}
+	p.node, err = Open(p.t.Context(), c)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -73,6 +81,16 @@ func (p *process) start() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+}
+
+// kill ends the node without a farewell: its connections break first.
+func (p *process) kill() {
+	p.t.Helper()
+	p.server.Stop()
+	if err := p.mux.Close(); err != nil {
+		p.t.Error(err)
+	}
+	p.stop()
 }
 
 // stop ends the node as SIGTERM does. It may be called again.

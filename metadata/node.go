@@ -34,6 +34,9 @@ type Config struct {
 	AdminTokenFile string   // written 0600 at bootstrap, before the cluster is initialised
 	Version        string   // of the program, for the API's description
 	Log            *slog.Logger
+
+	tune      func(*consensus.Config) // for tests
+	promotion time.Duration           // control.Config's PromotionMax
 }
 
 // Node is a metadata node.
@@ -48,16 +51,20 @@ type Node struct {
 // Open opens the directory and starts Raft. It fails with consensus.ErrForeign on a directory of another
 // node.
 func Open(_ context.Context, c Config) (*Node, error) {
-	raft, err := consensus.Open(consensus.Config{
+	config := consensus.Config{
 		Dir: c.Dir, NodeID: c.NodeID, ClusterAddr: c.ClusterAddr, HTTPAddr: c.HTTPAddr, Listener: c.RaftListener,
 		Join: c.Join, AdminTokenFile: c.AdminTokenFile, Log: c.Log,
-	})
+	}
+	if c.tune != nil {
+		c.tune(&config)
+	}
+	raft, err := consensus.Open(config)
 	if err != nil {
 		return nil, fmt.Errorf("open metadata node: %w", err)
 	}
 	n := &Node{
 		config: c, consensus: raft,
-		control: control.New(control.Config{Node: raft, Log: c.Log}),
+		control: control.New(control.Config{Node: raft, Log: c.Log, PromotionMax: c.promotion}),
 		watch:   watch.New(raft, c.Log),
 	}
 	handler, err := admin.New(admin.Config{

@@ -42,6 +42,8 @@ type Config struct {
 	Timing *Timing
 	// SnapshotThreshold is the number of log entries between snapshots; 0 is 16,384.
 	SnapshotThreshold uint64
+	// TrailingLogs is the number of log entries kept behind a snapshot; 0 is 8,192.
+	TrailingLogs uint64
 	// SnapshotInterval is how often the threshold is looked at; 0 is 15 s.
 	SnapshotInterval time.Duration
 }
@@ -74,7 +76,6 @@ const (
 	retryWait        = 50 * time.Millisecond
 	closeWait        = 5 * time.Second // for a stopped node's Raft, which may hang on its disk
 	reconcileWait    = time.Second
-	trailingLogs     = 8192
 	snapshotsKept    = 2
 	closeSnapshotMin = 2048 // entries since the last snapshot that make Close take one
 )
@@ -84,9 +85,9 @@ func (c *Config) raftConfig(timing Timing) *raft.Config {
 	rc.LocalID = raft.ServerID(c.NodeID)
 	rc.HeartbeatTimeout, rc.ElectionTimeout = timing.Heartbeat, timing.Election
 	rc.LeaderLeaseTimeout, rc.CommitTimeout = timing.Lease, timing.Commit
-	rc.BatchApplyCh = true
+	rc.BatchApplyCh = false // a buffered proposal is never answered if Raft shuts down before it is taken
 	rc.MaxAppendEntries = 256
-	rc.TrailingLogs = trailingLogs
+	rc.TrailingLogs = or(c.TrailingLogs, 8192)
 	rc.SnapshotThreshold = or(c.SnapshotThreshold, 16_384)
 	rc.SnapshotInterval = or(c.SnapshotInterval, 15*time.Second)
 	rc.NoLegacyTelemetry = true

@@ -44,10 +44,13 @@ type Node struct {
 	leaderMu      sync.Mutex
 	leaderChanged chan struct{}
 
-	failed  chan struct{}
+	failed  chan struct{} // closed when the node stops for good
+	closing chan struct{} // closed when Close begins
+	closeMu sync.RWMutex  // held to start a goroutine, and to begin Close
 	failure atomic.Pointer[error]
 	once    sync.Once
 	wg      sync.WaitGroup
+	applies sync.WaitGroup // proposals without an answer
 }
 
 // Open opens the directory and starts Raft. A new directory is bootstrapped when config has no Join;
@@ -64,7 +67,7 @@ func Open(config Config) (*Node, error) {
 	n := &Node{
 		config: config, log: config.Log, fsm: fsm, identity: id, peers: NewPeers(),
 		proposals: make(chan struct{}, proposalsMax), leaderChanged: make(chan struct{}),
-		failed: make(chan struct{}), observed: make(chan raft.Observation, 16),
+		failed: make(chan struct{}), closing: make(chan struct{}), observed: make(chan raft.Observation, 16),
 	}
 	n.clusterID.Store(&id.ClusterID)
 	n.adaptor = newAdaptor(fsm, n.fail)
@@ -150,21 +153,13 @@ func (n *Node) LeaderChanged() <-chan struct{} {
 
 // Close takes a snapshot if that saves the next start time, and stops. It is called once.
 func (n *Node) Close() error {
+	n.closeMu.Lock()
+	close(n.closing)
+	n.closeMu.Unlock()
 	var err error
 	if n.raft != nil {
-		stopped := n.failure.Load() != nil
-		if !stopped && n.raft.AppliedIndex() > n.lastSnapshot()+closeSnapshotMin {
-			if e := n.raft.Snapshot().Error(); e != nil && !errors.Is(e, raft.ErrNothingNewToSnapshot) {
-				n.log.Warn("no snapshot at shutdown", "error", e)
-			}
-		}
-		n.raft.DeregisterObserver(n.observer)
-		down := make(chan error, 1)
-		go func() { down <- n.raft.Shutdown().Error() }() // may outlive a node whose disk hangs
-		select {
-		case err = <-down:
-		case <-time.After(map[bool]time.Duration{true: closeWait, false: time.Hour}[stopped]):
-			return fmt.Errorf("stop raft: %w", ErrStopped)
+		if err = n.stopRaft(); errors.Is(err, ErrStopped) {
+			return err
 		}
 	}
 	close(n.observed)
@@ -177,6 +172,34 @@ func (n *Node) Close() error {
 		err = errors.Join(err, n.store.Close())
 	}
 	return err
+}
+
+// stopRaft shuts Raft down. It gives up with ErrStopped on a node that has stopped for good and hangs.
+func (n *Node) stopRaft() error {
+	failed := n.failure.Load() != nil
+	if !failed && n.raft.AppliedIndex() > n.lastSnapshot()+closeSnapshotMin {
+		if err := n.raft.Snapshot().Error(); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
+			n.log.Warn("no snapshot at shutdown", "error", err)
+		}
+	}
+	answered := make(chan struct{})
+	go func() { n.applies.Wait(); close(answered) }() // as long as an answer is missing
+	select {
+	case <-answered:
+	case <-time.After(closeWait):
+	}
+	n.raft.DeregisterObserver(n.observer)
+	down := make(chan error, 1)
+	go func() { down <- n.raft.Shutdown().Error() }() // may outlive a node whose disk hangs
+	if !failed {
+		return <-down
+	}
+	select {
+	case err := <-down:
+		return err
+	case <-time.After(closeWait):
+		return fmt.Errorf("shut raft down: %w", ErrStopped)
+	}
 }
 
 func (n *Node) lastSnapshot() uint64 { return statNumber(n.raft.Stats()["last_snapshot_index"]) }
@@ -195,7 +218,26 @@ func (n *Node) stopped() error {
 	if err := n.failure.Load(); err != nil {
 		return errors.Join(ErrStopped, *err)
 	}
-	return nil
+	select {
+	case <-n.closing:
+		return ErrStopped
+	default:
+		return nil
+	}
+}
+
+// goes runs a function that hands a proposal to Raft and waits for its answer; false once Close has
+// begun. Close lets the answers come before it shuts Raft down, which leaves some for ever without one.
+func (n *Node) goes(f func()) bool {
+	n.closeMu.RLock()
+	defer n.closeMu.RUnlock()
+	select {
+	case <-n.closing:
+		return false
+	default:
+		n.applies.Go(f)
+		return true
+	}
 }
 
 // ClusterID returns the cluster's id; empty until a joining node knows it.

@@ -52,6 +52,9 @@ func (n *Node) Propose(ctx context.Context, c raftfsm.Command, o ProposeOptions)
 		case errors.Is(err, ErrIndeterminate):
 			mayHave = true
 		case !errors.Is(err, errNotHere):
+			if mayHave {
+				err = fmt.Errorf("%w: %w", ErrIndeterminate, err)
+			}
 			return raftfsm.Result{}, err
 		}
 		if e := n.waitRetry(ctx, changed); e != nil {
@@ -79,6 +82,8 @@ func (n *Node) waitRetry(ctx context.Context, changed <-chan struct{}) error {
 	case <-timer.C:
 	case <-n.failed:
 		return n.stopped()
+	case <-n.closing:
+		return ErrStopped
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -122,12 +127,22 @@ func (n *Node) proposeHere(ctx context.Context, data []byte) (raftfsm.Outcome, e
 	if wait <= 0 {
 		return raftfsm.Outcome{}, errNotHere
 	}
-	future := n.raft.Apply(data, wait)
-	done := make(chan error, 1)
-	n.wg.Go(func() { done <- future.Error() }) // Raft answers every future, at its shutdown at the latest
+	type answer struct {
+		outcome raftfsm.Outcome
+		err     error
+	}
+	answered := make(chan answer, 1)
+	taken := n.goes(func() {
+		future := n.raft.Apply(data, wait)
+		outcome, err := outcomeOf(future, future.Error())
+		answered <- answer{outcome, err}
+	})
+	if !taken {
+		return raftfsm.Outcome{}, ErrStopped
+	}
 	select {
-	case err := <-done:
-		return outcomeOf(future, err)
+	case a := <-answered:
+		return a.outcome, a.err
 	case <-ctx.Done():
 		return raftfsm.Outcome{}, fmt.Errorf("%w: %w", ErrIndeterminate, ctx.Err())
 	}
@@ -139,10 +154,10 @@ func outcomeOf(future raft.ApplyFuture, err error) (raftfsm.Outcome, error) {
 		switch response := future.Response().(type) {
 		case raftfsm.Outcome:
 			return response, nil
-		case error:
-			return raftfsm.Outcome{}, fmt.Errorf("%w: %w", ErrStopped, response)
+		case error: // committed, and this node can't apply it
+			return raftfsm.Outcome{}, fmt.Errorf("%w: %w", ErrIndeterminate, response)
 		}
-		return raftfsm.Outcome{}, ErrStopped
+		return raftfsm.Outcome{}, ErrIndeterminate
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout),
 		errors.Is(err, raft.ErrLeadershipTransferInProgress):
 		return raftfsm.Outcome{}, errNotHere
@@ -165,7 +180,7 @@ func (n *Node) HandlePropose(ctx context.Context, r *atollpb.ProposeRequest) (*a
 	}
 	outcome, err := n.proposeHere(ctx, r.Command)
 	switch {
-	case errors.Is(err, errNotHere):
+	case errors.Is(err, errNotHere), errors.Is(err, ErrStopped) && !errors.Is(err, ErrIndeterminate):
 		return nil, status.Error(codes.FailedPrecondition, err.Error())
 	case err != nil:
 		return nil, status.Error(codes.Aborted, err.Error())

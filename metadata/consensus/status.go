@@ -29,6 +29,7 @@ const (
 type Status struct {
 	NodeID, ClusterID    string
 	Initialised          bool   // the cluster's record is in this node's state
+	CatchingUp           bool   // it leads, and has yet to apply what was committed before
 	Role                 string // one of the constants above
 	Term                 uint64
 	LeaderID, LeaderAddr string // empty when unknown
@@ -51,6 +52,8 @@ func (s Status) Ready() error {
 		return errors.New("the cluster is not initialised")
 	case s.LeaderID == "":
 		return ErrNoLeader
+	case s.CatchingUp:
+		return errors.New("the leader is applying the log")
 	}
 	return nil
 }
@@ -69,6 +72,8 @@ func (n *Node) Status() Status {
 	if at := n.raft.LastContact(); s.Role != RoleLeader && !at.IsZero() {
 		s.LastContact = time.Since(at)
 	}
+	_, caughtUp := n.Leading()
+	s.CatchingUp = s.Role == RoleLeader && !caughtUp
 	for _, server := range n.servers() {
 		v := Voter{ID: string(server.ID), ClusterAddr: string(server.Address)}
 		if m := metadataNode(state.Cluster(), v.ID); m != nil {
