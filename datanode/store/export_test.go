@@ -1,0 +1,208 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// Rows returns every row that is replicated: all but the position and the stored counters, which each
+// node writes when it likes.
+func (s *Store) Rows() ([]string, error) {
+	var list []string
+	err := s.walk(func(k rowKey, key, value []byte) error {
+		if k.ns != 0 || k.kind != sysPosition && k.kind != sysCounters {
+			list = append(list, fmt.Sprintf("%x = %x", key, value))
+		}
+		return nil
+	})
+	return list, err
+}
+
+func (s *Store) walk(f func(k rowKey, key, value []byte) error) (err error) {
+	it, err := s.db.NewIter(nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ok := it.First(); ok; ok = it.Next() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return err
+		}
+		k, ok := parseRowKey(it.Key())
+		if !ok {
+			return fmt.Errorf("row %x can't be parsed", it.Key())
+		}
+		if err := f(k, it.Key(), value); err != nil {
+			return err
+		}
+	}
+	return it.Error()
+}
+
+type space struct{ ns, ks uint64 }
+
+// audit is what Verify finds in one keyspace.
+type audit struct {
+	keys, bytes, expires, garbage int64
+	expiry                        map[string]int64  // of key rows
+	indexed                       map[string]int64  // by expiry rows
+	versions                      map[uint64]string // of spread key rows and garbage rows: the user key
+	subs                          map[uint64]string // versions of sub rows
+	subBytes, ownBytes            map[uint64]uint64
+}
+
+// Verify walks all rows and recounts what is kept about them. No run may be under way.
+func (s *Store) Verify() error {
+	found := make(map[space]*audit)
+	err := s.walk(func(k rowKey, key, value []byte) error {
+		if k.ns == 0 {
+			return nil
+		}
+		if s.WasPurged(k.ns) {
+			return fmt.Errorf("row %x of a purged namespace", key)
+		}
+		at := space{k.ns, k.ks}
+		if found[at] == nil {
+			found[at] = &audit{
+				expiry: map[string]int64{}, indexed: map[string]int64{}, versions: map[uint64]string{},
+				subs: map[uint64]string{}, subBytes: map[uint64]uint64{}, ownBytes: map[uint64]uint64{},
+			}
+		}
+		return found[at].add(k, value)
+	})
+	if err != nil {
+		return err
+	}
+	s.namespaces.Range(func(_, v any) bool {
+		for _, ks := range v.(*Namespace).snapshot() {
+			a := found[space{ks.ns.id, ks.number}]
+			delete(found, space{ks.ns.id, ks.number})
+			if ks.dropped.Load() || a == nil {
+				a = new(audit) // what is left of its rows counts for nothing
+			}
+			err = errors.Join(err, a.check(ks))
+		}
+		return true
+	})
+	for at := range found {
+		err = errors.Join(err, fmt.Errorf("keyspace %v has rows, and nothing is known about it", at))
+	}
+	return err
+}
+
+func (a *audit) add(k rowKey, value []byte) error {
+	switch k.kind {
+	case kindKey:
+		r, err := decodeRow(value)
+		if err != nil {
+			return err
+		}
+		a.keys++
+		a.bytes += rowBytes(len(k.rest), value, &r)
+		if r.ExpireMS != 0 {
+			a.expires++
+			a.expiry[string(k.rest)] = r.ExpireMS
+		}
+		if r.Spread {
+			a.versions[r.Version] = string(k.rest)
+			a.ownBytes[r.Version] = r.Bytes
+		}
+	case kindExpiry:
+		a.indexed[string(k.rest[8:])] = int64(binary.BigEndian.Uint64(k.rest))
+	case kindGarbage:
+		_, w := binary.Uvarint(value)
+		a.garbage++
+		a.versions[binary.BigEndian.Uint64(k.rest)] = string(value[w:])
+	case kindMember, kindScore:
+		n, w := binary.Uvarint(k.rest)
+		key, rest := k.rest[w:w+int(n)], k.rest[w+int(n):]
+		version := binary.BigEndian.Uint64(rest)
+		a.subs[version] = string(key)
+		a.subBytes[version] += SubSize(rest[8:], value)
+	default:
+		return fmt.Errorf("row of kind %d", k.kind)
+	}
+	return nil
+}
+
+func (a *audit) check(ks *keyspace) (err error) {
+	say := func(format string, args ...any) {
+		err = errors.Join(err, fmt.Errorf("namespace %d, keyspace %d: "+format, append([]any{ks.ns.id, ks.number}, args...)...))
+	}
+	have := [...]int64{ks.keys.Load(), ks.bytes.Load(), ks.expires.Load(), ks.garbage.Load()}
+	if want := [...]int64{a.keys, a.bytes, a.expires, a.garbage}; have != want {
+		say("keys, bytes, expires, garbage are %v, want %v", have, want)
+	}
+	for key, ms := range a.expiry {
+		if a.indexed[key] != ms {
+			say("%q expires at %d, its index row says %d", key, ms, a.indexed[key])
+		}
+	}
+	for key := range a.indexed {
+		if a.expiry[key] == 0 {
+			say("%q is in the expiry index and doesn't expire", key)
+		}
+	}
+	for version, key := range a.subs {
+		if owner, ok := a.versions[version]; !ok || owner != key {
+			say("sub rows of %q, version %d, have no owner", key, version)
+		}
+	}
+	for version, n := range a.ownBytes {
+		if a.subBytes[version] != n {
+			say("version %d has %d bytes of sub rows, its row says %d", version, a.subBytes[version], n)
+		}
+	}
+	return err
+}
+
+// Codec lets the fuzz target reach the key codec.
+type Codec struct{}
+
+func (Codec) Key(ns, ks uint64, key []byte) []byte {
+	return appendKeyRow(nil, keyspacePrefix(ns, ks), key)
+}
+
+func (Codec) Sub(ns, ks uint64, key []byte, version uint64, score bool, name []byte) []byte {
+	kind := byte(kindMember)
+	if score {
+		kind = kindScore
+	}
+	return append(appendSubPrefix(nil, keyspacePrefix(ns, ks), kind, key, version), name...)
+}
+
+func (Codec) Prefix(ns, ks uint64) []byte { return keyspacePrefix(ns, ks) }
+func (Codec) PrefixEnd(p []byte) []byte   { return prefixEnd(p) }
+func (Codec) Split(k []byte) int          { return splitKey(k) }
+
+func (Codec) Parse(k []byte) (ns, ks uint64, kind byte, rest []byte, ok bool) {
+	r, ok := parseRowKey(k)
+	return r.ns, r.ks, r.kind, bytes.Clone(r.rest), ok
+}
+
+// Cache lets the model test reach the row cache.
+type Cache struct{ c *rowCache }
+
+func NewCache(limit int) Cache { return Cache{newRowCache(limit)} }
+
+func (c Cache) Get(hash uint64, key []byte) ([]byte, uint64, bool) { return c.c.get(hash, key) }
+func (c Cache) Fill(hash uint64, key, value []byte, seen uint64)   { c.c.fill(hash, key, value, seen) }
+func (c Cache) Update(hash uint64, key, value []byte, set bool)    { c.c.update(hash, key, value, set) }
+func (c Cache) Drop(prefix []byte)                                 { c.c.drop(prefix) }
+
+// Size returns the bytes that the cache counts, and recounts them.
+func (c Cache) Size() (counted, real int) {
+	for i := range c.c.shards {
+		s := &c.c.shards[i]
+		counted += s.size
+		for _, e := range s.entries {
+			if e.live {
+				real += len(e.key) + len(e.value) + entryOverhead
+			}
+		}
+	}
+	return counted, real
+}
