@@ -27,7 +27,7 @@ func runner(tb testing.TB) func(line string) func() {
 	}
 	return func(line string) func() {
 		var cmd redcon.Command
-		for _, word := range strings.Fields(line) {
+		for word := range strings.FieldsSeq(line) {
 			cmd.Args = append(cmd.Args, []byte(word))
 		}
 		cmd.Raw = []byte(line)
