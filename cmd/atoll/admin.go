@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/atolldb/atoll/rpc/adminapi"
+)
+
+// adminCommand returns a command that calls the admin API.
+func (p *program) adminCommand(use, short string, args cobra.PositionalArgs, keys []string,
+	f func(context.Context, *adminCall, []string) error) *cobra.Command {
+	return p.command(use, short, args, p.adminKeys(keys...), func(ctx context.Context, c *config, args []string) error {
+		token, err := adminToken(c)
+		if err != nil {
+			return err
+		}
+		client, err := adminapi.NewClient(c.text("admin-addr"), token)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		ctx, cancel := context.WithTimeout(ctx, c.duration("timeout"))
+		defer cancel()
+		return f(ctx, &adminCall{config: c, client: client, program: p}, args)
+	})
+}
+
+// adminToken finds the admin's token: --token, ATOLL_TOKEN or the file, or that of the data directory.
+func adminToken(c *config) (string, error) {
+	if t := c.text("token"); t != "" {
+		return t, nil
+	}
+	path := filepath.Join(c.text("data-dir"), adminTokenFile)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("no admin token: there is no %s; give --token, %s or --data-dir", path, envName("token"))
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the admin token: %w", err)
+	}
+	return strings.TrimSpace(string(data)), nil
+}
+
+// adminCall is one run of an operator's command.
+type adminCall struct {
+	*config
+	*program
+	client *adminapi.Client
+}
+
+func (a *adminCall) print(v any, t *table) error { return a.program.print(a.config, v, t) }
+
+// options returns what every change is sent with: a key, so that a retry of the connection has one
+// effect, and the wait.
+func (a *adminCall) options() []adminapi.Option {
+	options := []adminapi.Option{adminapi.WithIdempotencyKey("cli-" + rand.Text())}
+	if d := a.duration("wait"); d > 0 {
+		options = append(options, adminapi.WaitApplied(d))
+	}
+	return options
+}
+
+// warn says which nodes have not applied a change in time.
+func (a *adminCall) warn(c adminapi.Change) {
+	if len(c.LaggingNodes) > 0 {
+		fmt.Fprintf(a.stderr, "atoll: not yet applied by %s: the change is committed, and they will follow\n", strings.Join(c.LaggingNodes, ", "))
+	}
+}

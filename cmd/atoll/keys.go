@@ -1,0 +1,98 @@
+package main
+
+import "slices"
+
+// kind is how a key's value is written.
+type kind string
+
+const (
+	kindText     kind = "text"
+	kindWord     kind = "word" // one of the row's words
+	kindAddr     kind = "host:port"
+	kindList     kind = "list" // comma-separated, or a YAML list
+	kindBool     kind = "bool"
+	kindInt      kind = "number"
+	kindSize     kind = "size"     // bytes, with KiB, MiB or GiB behind it
+	kindDuration kind = "duration" // Go's form: 250ms, 10s, 1h
+)
+
+// key is one row of the configuration table. From it come the flag --name, the variable ATOLL_NAME, the
+// YAML key name, their parsing and bounds, --help and CONFIG.md.
+type key struct {
+	name     string
+	kind     kind
+	byDef    string
+	min, max string // of numbers, sizes and durations; empty: unbounded
+	words    []string
+	help     string
+}
+
+// configKey names the file; it is a flag and a variable, but no key of the file itself.
+const configKey = "config"
+
+// keys returns the table.
+func keys() []key {
+	return []key{
+		{name: configKey, kind: kindText, help: "YAML file with keys of this table; flags and environment override it"},
+		{name: "data-dir", kind: kindText, byDef: "./atoll-data", help: "directory of everything that this process keeps; made if it doesn't exist"},
+		{name: "node-id", kind: kindText, help: "id of this node in the cluster; made at the first start and kept in the data directory"},
+		{name: "resp-addr", kind: kindAddr, byDef: "127.0.0.1:6379", help: "listens for Redis clients"},
+		{name: "http-addr", kind: kindAddr, byDef: "127.0.0.1:8379", help: "listens for the admin HTTP API"},
+		{name: "cluster-addr", kind: kindAddr, byDef: "127.0.0.1:7379", help: "listens for the other nodes of the cluster"},
+		{name: "advertise-host", kind: kindText, help: "host by which clients and other nodes reach this one; needed when an address listens on all interfaces"},
+		{name: "join", kind: kindList, help: "cluster addresses of metadata nodes of the cluster to join"},
+		{name: "discard-data", kind: kindBool, byDef: "false", help: "throw this node's rows away if they belong to another history than the cluster's"},
+		{name: "drain-wait", kind: kindDuration, byDef: "10s", min: "10ms", max: "10m", help: "how long a stop waits for running commands"},
+		{name: "log-level", kind: kindWord, byDef: "info", words: []string{"debug", "info", "warn", "error"}, help: "the least severe lines to log"},
+		{name: "log-format", kind: kindWord, byDef: "text", words: []string{"text", "json"}, help: "form of the log on stderr"},
+
+		{name: "replica-writes", kind: kindWord, byDef: "forward", words: []string{"forward", "refuse"}, help: "what a replica does with writes: pass them to the primary, or answer READONLY"},
+		{name: "block-cache", kind: kindSize, byDef: "256MiB", min: "8MiB", max: "1TiB", help: "memory for blocks of sstables"},
+		{name: "row-cache", kind: kindSize, byDef: "128MiB", min: "1MiB", max: "1TiB", help: "memory for hot key rows"},
+		{name: "memtable", kind: kindSize, byDef: "16MiB", min: "1MiB", max: "1GiB", help: "size of a memtable; small ones are read faster"},
+		{name: "log-segment", kind: kindSize, byDef: "64MiB", min: "1MiB", max: "4GiB", help: "size of a segment of the replicated log"},
+		{name: "log-retain", kind: kindSize, byDef: "1GiB", min: "1MiB", max: "1024TiB", help: "size up to which the log is kept for replicas that come back"},
+		{name: "log-retain-age", kind: kindDuration, byDef: "24h", min: "1m", max: "8760h", help: "age up to which the log is kept for replicas that come back"},
+		{name: "disk-reserve", kind: kindSize, byDef: "256MiB", min: "1MiB", max: "1TiB", help: "free disk space below which writes are refused"},
+		{name: "sync-rate", kind: kindSize, byDef: "0", min: "0", max: "1TiB", help: "bytes per second that one full sync may send; 0: no bound"},
+		{name: "packed-members", kind: kindInt, byDef: "128", min: "1", max: "65535", help: "members up to which a collection stays one row"},
+		{name: "packed-size", kind: kindSize, byDef: "2KiB", min: "64", max: "64KiB", help: "size up to which a collection stays one row"},
+		{name: "max-clients", kind: kindInt, byDef: "10000", min: "1", max: "1000000", help: "RESP connections at once"},
+		{name: "bulk-max", kind: kindSize, byDef: "512MiB", min: "1KiB", max: "512MiB", help: "size of one argument of a command"},
+		{name: "output-max", kind: kindSize, byDef: "1GiB", min: "64KiB", max: "64GiB", help: "replies of one connection that may wait in memory"},
+		{name: "idle-timeout", kind: kindDuration, byDef: "0s", min: "0s", max: "8760h", help: "a RESP connection ends after this time without a command; 0s: never"},
+		{name: "auth-timeout", kind: kindDuration, byDef: "60s", min: "1s", max: "1h", help: "a RESP connection that has to authenticate ends after this time without"},
+
+		{name: "admin-addr", kind: kindText, byDef: "127.0.0.1:8379", help: "admin HTTP API that the operator's commands call: host:port or a URL"},
+		{name: "token", kind: kindText, help: "admin token of the operator's commands; without one <data-dir>/admin-token is read"},
+		{name: "output", kind: kindWord, byDef: "table", words: []string{"table", "json"}, help: "form of what the operator's commands print"},
+		{name: "timeout", kind: kindDuration, byDef: "30s", min: "1ms", max: "1h", help: "how long an operator's command may take"},
+		{name: "wait", kind: kindDuration, byDef: "5s", min: "0s", max: "60s", help: "how long a change waits for every live data node to apply it; 0s: not at all"},
+	}
+}
+
+// The keys of the commands that run a node, and of those that call one.
+func (p *program) nodeKeys(more ...string) []string {
+	return append([]string{configKey, "data-dir", "node-id", "cluster-addr", "advertise-host", "join", "log-level", "log-format"}, more...)
+}
+
+// dataKeys are those of a process with a data node.
+func (p *program) dataKeys(more ...string) []string {
+	return p.nodeKeys(append([]string{
+		"resp-addr", "discard-data", "replica-writes", "block-cache", "row-cache", "memtable", "log-segment", "log-retain", "log-retain-age",
+		"disk-reserve", "sync-rate", "packed-members", "packed-size", "max-clients", "bulk-max", "output-max", "idle-timeout", "auth-timeout", "drain-wait",
+	}, more...)...)
+}
+
+func (p *program) adminKeys(more ...string) []string {
+	return append([]string{configKey, "data-dir", "admin-addr", "token", "output", "timeout"}, more...)
+}
+
+func findKey(name string) (key, bool) {
+	table := keys()
+	i := slices.IndexFunc(table, func(k key) bool { return k.name == name })
+	if i < 0 {
+		return key{}, false
+	}
+	return table[i], true
+}

@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/atolldb/atoll/datanode"
+	"github.com/atolldb/atoll/metadata"
+	"github.com/atolldb/atoll/rpc"
+)
+
+func (p *program) serverCommand() *cobra.Command {
+	return p.nodeCommandOf("server", "Run a metadata node and a data node in one process", p.dataKeys("http-addr"), true, true)
+}
+
+func (p *program) metaCommand() *cobra.Command {
+	return p.nodeCommandOf("meta", "Run a metadata node: without --join that of a new cluster", p.nodeKeys("http-addr"), true, false)
+}
+
+func (p *program) dataCommand() *cobra.Command {
+	return p.nodeCommandOf("data", "Run a data node of the cluster given by --join", p.dataKeys(), false, true)
+}
+
+func (p *program) nodeCommandOf(use, short string, keys []string, meta, data bool) *cobra.Command {
+	return p.command(use, short, cobra.NoArgs, keys, func(ctx context.Context, c *config, _ []string) error {
+		if !meta && len(c.list("join")) == 0 {
+			return errors.New("--join (ATOLL_JOIN): a data node needs the cluster address of a metadata node")
+		}
+		n := &node{config: c, log: newLog(c, p.stderr)}
+		err := n.open(ctx, meta, data)
+		if err == nil {
+			err = n.run(ctx)
+		}
+		if err = errors.Join(err, n.close()); err == nil {
+			n.log.Info("stopped")
+		}
+		return err
+	})
+}
+
+func newLog(c *config, w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.text("log-level"))); err != nil {
+		panic(err) // the table lets slog's words through alone
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if c.text("log-format") == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// node is one process of the cluster: a metadata node, a data node or both, behind one cluster port.
+type node struct {
+	config *config
+	log    *slog.Logger
+	dir    *dataDir
+	lis    listeners
+	mux    *rpc.Mux
+	grpc   *grpc.Server
+	meta   *metadata.Node
+	data   *datanode.Node
+}
+
+// open takes the directory and the ports, in this order, and builds what serves them.
+func (n *node) open(ctx context.Context, meta, data bool) (err error) {
+	c := n.config
+	if n.dir, err = openDataDir(c.text("data-dir"), c.text("node-id")); err != nil {
+		return err
+	}
+	if n.lis, err = n.listen(ctx, meta, data); err != nil {
+		return err
+	}
+	n.mux = rpc.Split(n.lis.cluster)
+	n.grpc = grpc.NewServer(
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 10 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
+	)
+	if meta {
+		if err := n.openMeta(ctx); err != nil {
+			return err
+		}
+	} else if err := n.mux.Raft().Close(); err != nil {
+		return err
+	}
+	if data {
+		return n.openData(ctx, meta)
+	}
+	return nil
+}
+
+func (n *node) openMeta(ctx context.Context) error {
+	dir, err := n.dir.sub("meta")
+	if err != nil {
+		return err
+	}
+	n.meta, err = metadata.Open(ctx, metadata.Config{
+		Dir: dir, NodeID: n.dir.nodeID,
+		ClusterAddr: n.lis.advertised.cluster, HTTPAddr: n.lis.advertised.http,
+		RaftListener: n.mux.Raft(), HTTPListener: n.lis.http,
+		Join:           n.config.list("join"),
+		AdminTokenFile: filepath.Join(n.dir.path, adminTokenFile),
+		Version:        version,
+		Log:            n.log.With("part", "metadata"),
+	})
+	if err != nil {
+		return err
+	}
+	n.meta.Register(n.grpc)
+	return nil
+}
+
+func (n *node) openData(ctx context.Context, meta bool) error {
+	c := n.config
+	dir, err := n.dir.sub("data")
+	if err != nil {
+		return err
+	}
+	join := c.list("join")
+	if meta { // its own metadata node first
+		join = append([]string{reachable(n.lis.cluster.Addr().String())}, join...)
+	}
+	conf := datanode.Config{
+		Dir: dir, NodeID: n.dir.nodeID, Version: version,
+		RESPAddr: n.lis.advertised.resp, ClusterAddr: n.lis.advertised.cluster,
+		RESPListener: n.lis.resp, Join: join, DiscardData: c.flag("discard-data"),
+		BlockCacheBytes: c.number("block-cache"), RowCacheBytes: int(c.number("row-cache")), MemTableBytes: int(c.number("memtable")),
+		SegmentBytes: c.number("log-segment"), RetainBytes: c.number("log-retain"), RetainAge: c.duration("log-retain-age"),
+		ReserveBytes: uint64(c.number("disk-reserve")), SyncRateBytes: c.number("sync-rate"),
+		Log:   n.log.With("part", "data"),
+		Fatal: n.fatal,
+	}
+	conf.Packed.Members, conf.Packed.Bytes = int(c.number("packed-members")), int(c.number("packed-size"))
+	conf.Edge.MaxClients, conf.Edge.OutputBytes = int(c.number("max-clients")), int(c.number("output-max"))
+	conf.Edge.Reader.BulkBytes = int(c.number("bulk-max"))
+	conf.Edge.IdleTimeout, conf.Edge.AuthTimeout = c.duration("idle-timeout"), c.duration("auth-timeout")
+	conf.Edge.DrainTimeout = c.duration("drain-wait")
+	conf.Run.ForwardWrites = c.text("replica-writes") == "forward"
+	if n.data, err = datanode.Open(ctx, conf); err != nil {
+		return err
+	}
+	n.data.Register(n.grpc)
+	return nil
+}
+
+// fatal ends the process where going on could lose or corrupt data: nothing is closed or flushed.
+func (n *node) fatal(err error) {
+	n.log.Error("the process ends: the state of the disk is unknown", "error", err)
+	os.Exit(1)
+}
+
+// run serves until the context ends or a part fails. The data node stops first, since it needs the
+// metadata node to the end.
+func (n *node) run(ctx context.Context) error {
+	n.announce()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// The parts are stopped one after the other, so each has a context of its own.
+	dataCtx, stopData := context.WithCancel(ctx)
+	defer stopData()
+	metaCtx, stopMeta := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopMeta()
+
+	served := n.start(cancel, "serve the cluster port", func() error { return n.grpc.Serve(n.mux.GRPC()) })
+	metaDone, dataDone := closed(), closed()
+	if n.meta != nil {
+		metaDone = n.start(cancel, "run the metadata node", func() error { return n.meta.Run(metaCtx) })
+	}
+	if n.data != nil {
+		dataDone = n.start(cancel, "run the data node", func() error { return n.data.Run(dataCtx) })
+	}
+	<-ctx.Done()
+	n.log.Info("stopping")
+	err := <-dataDone
+	stopMeta()
+	err = errors.Join(err, <-metaDone)
+	n.grpc.Stop()
+	return errors.Join(err, <-served)
+}
+
+// start runs one part. Its end, however it comes, cancels the others; the channel then has its error.
+func (n *node) start(cancel context.CancelFunc, what string, f func() error) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		defer cancel()
+		err := f()
+		if errors.Is(err, grpc.ErrServerStopped) {
+			err = nil
+		}
+		if err != nil {
+			err = fmt.Errorf("%s: %w", what, err)
+		}
+		done <- err
+		close(done)
+	}()
+	return done
+}
+
+// closed returns the channel of a part that doesn't exist.
+func closed() <-chan error {
+	c := make(chan error)
+	close(c)
+	return c
+}
+
+func (n *node) announce() {
+	args := []any{"version", version, "node", n.dir.nodeID, "data_dir", n.dir.path, "cluster", n.lis.cluster.Addr().String()}
+	if n.data != nil {
+		args = append(args, "resp", n.lis.resp.Addr().String())
+	}
+	if n.meta != nil {
+		args = append(args, "http", n.lis.http.Addr().String(), "admin_token_file", filepath.Join(n.dir.path, adminTokenFile))
+	}
+	n.log.Info("atoll runs", args...)
+}
+
+// close gives everything back that open took, in the opposite order. It may be called after an open that
+// failed halfway.
+func (n *node) close() error {
+	var errs []error
+	if n.data != nil {
+		errs = append(errs, n.data.Close())
+	}
+	if n.meta != nil {
+		errs = append(errs, n.meta.Close())
+	}
+	if n.grpc != nil {
+		n.grpc.Stop()
+	}
+	if n.mux != nil {
+		errs = append(errs, n.mux.Close())
+	}
+	n.lis.close()
+	if n.dir != nil {
+		errs = append(errs, n.dir.Close())
+	}
+	return errors.Join(errs...)
+}
