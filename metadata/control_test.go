@@ -1,0 +1,162 @@
+package metadata
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/atolldb/atoll/metadata/consensus"
+	"github.com/atolldb/atoll/raftfsm"
+	"github.com/atolldb/atoll/rpc/atollpb"
+)
+
+func (p *process) group() *atollpb.Group { return p.node.consensus.State().Group(raftfsm.GroupID) }
+
+// at puts a position of the group's log into the node's report.
+func (d *dataNode) at(p *process, index uint64) {
+	g := p.group()
+	d.report.Written = &atollpb.Position{HistoryId: g.HistoryId, Epoch: g.Epoch, Index: index}
+	d.report.AppliedIndex = index
+}
+
+// pair starts a metadata node with a primary, n1, and a replica, n2, both at index 10.
+func pair(t *testing.T, config func(*Config)) (p *process, n1, n2 *dataNode) {
+	p = newProcessWith(t, "meta1", config)
+	p.ready()
+	n1, n2 = newDataNode(t, "n1"), newDataNode(t, "n2")
+	n1.joins(p)
+	n2.joins(p)
+	n1.at(p, 10)
+	n2.at(p, 10)
+	n1.reports(p)
+	n2.reports(p)
+	return p, n1, n2
+}
+
+func promote(p *process, target string, acceptLoss bool) (raftfsm.Result, error) {
+	return p.node.control.Promote(p.t.Context(), target, acceptLoss, consensus.ProposeOptions{})
+}
+
+func TestPlannedPromotion(t *testing.T) {
+	p, n1, n2 := pair(t, nil)
+	begun, err := promote(p, "n2", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The primary has stopped at 12; the replica has not come there, then has it but has not applied it.
+	n1.at(p, 12)
+	n1.report.QuiescedRevision = begun.Revision
+	n1.reports(p)
+	n2.reports(p)
+	n2.at(p, 12)
+	n2.report.AppliedIndex = 11
+	n2.reports(p)
+	if g := p.group(); g.Primary != "n1" {
+		t.Fatalf("promoted before the target had everything: %v", g)
+	}
+	n2.report.AppliedIndex = 12
+	n2.reports(p)
+	p.until("the promotion", func() bool { return p.group().Primary == "n2" })
+	g := p.group()
+	if last := g.Epochs[len(g.Epochs)-1]; last.StartIndex != 13 || last.Epoch != g.Epoch || g.Promotion != nil {
+		t.Fatalf("group %v", g)
+	}
+}
+
+func TestPromotionIsAborted(t *testing.T) {
+	p, _, _ := pair(t, func(c *Config) { c.promotion = time.Millisecond })
+	begun, err := promote(p, "n2", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.until("the end of the promotion", func() bool {
+		s := p.node.consensus.State()
+		return s.Revision() > begun.Revision && s.Group(raftfsm.GroupID).Promotion == nil
+	})
+	if g := p.group(); g.Primary != "n1" {
+		t.Fatalf("group %v", g)
+	}
+}
+
+func TestPromotionIsRefused(t *testing.T) {
+	p, n1, n2 := pair(t, nil)
+	refused := func(what, message string, acceptLoss bool) {
+		t.Helper()
+		_, err := promote(p, "n2", acceptLoss)
+		var refusal *raftfsm.Error
+		if !errors.As(err, &refusal) || refusal.Code != raftfsm.CodePrecondition || !strings.Contains(refusal.Message, message) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	n2.report.State = atollpb.NodeState_NODE_STATE_SYNCING
+	n2.reports(p)
+	refused("target that syncs", "not serving", false)
+	refused("target that syncs, by force", "not serving", true)
+	n2.report.State = atollpb.NodeState_NODE_STATE_SERVING
+	n2.report.Written.HistoryId = "other"
+	n2.reports(p)
+	refused("target of another history", "another history", true)
+	n2.at(p, 5)
+	n2.reports(p)
+
+	// A leader that has just started has heard of nobody.
+	p.restart()
+	p.ready()
+	refused("target that has not reported", "has not reported", true)
+	n2.reports(p)
+	refused("without the primary", "--accept-loss", false)
+	history := p.group().HistoryId
+	if _, err := promote(p, "n2", true); err != nil {
+		t.Fatal(err)
+	}
+	if g := p.group(); g.Primary != "n2" || g.HistoryId == history || g.PastHistories[0] != history {
+		t.Fatalf("group %v", g)
+	}
+	n1.reports(p)
+	if _, err := promote(p, "nobody", false); !errors.Is(err, &raftfsm.Error{Code: raftfsm.CodeNotFound}) {
+		t.Errorf("unknown target: %v", err)
+	}
+}
+
+// The control plane's half of promise P7: a deleted namespace's id stays, in full views too, until every
+// registered node has reported that it has purged it, and a report survives a change of leader or process.
+func TestP7TombstoneStaysUntilAllReported(t *testing.T) {
+	p, n1, n2 := pair(t, nil)
+	id := p.namespaces(atollpb.NamespacesOp_NAMESPACES_OP_ADD, "a", "s").Revision
+	kept := p.namespaces(atollpb.NamespacesOp_NAMESPACES_OP_ADD, "b", "s2").Revision
+	p.namespaces(atollpb.NamespacesOp_NAMESPACES_OP_DEL, "a", "")
+	n1.report.PurgedNamespaces = []uint64{id, kept + 1000}
+	n1.reports(p)
+	p.until("the purge of n1", func() bool { return len(p.node.consensus.State().Namespace(id).GetPurgedBy()) == 1 })
+
+	p.restart()
+	p.ready()
+	v := newView(t)
+	v.watch(t.Context(), p)
+	v.reach(p.node.consensus.State().Revision())
+	if n := v.namespaces[id]; n.GetState() != atollpb.NamespaceState_NAMESPACE_STATE_DELETED || len(n.PurgedBy) != 1 {
+		t.Fatalf("tombstone in the full view: %v", n)
+	}
+	n2.report.PurgedNamespaces = []uint64{id}
+	n2.reports(p)
+	p.until("the end of the tombstone", func() bool { return p.node.consensus.State().Namespace(id) == nil })
+	v.reach(p.node.consensus.State().Revision())
+	if _, ok := v.namespaces[id]; ok {
+		t.Fatal("the view still has the tombstone")
+	}
+	if p.node.consensus.State().Namespace(kept) == nil || v.namespaces[kept] == nil {
+		t.Fatal("another namespace is gone")
+	}
+}
+
+func TestWaitAppliedAfterChangeOfLeader(t *testing.T) {
+	p, _, _ := pair(t, nil)
+	p.restart()
+	p.ready()
+	// The new leader has no reports: that says nothing about who is live.
+	lagging, err := p.node.control.WaitApplied(t.Context(), 1, time.Millisecond)
+	if err != nil || len(lagging) != 2 {
+		t.Fatalf("lagging %v: %v", lagging, err)
+	}
+}
