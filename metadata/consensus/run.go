@@ -22,10 +22,10 @@ func (n *Node) Run(ctx context.Context) error {
 		changed := n.LeaderChanged()
 		err := n.reconcile(ctx)
 		switch {
+		case n.failure.Load() != nil:
+			return n.stopped()
 		case ctx.Err() != nil:
 			return nil
-		case n.stopped() != nil:
-			return n.stopped()
 		case errors.Is(err, ErrForeign):
 			return err
 		case err != nil:
