@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -251,7 +252,7 @@ func reopen(t *testing.T, base, log []byte) (uint64, error) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.Write(b); err != nil {
+		if _, err := f.Write(slices.Clone(b)); err != nil { // Write may change what it is given
 			t.Fatal(err)
 		}
 		_ = f.Close()
