@@ -14,8 +14,8 @@ import (
 // TestCrashes cuts the power at random points of a mixed workload. Everything acknowledged as Local is
 // there after it, and of the rest a prefix; counters, expiry index and sub rows agree with the rows.
 //
-// Seen to fail when Pebble's files are fsynced before the log, when a payload that Pebble keeps is
-// reused, and when counters are stored apart from the position.
+// Seen to fail when the log is not fsynced before Pebble's files, when versions are not carried in entries,
+// and when the sweeper settles the garbage of a database that FLUSHDB has settled already.
 func TestCrashes(t *testing.T) {
 	for range 4 {
 		seed := rand.Uint64()
@@ -78,7 +78,7 @@ func (w *workload) survive(percent int) {
 		}
 	}
 	held := w.holds()
-	if len(w.ops) > 0 && (held < must || percent == 100 && held < len(w.ops)) {
+	if held < must || percent == 100 && held < len(w.ops) {
 		w.t.Fatalf("%d of %d runs after a crash that kept %d %%, %d were acknowledged as fsynced", held, len(w.ops), percent, must)
 	}
 	w.lose(held)

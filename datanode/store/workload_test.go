@@ -59,6 +59,7 @@ type workload struct {
 	ns     []uint64
 	nextNS uint64
 	base   *world // before ops
+	done   int    // operations that it holds
 	ops    []operation
 	live   *world
 	top    uint64 // highest version in the model
@@ -87,7 +88,7 @@ func (w *workload) step() {
 		return
 	}
 	ns := w.ns[w.rng.IntN(len(w.ns))]
-	number := len(w.ops) + 1
+	number := w.done + len(w.ops) + 1
 	d := store.Async
 	if w.rng.IntN(8) == 0 {
 		d = store.Local
@@ -99,8 +100,6 @@ func (w *workload) step() {
 	defer w.s.Leave()
 	w.s.Namespace(ns).Begin(&w.tx, store.Run{Exclusive: true})
 	defer w.tx.End()
-	mark := value{data: fmt.Sprint(number)}
-	w.tx.Put(w.tx.DB(markDB), []byte("mark"), str(mark.data))
 	seen := &world{dbs: map[place]map[string]value{}, purged: map[uint64]bool{}} // the run's own view
 	for p, m := range w.live.dbs {
 		if p.ns == ns {
@@ -112,14 +111,16 @@ func (w *workload) step() {
 		e(seen)
 		effects = append(effects, e)
 	}
+	mark := value{data: fmt.Sprint(number)}
+	w.tx.Put(w.tx.DB(markDB), []byte("mark"), str(mark.data)) // last: FLUSHALL takes the old one
 	if err := w.tx.Commit(d); err != nil {
 		w.t.Fatal(err)
 	}
 	w.do(operation{local: d == store.Local, effect: func(x *world) {
-		x.db(place{ns, markDB})["mark"] = mark
 		for _, e := range effects {
 			e(x)
 		}
+		x.db(place{ns, markDB})["mark"] = mark
 	}})
 }
 
@@ -213,7 +214,7 @@ func (w *workload) holds() (n int) {
 				if _, err := fmt.Sscan(string(r.Data), &i); err != nil {
 					w.t.Fatal(err)
 				}
-				n = max(n, i)
+				n = max(n, i-w.done)
 			}
 		})
 	}
@@ -266,6 +267,7 @@ func (w *workload) lose(n int) {
 	for _, op := range w.ops[:n] {
 		op.effect(w.base)
 	}
+	w.done += n
 	w.live = newWorld()
 	w.live.purged = maps.Clone(w.base.purged)
 	w.top = 0
