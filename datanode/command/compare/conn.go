@@ -45,13 +45,18 @@ func Redis(t testing.TB, options ...string) func() Conn {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "redis.sock")
 	args := append([]string{"--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", dir}, options...)
-	cmd := exec.Command(program, args...)
+	// The server ends when this process does, however that comes: cat waits for the pipe to be closed.
+	cmd := exec.Command("sh", append([]string{"-c", `"$0" "$@" >/dev/null & cat; kill $!; wait`, program}, args...)...)
+	alive, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // it was killed
+		_ = alive.Close()
+		_ = cmd.Wait() // the server's end, which was ordered
 	})
 	return func() Conn {
 		deadline := time.Now().Add(10 * time.Second)
