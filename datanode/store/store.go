@@ -152,7 +152,7 @@ func open(opts Options, openLog func(replog.Options) (*replog.Log, error)) (*Sto
 // openFiles opens the log, then Pebble: opening a log fsyncs it, and Pebble makes durable what a killed
 // process had only written. A snapshot's log begins where its Pebble says.
 func (s *Store) openFiles(openLog func(replog.Options) (*replog.Log, error)) (err error) {
-	fs := &logFirstFS{FS: s.opts.FS, fatal: s.opts.Fatal}
+	fs := &logFirstFS{FS: s.opts.FS, fatal: func(err error) { _ = s.fatal(err) }}
 	if openLog != nil {
 		if s.log, err = openLog(s.opts.log()); err != nil {
 			return err
@@ -366,8 +366,11 @@ func (s *Store) Close() error {
 		c.idle.Wait()
 	}
 	c.mu.Unlock()
-	err := s.storePosition()
-	if err == nil {
+	var err error
+	if !s.failed.Load() { // else nobody knows what the disk holds
+		err = s.storePosition()
+	}
+	if err == nil && !s.failed.Load() {
 		ctx, cancel := context.WithTimeout(context.Background(), closeFlush)
 		defer cancel()
 		err = s.flush(ctx)
