@@ -145,6 +145,24 @@ func (in *incident) waitLog(text string) {
 	})
 }
 
+// waitView waits until the sink has reported that it has stored a view.
+func (in *incident) waitView() {
+	in.t.Helper()
+	admin := in.meta.admin()
+	in.sink.until("holding a view", func(ctx context.Context) error {
+		nodes, err := admin.Nodes(ctx)
+		if err != nil {
+			return err
+		}
+		for _, n := range nodes.Nodes {
+			if n.ClusterAddr == in.sink.cluster && n.Report != nil && n.Report.ViewRevision > 0 {
+				return nil
+			}
+		}
+		return errors.New("not reported yet")
+	})
+}
+
 func (in *incident) must(p *process, token string, args ...string) []string {
 	in.t.Helper()
 	c, err := dialRESP(p.respAddr)
@@ -346,7 +364,7 @@ func TestFullSync(t *testing.T) {
 		in.primary.kill() // so that the sink can join, but not sync
 		in.sink.start()
 		in.waitLog("joined the cluster")
-		in.waitLog("the stream from the primary ended")
+		in.waitView()
 		in.sink.kill()
 		in.primary.start()
 		in.waitServing(in.primary)
@@ -355,6 +373,7 @@ func TestFullSync(t *testing.T) {
 		in.check(nil)
 	})
 	t.Run("namespaces change during the sync", testChangesDuringSync)
+	t.Run("cut at any step", testCutSync)
 	t.Run("killed at any step", func(t *testing.T) {
 		in := startIncident(t, "--sync-rate", "2MiB")
 		in.fill(0, tenants)
@@ -369,6 +388,78 @@ func TestFullSync(t *testing.T) {
 		in.sink.kill()
 		in.check(nil)
 	})
+}
+
+// testCutSync puts a proxy before the primary's cluster port that breaks every connection after a number
+// of bytes, from a few to more than the whole sync.
+func testCutSync(t *testing.T) {
+	in := startIncident(t, "--advertise-host", "127.0.0.2")
+	in.fill(0, tenants)
+	_, port, err := net.SplitHostPort(in.primary.cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cuts := startCutter(t, net.JoinHostPort("127.0.0.2", port), in.primary.cluster)
+	in.check(nil)
+	if n := cuts(); n < 3 {
+		t.Errorf("only %d connections were cut", n)
+	}
+}
+
+// startCutter relays from an address to another; the nth connection ends after about 500 bytes times two
+// to the nth. It returns how many it has cut.
+func startCutter(t *testing.T, from, to string) (cuts func() int) {
+	l, err := net.Listen("tcp", from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var conns []net.Conn
+	done := 0
+	t.Cleanup(func() {
+		_ = l.Close()
+		mu.Lock()
+		for _, c := range conns {
+			_ = c.Close()
+		}
+		mu.Unlock()
+		wg.Wait()
+	})
+	wg.Go(func() {
+		for n := 0; ; n++ {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			mu.Lock()
+			conns = append(conns, in, out)
+			mu.Unlock()
+			end := func() { _, _ = in.Close(), out.Close() }
+			wg.Go(func() {
+				defer end()
+				_, _ = io.Copy(out, in)
+			})
+			wg.Go(func() {
+				defer end()
+				if _, err := io.CopyN(in, out, 500<<min(n, 40)); err == nil {
+					mu.Lock()
+					done++
+					mu.Unlock()
+				}
+			})
+		}
+	})
+	return func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return done
+	}
 }
 
 // testChangesDuringSync creates, re-tokens and deletes namespaces while the sync runs.
