@@ -40,7 +40,7 @@ func (n *Node) Acquire() (command.Lease, error) {
 			continue // swapped meanwhile
 		}
 		v := n.views.Current()
-		if need := s.Applied().MinRevision; v.Revision() < need {
+		if need := s.Applied().MinRevision; !replication.ViewBeforeData(v.Revision(), need) {
 			s.Leave()
 			return nil, fmt.Errorf("%w: the data needs view %d, this node has %d", command.ErrLoading, need, v.Revision())
 		}

@@ -229,7 +229,12 @@ func (t *taking) run(stream grpc.ServerStreamingClient[atollpb.SnapshotFrame], s
 		case *atollpb.SnapshotFrame_Header:
 			err = t.begin(k.Header)
 		case *atollpb.SnapshotFrame_View:
-			err = t.f.m.installView(&t.views, k.View)
+			switch {
+			case seedViewAfterSwap:
+				t.f.late = append(t.f.late, k.View)
+			case !seedNoViewWait:
+				err = t.f.m.installView(&t.views, k.View)
+			}
 		case *atollpb.SnapshotFrame_Chunk:
 			err = t.chunk(k.Chunk)
 		case *atollpb.SnapshotFrame_End:
@@ -393,8 +398,10 @@ func (f *follower) adopt(ctx context.Context) error {
 		return nil
 	}
 	s, n := f.staged.store, f.staged.number
-	if _, err := f.m.cfg.Views.Wait(ctx, s.Applied().MinRevision); err != nil {
-		return err
+	if v := f.m.cfg.Views.Current(); v == nil || !ViewBeforeData(v.Revision(), s.Applied().MinRevision) {
+		if _, err := f.m.cfg.Views.Wait(ctx, s.Applied().MinRevision); err != nil {
+			return err
+		}
 	}
 	if err := f.m.cfg.NoteData(); err != nil {
 		return fmt.Errorf("%w: %w", errLocal, err)
@@ -412,6 +419,9 @@ func (f *follower) adopt(ctx context.Context) error {
 		st.State, st.Note, st.Syncing = atollpb.NodeState_NODE_STATE_SERVING, "", false
 	})
 	f.m.cfg.Logger.Info("the full sync is done", "generation", n, "index", s.Applied().Index, "min_revision", s.Applied().MinRevision)
+	if seedViewAfterSwap {
+		f.installLate()
+	}
 	if old != nil {
 		f.m.closers.Go(func() { f.m.retire(old, oldNumber) })
 	}
@@ -424,4 +434,18 @@ func (m *Member) retire(old *store.Store, number uint64) {
 	if err = errors.Join(err, m.disk.remove(number)); err != nil {
 		m.cfg.Logger.Error("remove the old generation", "generation", number, "err", err)
 	}
+}
+
+// installLate is a seeded bug.
+func (f *follower) installLate() {
+	late := f.late
+	f.m.closers.Go(func() {
+		time.Sleep(300 * time.Millisecond)
+		var a tenant.Assembler
+		for _, frame := range late {
+			if err := f.m.installView(&a, frame); err != nil {
+				f.m.cfg.Logger.Error("install the late view", "err", err)
+			}
+		}
+	})
 }

@@ -16,8 +16,10 @@ import (
 
 type sinkStream = grpc.BidiStreamingClient[atollpb.SinkMessage, atollpb.SourceMessage]
 
-// viewBeforeData is promise P1: a node whose view is at revision have shows nothing that needs more.
-func viewBeforeData(have, need uint64) bool { return have >= need }
+// ViewBeforeData is promise P1: a node whose view is at revision have shows nothing that needs more.
+func ViewBeforeData(have, need uint64) bool {
+	return have >= need || seedNoViewWait || seedViewAfterSwap
+}
 
 // follower keeps this node's store equal to one primary's.
 type follower struct {
@@ -26,7 +28,8 @@ type follower struct {
 	cancel  context.CancelFunc
 	done    chan error // the follower's end; nil unless the node's own disk is the trouble
 
-	staged *staging // a snapshot that is taken but not current yet
+	staged *staging             // a snapshot that is taken but not current yet
+	late   []*atollpb.ViewFrame // of a seeded bug
 }
 
 const (
@@ -334,7 +337,7 @@ func (in *intake) limit() (index, wait uint64, changed <-chan struct{}) {
 	if v := in.f.m.cfg.Views.Current(); v != nil {
 		have = v.Revision()
 	}
-	for len(in.needs) > 0 && viewBeforeData(have, in.needs[0].revision) {
+	for len(in.needs) > 0 && ViewBeforeData(have, in.needs[0].revision) {
 		in.needs = in.needs[1:]
 	}
 	if len(in.needs) > 0 && in.needs[0].index <= index {

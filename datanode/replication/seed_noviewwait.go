@@ -1,0 +1,8 @@
+//go:build seed_noviewwait
+
+package replication
+
+const (
+	seedNoViewWait    = true
+	seedViewAfterSwap = false
+)

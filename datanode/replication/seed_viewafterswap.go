@@ -1,0 +1,8 @@
+//go:build seed_viewafterswap
+
+package replication
+
+const (
+	seedNoViewWait    = false
+	seedViewAfterSwap = true
+)
