@@ -86,9 +86,9 @@ func (l *Log) cutPoint(index uint64) (cutPlace, error) {
 	return at, nil
 }
 
-// SetHistory names the history that segments started from now on belong to. Appending an epoch's first
+// setHistory names the history that segments started from now on belong to. Appending an epoch's first
 // entry does the same.
-func (l *Log) SetHistory(id string) {
+func (l *Log) setHistory(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.history = id

@@ -123,7 +123,7 @@ func (l *Log) Append(rec []byte) error {
 		return l.unwrite(seg, err)
 	}
 	if turn {
-		l.SetHistory(history)
+		l.setHistory(history)
 	}
 	l.publish(seg, index, epoch, len(rec))
 	return nil
