@@ -3,7 +3,7 @@ package command
 func databaseSpecs() []Spec {
 	return []Spec{
 		// DBSIZE is a run of its own: counters don't show what an unfinished run has written.
-		{Name: "dbsize", Arity: 1, Flags: flagsReadFast | FlagExclusive, Since: "1.0.0", Summary: "Returns the number of keys in the database.", Run: onData(dbsizeCommand)},
+		{Name: "dbsize", Arity: 1, Flags: flagsReadFast, Since: "1.0.0", Summary: "Returns the number of keys in the database.", Run: onData(dbsizeCommand)},
 		{Name: "flushall", Arity: -1, Flags: FlagWrite | FlagExclusive, Since: "1.0.0", Summary: "Removes all keys from all databases of the namespace.", Run: onData(flushallCommand)},
 		{Name: "flushdb", Arity: -1, Flags: FlagWrite | FlagExclusive, Since: "1.0.0", Summary: "Removes all keys from the current database.", Run: onData(flushdbCommand)},
 	}

@@ -121,8 +121,40 @@ func (tx *Tx) DB(i int) DB {
 // NewVersion returns a number that this group has never handed out before.
 func (tx *Tx) NewVersion() uint64 { return tx.store.versions.Add(1) }
 
-// Counters returns a database's counters, without the transaction's own writes.
-func (tx *Tx) Counters(db DB) Counters { return db.ks.counters() }
+// Counters returns a database's counters, the transaction's own writes included.
+func (tx *Tx) Counters(db DB) Counters {
+	c := db.ks.counters()
+	for i := range tx.keys.rows {
+		p := &tx.keys.rows[i]
+		if !p.dirty || !bytes.HasPrefix(p.key, db.ks.prefix) {
+			continue
+		}
+		now := p.now(len(p.key) - len(db.ks.prefix) - 1)
+		c.add(p.old, -1)
+		c.add(now, 1)
+	}
+	return c
+}
+
+func (c *Counters) add(m rowMeta, sign int64) {
+	if !m.here {
+		return
+	}
+	c.Keys += sign
+	c.Bytes += sign * m.bytes
+	if m.expire != 0 {
+		c.Expires += sign
+	}
+}
+
+// now returns what a row that the run has changed counts for.
+func (p *pending) now(userKey int) rowMeta {
+	if !p.here {
+		return rowMeta{}
+	}
+	r := mustDecode(p.value)
+	return rowMeta{here: true, bytes: rowBytes(userKey, p.value, &r), expire: r.ExpireMS}
+}
 
 // peek returns the key row with what an overwrite must know of it. Its value may be unknown; then the
 // row is not spread.
@@ -386,27 +418,20 @@ func (tx *Tx) account(p *pending) {
 	key := k.rest
 	ks := tx.ns.space(k.ks)
 	d := tx.delta(ks)
-	before, after := p.old.expire, int64(0)
-	if p.old.here {
-		d.Keys--
-		d.Bytes -= p.old.bytes
-	}
-	if p.here {
-		r := mustDecode(p.value)
-		d.Keys++
-		d.Bytes += rowBytes(len(key), p.value, &r)
-		after = r.ExpireMS
-	}
+	var c Counters
+	c.add(p.old, -1)
+	now := p.now(len(key))
+	c.add(now, 1)
+	d.Keys, d.Bytes, d.Expires = d.Keys+c.Keys, d.Bytes+c.Bytes, d.Expires+c.Expires
+	before, after := p.old.expire, now.expire
 	if before == after {
 		return
 	}
 	if before != 0 {
-		d.Expires--
 		tx.key = appendExpiryRow(tx.key[:0], ks.prefix, before, key)
 		tx.remove(tx.key)
 	}
 	if after != 0 {
-		d.Expires++
 		tx.key = appendExpiryRow(tx.key[:0], ks.prefix, after, key)
 		tx.write(tx.key, nil)
 	}
