@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// rowCache holds hot key rows. It admits a row at its second miss within a while, since filling it at
-// every miss costs more than it gives; it is written through where entries are applied. A fill is
+// rowCache holds hot key rows. While it has room it takes every row that is read; then it admits a row at
+// its second miss within a while, since a fill at every miss costs more than it gives. It is written through where entries are applied. A fill is
 // dropped if its shard saw a write since the read began.
 type rowCache struct {
 	shards [cacheShards]cacheShard
@@ -73,20 +73,15 @@ func (c *rowCache) fill(hash uint64, key, value []byte, seen uint64) {
 	s := c.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	door := &s.door[hash%doorSlots]
-	if mark := uint32(hash>>20) | 1; *door != mark {
-		*door = mark
+	need := len(key) + len(value) + entryOverhead
+	if s.size+need > s.limit && !s.admit(hash) {
 		return
 	}
-	if s.seq != seen {
+	if s.seq != seen || need > s.limit {
 		return
 	}
 	if i, ok := s.index[hash]; ok {
 		s.remove(i)
-	}
-	need := len(key) + len(value) + entryOverhead
-	if need > s.limit {
-		return
 	}
 	for s.size+need > s.limit {
 		s.evict()
@@ -102,6 +97,16 @@ func (c *rowCache) fill(hash uint64, key, value []byte, seen uint64) {
 		s.entries = append(s.entries, e)
 	}
 	s.size += need
+}
+
+// admit says whether a row may push another out: at its second miss within a while.
+func (s *cacheShard) admit(hash uint64) bool {
+	door, mark := &s.door[hash%doorSlots], uint32(hash>>20)|1
+	if *door == mark {
+		return true
+	}
+	*door = mark
+	return false
 }
 
 // pair copies key and value into one allocation.

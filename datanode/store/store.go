@@ -19,7 +19,7 @@ type Options struct {
 	FS            vfs.FS
 	Dir           string        // holds pebble/ and log/
 	BlockCache    *pebble.Cache // shared by the generations of a node
-	RowCacheBytes int           // half for hot rows, half for what overwrites must know of rows
+	RowCacheBytes int           // three quarters for hot rows, one for what overwrites must know of rows
 	MemTableBytes int
 	SegmentBytes  int64 // of the log
 	RetainBytes   int64 // of the log
@@ -127,7 +127,7 @@ func OpenSnapshot(opts Options) (*Store, error) {
 }
 
 func open(opts Options, openLog func(replog.Options) (*replog.Log, error)) (*Store, error) {
-	s := &Store{opts: opts, cache: newRowCache(opts.RowCacheBytes / 2), metas: newMetaCache(opts.RowCacheBytes / 2), sweep: make(chan struct{}, 1)}
+	s := &Store{opts: opts, cache: newRowCache(opts.RowCacheBytes / 4 * 3), metas: newMetaCache(opts.RowCacheBytes / 4), sweep: make(chan struct{}, 1)}
 	s.committer.idle.L = &s.committer.mu
 	s.applied.Store(&Applied{})
 	s.purge.wake = make(chan struct{}, 1)
