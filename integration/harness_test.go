@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -377,4 +378,22 @@ func httpGet(t testing.TB, url string) int {
 	}
 	defer resp.Body.Close()
 	return resp.StatusCode
+}
+
+// sendRaw writes to a port and reads until the peer closes or falls silent; what comes back doesn't
+// matter, and no answer either.
+func sendRaw(t *testing.T, addr, packet string) {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", addr, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write([]byte(packet)); err != nil {
+		return // the peer had enough
+	}
+	_, _ = io.Copy(io.Discard, conn)
 }

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -129,7 +130,7 @@ func TestRefusedStarts(t *testing.T) {
 			cmd := exec.CommandContext(ctx, atoll(t), tt.args...)
 			cmd.Env = environ()
 			out, err := cmd.CombinedOutput()
-			if _, ok := err.(*exec.ExitError); !ok || ctx.Err() != nil {
+			if _, ok := errors.AsType[*exec.ExitError](err); !ok || ctx.Err() != nil {
 				t.Fatalf("it ended with %v\n%s", err, out)
 			}
 			lines := strings.Split(strings.TrimSpace(string(out)), "\n")
