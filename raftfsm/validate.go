@@ -34,6 +34,8 @@ func ValidateName(name string) *Error {
 		return refuse(CodeInvalid, "name", `name starts with "__", which is reserved`)
 	case strings.Contains(name, "/"):
 		return refuse(CodeInvalid, "name", "name contains '/'")
+	case name == "." || name == "..":
+		return refuse(CodeInvalid, "name", "name is a dot or two: an HTTP path can't hold it")
 	}
 	for _, r := range name {
 		if unicode.IsControl(r) || unicode.IsSpace(r) {

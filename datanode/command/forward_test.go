@@ -95,7 +95,7 @@ func TestForwarderTrustsNobody(t *testing.T) {
 		return s
 	}
 	words := func(line string) (args [][]byte) {
-		for _, w := range strings.Fields(line) {
+		for w := range strings.FieldsSeq(line) {
 			args = append(args, []byte(w))
 		}
 		return args

@@ -2,6 +2,7 @@ package command
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"github.com/atolldb/atoll/datanode/datatype"
@@ -198,12 +199,7 @@ func commandList(c *Ctx) {
 	case len(c.Args) == 5 && is(c.Args[2], "filterby") && is(c.Args[3], "aclcat"):
 		want := "@" + strings.ToLower(c.Arg(4))
 		fits = func(cmd *command) bool {
-			for _, have := range categoriesOf(cmd) {
-				if have == want {
-					return true
-				}
-			}
-			return false
+			return slices.Contains(categoriesOf(cmd), want)
 		}
 	case len(c.Args) == 5 && is(c.Args[2], "filterby") && is(c.Args[3], "pattern"):
 		fits = func(cmd *command) bool { return datatype.Glob(bytes.ToLower(c.Args[4]), []byte(cmd.full)) }

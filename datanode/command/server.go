@@ -82,19 +82,16 @@ func configGet(c *Ctx) {
 	}
 }
 
+// configSet refuses: the configuration is complete when a node starts. It names the first key.
 func configSet(c *Ctx) {
-	known := settings(c)
-	for i := 2; i < len(c.Args); i += 2 {
-		name := printable(c.Args[i], 128)
-		for _, s := range known {
-			if is(c.Args[i], s[0]) {
-				c.Out.Error("ERR CONFIG SET failed (possibly related to argument '" + name + "') - can't set immutable config")
-				return
-			}
+	name := printable(c.Args[2], 128)
+	for _, s := range settings(c) {
+		if is(c.Args[2], s[0]) {
+			c.Out.Error("ERR CONFIG SET failed (possibly related to argument '" + name + "') - can't set immutable config")
+			return
 		}
-		c.Out.Error("ERR Unknown option or number of arguments for CONFIG SET - '" + name + "'")
-		return
 	}
+	c.Out.Error("ERR Unknown option or number of arguments for CONFIG SET - '" + name + "'")
 }
 
 func configResetStat(c *Ctx) {

@@ -12,7 +12,6 @@ type commandStats struct {
 // namespaceStats counts what one namespace did on this node since its start.
 type namespaceStats struct {
 	commands    atomic.Uint64
-	errors      atomic.Uint64
 	connections atomic.Uint64 // that authenticated
 }
 

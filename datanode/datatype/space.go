@@ -153,6 +153,3 @@ func (c *collection) startSpread() {
 	c.row.Version, c.row.Count, c.row.Bytes = c.Tx.NewVersion(), 0, 0
 	c.changed = true
 }
-
-// behind returns the smallest name after name.
-func behind(buf, name []byte) []byte { return append(append(buf[:0], name...), 0) }

@@ -4,7 +4,7 @@ package resp
 // \b, \a, \xHH and \ before any byte, '...' takes \' alone. Quoted words are decoded in place, which
 // never makes them longer. It appends from and to of each word to marks; ok is false when a quote isn't
 // closed, or is closed inside a word.
-func splitInline(line []byte, marks []int) (_ []int, ok bool) {
+func splitInline(line []byte, marks []int) ([]int, bool) {
 	i := 0
 	for {
 		for i < len(line) && space(line[i]) {
@@ -13,10 +13,12 @@ func splitInline(line []byte, marks []int) (_ []int, ok bool) {
 		if i >= len(line) || line[i] == 0 {
 			return marks, true
 		}
-		from, to := i, i
-		if i, to, ok = inlineWord(line, i); !ok {
+		from := i
+		next, to, ok := inlineWord(line, i)
+		if !ok {
 			return marks, false
 		}
+		i = next
 		marks = append(marks, from, to)
 	}
 }

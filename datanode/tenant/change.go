@@ -246,11 +246,13 @@ func (v *View) with(c *Change) *View {
 // changeNamespaces applies the namespaces of c to a view that nobody else sees yet. A removal makes
 // room before an addition, so that a name that was deleted and made again in one change is there.
 func (v *View) changeNamespaces(c *Change) {
-	var gone, unnamed, named []*Namespace
+	var gone, unnamed, named, deleted, undeleted []*Namespace
 	for _, id := range c.removedNamespaces {
 		if old := v.Namespace(id); old != nil {
 			gone = append(gone, old)
-			if !old.Deleted() {
+			if old.Deleted() {
+				undeleted = append(undeleted, old)
+			} else {
 				unnamed = append(unnamed, old)
 			}
 		}
@@ -259,12 +261,15 @@ func (v *View) changeNamespaces(c *Change) {
 		if old := v.Namespace(n.ID); old != nil && !old.Deleted() && (n.Deleted() || n.Name != old.Name) {
 			unnamed = append(unnamed, old)
 		}
-		if !n.Deleted() {
+		if n.Deleted() {
+			deleted = append(deleted, n)
+		} else {
 			named = append(named, n)
 		}
 	}
 	v.byID = v.byID.update(c.namespaces, gone, compareID)
 	v.byName = v.byName.update(named, unnamed, compareName)
+	v.deleted = v.deleted.update(deleted, undeleted, compareID)
 }
 
 // changeTokens does the same for the tokens.

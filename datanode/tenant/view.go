@@ -21,6 +21,7 @@ type View struct {
 	cluster  *atollpb.ClusterInfo
 	byID     index[Namespace] // tombstones among them
 	byName   index[Namespace] // those that are not tombstones
+	deleted  index[Namespace] // the tombstones alone, by id
 	tokens   index[Token]
 	byHash   index[Token]
 	byOwner  index[Token]
@@ -70,6 +71,9 @@ func (v *View) Namespaces() iter.Seq[*Namespace] { return v.byName.all() }
 
 // AllNamespaces yields every namespace, tombstones too, in the order of their ids.
 func (v *View) AllNamespaces() iter.Seq[*Namespace] { return v.byID.all() }
+
+// Tombstones yields the deleted namespaces in the order of their ids.
+func (v *View) Tombstones() iter.Seq[*Namespace] { return v.deleted.all() }
 
 // Len returns the number of living namespaces.
 func (v *View) Len() int { return v.byName.len }

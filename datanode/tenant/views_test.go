@@ -143,7 +143,7 @@ func TestViewSurvivesACrash(t *testing.T) {
 // TestFailedOperations fails every k-th operation of the filesystem. An install that reports an error
 // leaves the old view current, and what is on disk afterwards is the old view or the new one.
 func TestFailedOperations(t *testing.T) {
-	for k := int32(0); k < 60; k++ {
+	for k := range int32(60) {
 		mem := vfs.NewCrashableMem()
 		inj := errorfs.OnIndex(k)
 		s, err := OpenViews(errorfs.Wrap(mem, errorfs.ErrInjected.If(inj)), "")
