@@ -103,8 +103,18 @@ func TestAuthenticate(t *testing.T) {
 // dump is a view's content in a form that compares.
 func dump(v *View) string {
 	f := &atollpb.ViewFrame{Revision: v.Revision(), Cluster: v.Cluster()}
+	tombstones := slices.Collect(v.Tombstones())
 	for n := range v.AllNamespaces() {
+		if n.Deleted() {
+			if len(tombstones) == 0 || tombstones[0] != n {
+				panic("a tombstone is missing among Tombstones")
+			}
+			tombstones = tombstones[1:]
+		}
 		f.Namespaces = append(f.Namespaces, n.proto())
+	}
+	if len(tombstones) > 0 {
+		panic("Tombstones yields what is none")
 	}
 	for t := range v.tokens.all() {
 		f.Tokens = append(f.Tokens, t.proto())
