@@ -252,7 +252,7 @@ func (p *pacer) wait(ctx context.Context, stop <-chan struct{}, n int) error {
 	if due == nil {
 		select {
 		case <-stop:
-			return status.Error(codes.FailedPrecondition, "this node is no longer the primary")
+			return errDeposed
 		default:
 			return nil
 		}
@@ -261,7 +261,7 @@ func (p *pacer) wait(ctx context.Context, stop <-chan struct{}, n int) error {
 	case <-due:
 		return nil
 	case <-stop:
-		return status.Error(codes.FailedPrecondition, "this node is no longer the primary")
+		return errDeposed
 	case <-ctx.Done():
 		return ctx.Err()
 	}

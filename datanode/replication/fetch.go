@@ -104,7 +104,10 @@ func (f *follower) openStaged() error {
 	if err != nil {
 		// A snapshot can be had again: what is wrong with this one ends with it.
 		f.m.cfg.Logger.Error("the snapshot can't be opened; taking another", "err", err)
-		return errors.Join(err, f.removeStaged())
+		if gone := f.removeStaged(); gone != nil {
+			return gone
+		}
+		return fmt.Errorf("open the snapshot: %v", err) // not %w: this damage doesn't end the process
 	}
 	f.staged.store = s
 	f.m.update(func(s *Status) { s.Syncing = true })
@@ -141,7 +144,7 @@ func (f *follower) writeManifest() error {
 		return err
 	}
 	if err := writeFile(f.m.cfg.FS, f.stagedDir(), manifestFile, b); err != nil {
-		return fmt.Errorf("%w: %w", errLocal, err)
+		return spaceOrLocal(err)
 	}
 	return nil
 }
@@ -183,6 +186,7 @@ func (f *follower) fetch(ctx context.Context, client atollpb.ReplicationClient) 
 	}
 	f.staged.complete = true
 	if err := f.writeManifest(); err != nil {
+		f.staged.complete = false // it is opened only when a restart will know that it may have been
 		return err
 	}
 	f.m.cfg.Logger.Info("took the files of a snapshot", "snapshot_id", f.staged.header.GetSnapshotId(),
@@ -263,8 +267,8 @@ func (t *taking) begin(h *atollpb.SnapshotHeader) error {
 		if err := f.m.disk.remove(f.staged.number); err != nil {
 			return fmt.Errorf("%w: %w", errLocal, err)
 		}
-		if err := f.m.cfg.FS.MkdirAll(f.pebbleDir(), 0o755); err != nil {
-			return fmt.Errorf("%w: %w", errLocal, err)
+		if err := f.m.cfg.FS.MkdirAll(f.pebbleDir(), 0o700); err != nil {
+			return spaceOrLocal(err)
 		}
 		if err := syncDir(f.m.cfg.FS, f.m.disk.path(generationsDir)); err != nil {
 			return fmt.Errorf("%w: %w", errLocal, err)
@@ -403,14 +407,11 @@ func (f *follower) adopt(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := f.m.cfg.NoteData(); err != nil {
-		return fmt.Errorf("%w: %w", errLocal, err)
-	}
 	if err := s.Log().Sync(); err != nil {
 		return fmt.Errorf("%w: %w", errLocal, err)
 	}
-	if err := f.m.disk.makeCurrent(n); err != nil {
-		return fmt.Errorf("%w: %w", errLocal, err)
+	if err := f.m.makeCurrent(n); err != nil {
+		return err
 	}
 	old, oldNumber := f.m.current.Swap(s), f.m.number
 	f.m.number, f.staged = n, nil

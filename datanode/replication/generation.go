@@ -38,7 +38,7 @@ func (d disk) prepare() error {
 		return err
 	}
 	for _, sub := range [...]string{generationsDir, checkpointsDir} {
-		if err := d.fs.MkdirAll(d.path(sub), 0o755); err != nil {
+		if err := d.fs.MkdirAll(d.path(sub), 0o700); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/atolldb/atoll/datanode/store"
@@ -27,12 +28,12 @@ type Config struct {
 	Incarnation string
 	ClusterID   func() string // empty before the node has joined
 	BootID      string        // of the machine; with the same one, what a process left in the kernel is whole
-	HadData     bool          // the node has held a store: a missing one is damage, not a first start
+	HadData     bool          // NoteData has been called: a missing store is damage, not a first start
 	Views       *tenant.Views
 	Options     func(dir string) store.Options
 	// Peers is the placement that the node was told when it joined; it serves until there is a view.
 	Peers func() Placement
-	// NoteData is called before the node's first store is created; it must be durable on return.
+	// NoteData is called when the node has a store, before it serves that; it must be durable on return.
 	NoteData func() error
 	// BeginEpoch asks the metadata service for a new epoch.
 	BeginEpoch func(ctx context.Context, r *atollpb.BeginEpochRequest) error
@@ -62,6 +63,7 @@ type Member struct {
 	blocked atomic.Pointer[string]
 	// starting is why a node serves nothing until its source, or the view, has said what it is.
 	starting string
+	noted    primaryNote // what primaryFile is known to hold; only Run's goroutine uses it
 	source   *source
 	follow   *follower
 	closers  sync.WaitGroup // generations being closed behind
@@ -128,6 +130,11 @@ func (m *Member) Open() error {
 		}
 		return nil
 	}
+	if !m.cfg.HadData { // the last process ended between the two
+		if err := m.cfg.NoteData(); err != nil {
+			return err
+		}
+	}
 	s, err := store.Open(m.cfg.Options(m.disk.generation(n)))
 	if err != nil {
 		return err
@@ -149,14 +156,30 @@ func (m *Member) sweepGenerations() error {
 	return err
 }
 
-// retryEvery is the pause after a step towards a role that failed.
-const retryEvery = 200 * time.Millisecond
+// makeCurrent points CURRENT at a generation, and then notes that the node has data: in this order, so
+// that a process killed between the two finds its store.
+func (m *Member) makeCurrent(n uint64) error {
+	if err := m.disk.makeCurrent(n); err != nil {
+		return spaceOrLocal(err)
+	}
+	if err := m.cfg.NoteData(); err != nil {
+		return fmt.Errorf("%w: %w", errLocal, err)
+	}
+	return nil
+}
+
+// The pause after a step towards a role that failed; it doubles.
+const (
+	retryMin = 50 * time.Millisecond
+	retryMax = 2 * time.Second
+)
 
 // Run makes the node what the view says it is, until ctx ends. It returns an error when the node's
 // data can't be used.
 func (m *Member) Run(ctx context.Context) error {
 	defer m.shutdown()
 	m.closers.Go(func() { m.source.janitor(ctx) })
+	pause := retryMin
 	for {
 		changed := m.cfg.Views.Changed()
 		var retry <-chan time.Time
@@ -164,8 +187,11 @@ func (m *Member) Run(ctx context.Context) error {
 			if fatal(err) {
 				return err
 			}
-			m.cfg.Logger.Warn("can't take up the role yet", "err", err)
-			retry = time.After(retryEvery)
+			m.cfg.Logger.Warn("can't take up the role yet", "err", err, "retry_in", pause)
+			retry = time.After(pause)
+			pause = min(2*pause, retryMax)
+		} else {
+			pause = retryMin
 		}
 		select {
 		case <-ctx.Done():
@@ -189,13 +215,23 @@ func fatal(err error) bool {
 // errLocal marks errors of the node's own files.
 var errLocal = errors.New("this node's data directory can't be used")
 
-// placement returns the newest that the node knows of its group.
-func (m *Member) placement() Placement {
-	v := m.cfg.Views.Current()
-	if v == nil {
-		return m.cfg.Peers()
+// spaceOrLocal marks an error of the node's own files, unless the disk is only full: a sync goes on when
+// there is room again, and the node serves what it has meanwhile.
+func spaceOrLocal(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return err
 	}
-	p := Placement{Group: v.Group(GroupID)}
+	return fmt.Errorf("%w: %w", errLocal, err)
+}
+
+// placement returns the newest that the node knows of its group: the view's, unless the metadata service
+// has told it of a later change when it joined.
+func (m *Member) placement() Placement {
+	v, p := m.cfg.Views.Current(), m.cfg.Peers()
+	if v == nil || p.Group.GetModifiedRevision() > v.Revision() {
+		return p
+	}
+	p = Placement{Group: v.Group(GroupID)}
 	for n := range v.Nodes() {
 		p.Nodes = append(p.Nodes, n)
 	}
@@ -219,16 +255,14 @@ func (m *Member) assume(ctx context.Context) error {
 	case p.Group == nil || p.Group.GetPrimary() == "":
 		m.say(atollpb.NodeState_NODE_STATE_LOADING, "the group has no primary yet")
 		return nil
-	case p.Group.GetPrimary() == m.cfg.NodeID && v == nil:
+	case p.Group.GetPrimary() == m.cfg.NodeID && (v == nil || v.Revision() < p.Group.GetModifiedRevision()):
 		m.say(atollpb.NodeState_NODE_STATE_LOADING, "waiting for the view")
 		return nil
 	case p.Group.GetPrimary() == m.cfg.NodeID:
 		m.stopFollowing()
 		return m.lead(ctx, p.Group, v)
 	}
-	if s := m.current.Load(); s != nil && s.Role() != store.Replica {
-		s.Stop(store.Replica)
-		m.source.demote()
+	if m.stepDown() {
 		m.cfg.Logger.Info("stopped being the primary", "primary", p.Group.GetPrimary(), "epoch", p.Group.GetEpoch())
 	}
 	m.update(func(s *Status) { s.Quiesced = 0 })

@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/atolldb/atoll/datanode/replog"
@@ -23,6 +24,7 @@ type primaryNote struct {
 // lead makes this node the primary of the epoch that the group is in, or takes one step towards it.
 func (m *Member) lead(ctx context.Context, g *atollpb.Group, v *tenant.View) error {
 	if g.GetPrimaryIncarnation() != m.cfg.Incarnation {
+		m.stepDown() // another disk has this node's place
 		m.say(atollpb.NodeState_NODE_STATE_LOADING, "the group's primary is another incarnation of this node")
 		return nil
 	}
@@ -45,6 +47,10 @@ func (m *Member) lead(ctx context.Context, g *atollpb.Group, v *tenant.View) err
 	if s.Role() != store.Replica {
 		s.Stop(store.Replica)
 	}
+	if err := m.showRest(s); err != nil {
+		return err
+	}
+	applied = s.Applied()
 	// Where the history goes on, the epoch was given for one place in the log. Another end means that
 	// the end has moved since, so the epoch is asked for again.
 	if start := epochStart(g); applied.History == g.GetHistoryId() && start != applied.Index+1 {
@@ -53,8 +59,53 @@ func (m *Member) lead(ctx context.Context, g *atollpb.Group, v *tenant.View) err
 	if err := s.BeginEpoch(g.GetEpoch(), g.GetHistoryId(), v.Revision()); err != nil {
 		return err
 	}
+	if err := m.dropStaged(); err != nil {
+		return err
+	}
 	m.cfg.Logger.Info("became the primary", "epoch", g.GetEpoch(), "history", g.GetHistoryId(), "index", s.Applied().Index)
 	return m.hold(ctx, s, g, v)
+}
+
+// showRest shows what this node's log holds beyond the last entry shown: a stream that ends may leave
+// such entries. They were shipped, so they are committed.
+func (m *Member) showRest(s *store.Store) error {
+	last := s.Log().State().Last
+	if s.Applied().Index >= last {
+		return nil
+	}
+	r, err := s.Log().NewReader(s.Applied().Index + 1)
+	if err == nil {
+		err = s.ApplyTo(r, last)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errLocal, err)
+	}
+	return nil
+}
+
+// dropStaged removes snapshots that the node was taking as a replica.
+func (m *Member) dropStaged() error {
+	list, err := m.disk.list()
+	for _, n := range list {
+		if n > m.number {
+			err = errors.Join(err, m.disk.remove(n))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errLocal, err)
+	}
+	return nil
+}
+
+// stepDown ends acknowledging writes and serving sinks. It says whether the node did that.
+func (m *Member) stepDown() bool {
+	s := m.current.Load()
+	if s == nil || s.Role() == store.Replica {
+		return false
+	}
+	s.Stop(store.Replica)
+	m.source.demote()
+	return true
 }
 
 // createFirst makes the store of a group's first primary.
@@ -62,9 +113,6 @@ func (m *Member) createFirst(g *atollpb.Group) (*store.Store, error) {
 	start := epochStart(g)
 	if start == 0 {
 		return nil, fmt.Errorf("%w: the group's epoch %d has no start", errLocal, g.GetEpoch())
-	}
-	if err := m.cfg.NoteData(); err != nil {
-		return nil, fmt.Errorf("%w: %w", errLocal, err)
 	}
 	n := m.number + 1
 	if err := m.disk.remove(n); err != nil {
@@ -77,8 +125,8 @@ func (m *Member) createFirst(g *atollpb.Group) (*store.Store, error) {
 	if err := syncDir(m.cfg.FS, m.disk.path(generationsDir)); err != nil {
 		return nil, fmt.Errorf("%w: %w", errLocal, err)
 	}
-	if err := m.disk.makeCurrent(n); err != nil {
-		return nil, fmt.Errorf("%w: %w", errLocal, err)
+	if err := m.makeCurrent(n); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	m.number = n
 	m.current.Store(s)
@@ -97,20 +145,23 @@ func epochStart(g *atollpb.Group) uint64 {
 // hold is the steady state of a primary: serving, or quiesced for a promotion.
 func (m *Member) hold(ctx context.Context, s *store.Store, g *atollpb.Group, v *tenant.View) error {
 	m.blocked.Store(nil)
+	p := g.GetPromotion()
 	if s.Role() == store.Replica {
-		// The process has restarted, or the epoch has just begun.
+		// The process has restarted.
 		note := primaryNote{Epoch: g.GetEpoch(), BootID: m.cfg.BootID, Incarnation: m.cfg.Incarnation}
 		if had := m.readNote(); had != note || m.cfg.BootID == "" {
 			return m.askEpoch(ctx, s, g)
 		}
-		s.Resume()
+		if p == nil { // else its log's end may have been reported as final
+			s.Resume()
+		}
 		m.cfg.Logger.Info("goes on as the primary", "epoch", g.GetEpoch(), "index", s.Applied().Index)
 	}
 	if err := m.writeNote(g.GetEpoch()); err != nil {
 		return err
 	}
 	m.source.promote(s)
-	if p := g.GetPromotion(); p != nil {
+	if p != nil {
 		s.Stop(store.Quiesced)
 		m.update(func(st *Status) {
 			st.State, st.Note, st.Quiesced = atollpb.NodeState_NODE_STATE_SERVING, "quiesced for the promotion of "+p.GetTarget(), p.GetRevision()
@@ -156,7 +207,8 @@ func (m *Member) readNote() primaryNote {
 
 func (m *Member) writeNote(epoch uint64) error {
 	n := primaryNote{Epoch: epoch, BootID: m.cfg.BootID, Incarnation: m.cfg.Incarnation}
-	if m.readNote() == n {
+	if m.noted == n || m.readNote() == n {
+		m.noted = n
 		return nil
 	}
 	b, err := json.Marshal(n)
@@ -166,13 +218,14 @@ func (m *Member) writeNote(epoch uint64) error {
 	if err := writeFile(m.cfg.FS, m.cfg.Dir, primaryFile, b); err != nil {
 		return fmt.Errorf("%w: %w", errLocal, err)
 	}
+	m.noted = n
 	return nil
 }
 
 // purge writes a purge entry for every namespace that the view shows as deleted.
 func (m *Member) purge(s *store.Store, v *tenant.View) error {
-	for n := range v.AllNamespaces() {
-		if !n.Deleted() || s.WasPurged(n.ID) {
+	for n := range v.Tombstones() {
+		if s.WasPurged(n.ID) {
 			continue
 		}
 		if err := s.PurgeNamespace(n.ID, n.DeletedRevision); err != nil {

@@ -32,10 +32,12 @@ type unpacker struct {
 // feed takes a chunk and calls take for every record that it completes. The record has the log's room
 // in front of its body, and is valid during the call.
 func (u *unpacker) feed(data []byte, take func(rec []byte) error) error {
-	if len(u.rest) > 0 {
+	joined := len(u.rest) > 0
+	if joined {
 		u.rest = append(u.rest, data...)
 		data = u.rest
 	}
+	size := len(data)
 	for len(data) >= wireHeader {
 		n := binary.LittleEndian.Uint32(data)
 		if n > replog.MaxBody {
@@ -57,6 +59,12 @@ func (u *unpacker) feed(data []byte, take func(rec []byte) error) error {
 	if cap(u.rec) > 4*chunkMax {
 		u.rec = nil
 	}
-	u.rest = append(u.rest[:0:0], data...)
+	switch {
+	case joined && len(data) == size: // a long record goes on: it is not copied for every chunk
+	case len(data) <= chunkMax && cap(u.rest) > 4*chunkMax:
+		u.rest = append([]byte(nil), data...)
+	default:
+		u.rest = append(u.rest[:0], data...)
+	}
 	return nil
 }

@@ -112,8 +112,10 @@ func (n *node) start() {
 	if n.views, err = tenant.OpenViews(vfs.Default, n.dir); err != nil {
 		t.Fatal(err)
 	}
+	n.c.mu.Lock()
 	n.lis = bufconn.Listen(1 << 20)
 	n.conns = make(map[string]*grpc.ClientConn)
+	n.c.mu.Unlock()
 	level := slog.LevelError + 1
 	if testing.Verbose() {
 		level = slog.LevelInfo
@@ -130,7 +132,14 @@ func (n *node) start() {
 		Peers: func() Placement {
 			return Placement{Group: n.c.frame().Groups[0], Nodes: n.c.frame().Nodes}
 		},
-		NoteData:   func() error { n.hadData = true; return nil },
+		NoteData: func() error {
+			// Else a process killed after the note, and before this, could never start again.
+			if _, err := os.Stat(filepath.Join(n.dir, currentFile)); err != nil {
+				t.Errorf("data is noted before there is any: %v", err)
+			}
+			n.hadData = true
+			return nil
+		},
 		BeginEpoch: n.c.beginEpoch,
 		Conn:       n.conn, SnapshotIdle: time.Minute, Now: time.Now, Logger: log,
 	})

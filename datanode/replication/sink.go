@@ -85,11 +85,7 @@ func (f *follower) run(ctx context.Context) error {
 			backoff = followBackoffMin
 		}
 		f.m.cfg.Logger.Warn("the stream from the primary ended", "primary", f.primary, "err", err, "retry_in", backoff)
-		// A replica that can't reach its primary serves what it has, as Redis does.
-		f.m.blocked.CompareAndSwap(&f.m.starting, nil)
-		if f.m.current.Load() == nil {
-			f.m.say(atollpb.NodeState_NODE_STATE_LOADING, fmt.Sprintf("no stream from the primary: %v", err))
-		}
+		f.alone(err)
 		changed := f.m.cfg.Views.Changed()
 		select {
 		case <-ctx.Done():
@@ -99,6 +95,42 @@ func (f *follower) run(ctx context.Context) error {
 		}
 		backoff = min(2*backoff, followBackoffMax)
 	}
+}
+
+// alone is what a replica does that can't reach its primary: it serves what it has, as Redis does, unless
+// that is known to be another history than the group's.
+func (f *follower) alone(err error) {
+	s := f.m.current.Load()
+	if s != nil && f.m.blocked.CompareAndSwap(&f.m.starting, nil) {
+		f.m.say(atollpb.NodeState_NODE_STATE_SERVING, "no stream from the primary "+f.primary+" since the start")
+	}
+	if s == nil {
+		f.m.say(atollpb.NodeState_NODE_STATE_LOADING, fmt.Sprintf("no stream from the primary: %v", err))
+	}
+}
+
+// judge blocks a node that shows what the group's history doesn't contain, as far as the group's own
+// record tells: a restart forgets what a source has said.
+func (f *follower) judge() {
+	s, g := f.m.current.Load(), f.m.placement().Group
+	if s == nil || g.GetHistoryId() == "" {
+		return
+	}
+	applied := s.Applied()
+	end, known := epochEnd(sourceState{epoch: g.GetEpoch(), last: applied.Index, epochs: g.GetEpochs()}, applied.Epoch)
+	switch {
+	case applied.History != g.GetHistoryId():
+		f.block(fmt.Sprintf("the group's history is %s now, not %s", g.GetHistoryId(), applied.History))
+	case known && applied.Index > end:
+		f.block(fmt.Sprintf("epoch %d ended at entry %d, this node shows %d", applied.Epoch, end, applied.Index))
+	}
+}
+
+// block ends serving until a stream or a full sync has put the data right.
+func (f *follower) block(why string) {
+	reason := "this node's data is of another history: " + why
+	f.m.blocked.Store(&reason)
+	f.m.say(atollpb.NodeState_NODE_STATE_SYNCING, reason)
 }
 
 // errAgain asks for another stream at once: the last one did its work.
@@ -118,6 +150,7 @@ func (f *follower) client() (atollpb.ReplicationClient, error) {
 
 // once runs one stream: the staged store's if a snapshot is under way, else the current one's.
 func (f *follower) once(ctx context.Context) error {
+	f.judge()
 	client, err := f.client()
 	if err != nil {
 		return err
@@ -170,6 +203,9 @@ func (f *follower) hello(s *store.Store) *atollpb.SinkHello {
 func (f *follower) obey(ctx context.Context, cancel context.CancelFunc, client atollpb.ReplicationClient, stream sinkStream, s *store.Store, d *atollpb.FollowDecision) error {
 	switch d.GetAction() {
 	case atollpb.FollowAction_FOLLOW_ACTION_CUT:
+		if applied := s.Applied().Index; d.GetCutIndex() < applied {
+			return fmt.Errorf("%w: a cut after entry %d, this node shows %d", errWire, d.GetCutIndex(), applied)
+		}
 		f.m.cfg.Logger.Warn("cutting the log's tail", "after", d.GetCutIndex(), "reason", d.GetReason())
 		if err := s.Log().Cut(d.GetCutIndex()); err != nil {
 			return fmt.Errorf("%w: %w", errLocal, err)
@@ -177,10 +213,12 @@ func (f *follower) obey(ctx context.Context, cancel context.CancelFunc, client a
 	case atollpb.FollowAction_FOLLOW_ACTION_CONTINUE:
 	case atollpb.FollowAction_FOLLOW_ACTION_SNAPSHOT:
 		f.m.cfg.Logger.Info("a full sync is needed", "primary", f.primary, "reason", d.GetReason(), "diverged", d.GetDiverged())
+		if f.m.current.Load() != nil {
+			f.m.say(atollpb.NodeState_NODE_STATE_SERVING, "a full sync is under way: "+d.GetReason())
+		}
 		f.m.blocked.CompareAndSwap(&f.m.starting, nil)
-		if d.GetDiverged() {
-			reason := "this node's data is of another history: " + d.GetReason()
-			f.m.blocked.Store(&reason)
+		if d.GetDiverged() && f.m.current.Load() != nil {
+			f.block(d.GetReason())
 		}
 		if f.staged != nil {
 			f.discard()
@@ -288,6 +326,9 @@ func (m *Member) installView(a *tenant.Assembler, frame *atollpb.ViewFrame) erro
 	_, err = m.cfg.Views.Install(change)
 	if errors.Is(err, tenant.ErrGap) {
 		return nil // the watch has brought a newer one meanwhile
+	}
+	if m.cfg.Views.Broken() != nil {
+		return fmt.Errorf("%w: %w", errLocal, err)
 	}
 	return err
 }

@@ -52,6 +52,8 @@ func newSource(m *Member) *source {
 	return &source{m: m, sinks: make(map[*sink]struct{}), checkpoints: make(map[string]*checkpoint)}
 }
 
+var errDeposed = status.Error(codes.FailedPrecondition, "this node is no longer the primary")
+
 // promote lets the source serve s.
 func (o *source) promote(s *store.Store) {
 	o.mu.Lock()
@@ -257,7 +259,7 @@ func (m *Member) stream(ctx context.Context, f *feed) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-f.demoted:
-			return status.Error(codes.FailedPrecondition, "this node is no longer the primary")
+			return errDeposed
 		case <-grown:
 		case <-beat.C:
 			if f.sink.silent(m.cfg.Now()) {
@@ -273,6 +275,11 @@ func (m *Member) stream(ctx context.Context, f *feed) error {
 // drain sends what the log holds beyond next.
 func (m *Member) drain(f *feed, r *replog.Reader) error {
 	for {
+		select {
+		case <-f.demoted:
+			return errDeposed
+		default:
+		}
 		f.buf = f.buf[:0]
 		eof := false
 		for len(f.buf) < chunkMax {
