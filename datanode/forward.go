@@ -56,7 +56,7 @@ type forwardClient = grpc.BidiStreamingClient[atollpb.ForwardRequest, atollpb.Fo
 func (n *Node) sendCalls(stream forwardClient, to string, epoch uint64, from command.ForwardSession, calls [][][]byte) error {
 	for _, args := range calls {
 		r := &atollpb.ForwardRequest{
-			ClusterId: n.id.ClusterID, ToNodeId: to, Epoch: epoch, NamespaceId: from.NamespaceID, TokenId: from.TokenID,
+			ClusterId: n.clusterID(), ToNodeId: to, Epoch: epoch, NamespaceId: from.NamespaceID, TokenId: from.TokenID,
 			Db: uint32(from.DB), Protocol: uint32(from.Proto), Args: args, MinRevision: from.MinRevision,
 		}
 		if err := stream.Send(r); err != nil {
@@ -97,8 +97,8 @@ func (s *replicationServer) Forward(stream grpc.BidiStreamingServer[atollpb.Forw
 			return err
 		}
 		switch {
-		case r.GetClusterId() != s.n.id.ClusterID:
-			return status.Errorf(codes.FailedPrecondition, "cluster_id: this node belongs to cluster %s", s.n.id.ClusterID)
+		case r.GetClusterId() != s.n.clusterID():
+			return status.Errorf(codes.FailedPrecondition, "cluster_id: this node belongs to cluster %s", s.n.clusterID())
 		case r.GetToNodeId() != s.n.cfg.NodeID:
 			return status.Errorf(codes.FailedPrecondition, "to_node_id: this is node %s", s.n.cfg.NodeID)
 		}

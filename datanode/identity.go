@@ -75,11 +75,10 @@ func (id *identity) save(dir string) error {
 	if err := os.Rename(path+".tmp", path); err != nil {
 		return fmt.Errorf("write the node's identity: %w", err)
 	}
-	d, err := os.Open(dir)
-	if err != nil {
+	if err := syncDir(dir); err != nil {
 		return fmt.Errorf("write the node's identity: %w", err)
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return nil
 }
 
 // joined returns the placement that the node was told when it last joined.
@@ -91,18 +90,56 @@ func (id *identity) joined() *atollpb.JoinResponse {
 	return r
 }
 
-// discardData removes everything of the node but its id: a disk that starts anew.
+// discardFile marks a directory whose content is being thrown away: a half of it means nothing.
+const discardFile = "DISCARDING"
+
+// prepareDir makes the directory this user's alone, since the stored view holds the key of the tokens,
+// and ends a discarding that was cut short.
+func prepareDir(dir string) error {
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return fmt.Errorf("prepare data directory: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, discardFile)); err == nil {
+		return discardData(dir)
+	}
+	return nil
+}
+
+// discardData removes everything of the node but its id: a disk that starts anew. A crash in between is
+// made good by the next start.
 func discardData(dir string) error {
+	mark := filepath.Join(dir, discardFile)
+	f, err := os.OpenFile(mark, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err == nil {
+		err = errors.Join(f.Sync(), f.Close(), syncDir(dir))
+	}
+	if err != nil {
+		return fmt.Errorf("discard data: %w", err)
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("discard data: %w", err)
 	}
 	for _, e := range entries {
+		if e.Name() == discardFile {
+			continue
+		}
 		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
 			return fmt.Errorf("discard data: %w", err)
 		}
 	}
+	if err := errors.Join(syncDir(dir), os.Remove(mark), syncDir(dir)); err != nil {
+		return fmt.Errorf("discard data: %w", err)
+	}
 	return nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // bootID identifies the machine's boot; empty where the system doesn't tell.

@@ -1,6 +1,7 @@
 package datanode
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -12,7 +13,9 @@ import (
 	"github.com/atolldb/atoll/datanode/command"
 	"github.com/atolldb/atoll/datanode/tenant"
 	"github.com/atolldb/atoll/rpc/atollpb"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 )
 
@@ -52,6 +55,15 @@ func (c *metadataClient) addresses() []string {
 	})
 }
 
+// refused says that the service has decided, and that nothing happened.
+func refused(err error) bool {
+	switch status.Code(err) {
+	case codes.FailedPrecondition, codes.InvalidArgument, codes.Unimplemented:
+		return true
+	}
+	return false
+}
+
 // elsewhere says that another metadata node may do what this one could not.
 func elsewhere(err error) bool {
 	switch status.Code(err) {
@@ -63,40 +75,66 @@ func elsewhere(err error) bool {
 
 // call runs f on one metadata node after another until one answers. timeout bounds each attempt.
 func (c *metadataClient) call(ctx context.Context, timeout time.Duration, f func(context.Context, atollpb.MetadataClient) error) error {
+	_, err := c.try(ctx, timeout, f)
+	return err
+}
+
+// try is call, and says after an error whether f may have had an effect: a node was reached, and didn't
+// refuse.
+func (c *metadataClient) try(ctx context.Context, timeout time.Duration, f func(context.Context, atollpb.MetadataClient) error) (maybe bool, err error) {
 	errs := errNoMetadata
 	for _, addr := range c.addresses() {
 		conn, err := c.conns.get(addr)
 		if err != nil {
-			return err
+			return maybe, err
 		}
 		attempt, cancel := context.WithTimeout(ctx, timeout)
-		err = f(attempt, atollpb.NewMetadataClient(conn))
+		p := probe{conn, new(bool)}
+		err = f(attempt, atollpb.NewMetadataClient(p))
 		cancel()
 		if err == nil {
 			c.mu.Lock()
 			c.last = addr
 			c.mu.Unlock()
-			return nil
+			return false, nil
 		}
+		maybe = maybe || (*p.reached && !refused(err))
 		errs = fmt.Errorf("%w: %s: %w", errNoMetadata, addr, err)
 		if !elsewhere(err) {
-			return err
+			return maybe, err
 		}
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	return errs
+	return maybe, errs
+}
+
+// probe is a connection that notes whether a call got as far as the peer.
+type probe struct {
+	grpc.ClientConnInterface
+	reached *bool
+}
+
+// Invoke is grpc.ClientConnInterface.
+func (p probe) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	var at peer.Peer
+	err := p.ClientConnInterface.Invoke(ctx, method, args, reply, append(opts, grpc.Peer(&at))...)
+	*p.reached = *p.reached || at.Addr != nil
+	return err
 }
 
 // join registers the node, and remembers what the service told it.
 func (n *Node) join(ctx context.Context) (*atollpb.JoinResponse, error) {
+	n.idMu.Lock()
+	hasData := n.id.HasData
+	n.idMu.Unlock()
 	r := &atollpb.JoinRequest{
-		ClusterId: n.id.ClusterID, NodeId: n.cfg.NodeID, Incarnation: n.id.Incarnation,
-		RespAddr: n.cfg.RESPAddr, ClusterAddr: n.cfg.ClusterAddr, Version: n.cfg.Version, HasData: n.id.HasData,
+		ClusterId: n.clusterID(), NodeId: n.cfg.NodeID, Incarnation: n.id.Incarnation,
+		RespAddr: n.cfg.RESPAddr, ClusterAddr: n.cfg.ClusterAddr, Version: n.cfg.Version, HasData: hasData,
 	}
 	if s := n.member.Store(); s != nil {
-		r.DataHistoryId = s.Applied().History
+		r.HasData, r.DataHistoryId = true, cmp.Or(s.Applied().History, s.Log().State().History)
 	}
 	var reply *atollpb.JoinResponse
 	err := n.meta.call(ctx, callTimeout, func(ctx context.Context, m atollpb.MetadataClient) (err error) {
@@ -107,7 +145,7 @@ func (n *Node) join(ctx context.Context) (*atollpb.JoinResponse, error) {
 }
 
 func (n *Node) beginEpoch(ctx context.Context, r *atollpb.BeginEpochRequest) error {
-	r.ClusterId = n.id.ClusterID
+	r.ClusterId = n.clusterID()
 	return n.meta.call(ctx, callTimeout, func(ctx context.Context, m atollpb.MetadataClient) error {
 		reply, err := m.BeginEpoch(ctx, r)
 		if err == nil {
@@ -138,14 +176,17 @@ const waitApplied = time.Second
 // Namespaces is command.Node. The request id makes a retry on another metadata node have one effect.
 func (n *Node) Namespaces(ctx context.Context, call command.NamespaceCall) (command.NamespaceResult, error) {
 	r := &atollpb.NamespacesRequest{
-		ClusterId: n.id.ClusterID, NodeId: n.cfg.NodeID, Op: namespaceOps[call.Op], Name: call.Name,
+		ClusterId: n.clusterID(), NodeId: n.cfg.NodeID, Op: namespaceOps[call.Op], Name: call.Name,
 		TokenHash: call.TokenHash, RequestId: rand.Text(), WaitAppliedMs: waitApplied.Milliseconds(),
 	}
 	var reply *atollpb.NamespacesResponse
-	err := n.meta.call(ctx, callTimeout, func(ctx context.Context, m atollpb.MetadataClient) (err error) {
+	maybe, err := n.meta.try(ctx, callTimeout, func(ctx context.Context, m atollpb.MetadataClient) (err error) {
 		reply, err = m.Namespaces(ctx, r)
 		return err
 	})
+	if err != nil && !maybe {
+		return command.NamespaceResult{}, fmt.Errorf("%w: %w", command.ErrNotForwarded, err)
+	}
 	if err != nil {
 		return command.NamespaceResult{}, err
 	}
@@ -158,79 +199,4 @@ func (n *Node) Namespaces(ctx context.Context, call command.NamespaceCall) (comm
 		}
 	}
 	return result, nil
-}
-
-const (
-	reportEvery = time.Second           // at least
-	reportCheck = 20 * time.Millisecond // how soon a change that isn't the view's is told
-)
-
-// report tells the leader what this node has applied: at once when the view changes, soon when something
-// else does that a controller waits for, and every second anyway.
-func (n *Node) report(ctx context.Context) {
-	tick := time.NewTicker(reportCheck)
-	defer tick.Stop()
-	var told *atollpb.NodeReport
-	var at time.Time
-	for ctx.Err() == nil {
-		changed := n.views.Changed()
-		r := n.buildReport()
-		if urgent(told, r) || time.Since(at) >= reportEvery {
-			err := n.meta.call(ctx, callTimeout, func(ctx context.Context, m atollpb.MetadataClient) error {
-				_, err := m.Report(ctx, &atollpb.ReportRequest{ClusterId: n.id.ClusterID, Report: r})
-				return err
-			})
-			at = time.Now()
-			if err == nil {
-				told = r
-			} else if ctx.Err() == nil {
-				n.cfg.Log.Debug("report to the metadata service", "err", err)
-				told = r // it is told again in a second
-			}
-		}
-		select {
-		case <-ctx.Done():
-		case <-changed:
-		case <-tick.C:
-		}
-	}
-}
-
-// urgent says that somebody may be waiting for the difference between two reports.
-func urgent(told, r *atollpb.NodeReport) bool {
-	return told == nil || told.GetViewRevision() != r.GetViewRevision() || told.GetState() != r.GetState() ||
-		told.GetQuiescedRevision() != r.GetQuiescedRevision() || told.GetWritten().GetEpoch() != r.GetWritten().GetEpoch() ||
-		told.GetNote() != r.GetNote() || len(told.GetPurgedNamespaces()) != len(r.GetPurgedNamespaces())
-}
-
-func (n *Node) buildReport() *atollpb.NodeReport {
-	st := n.member.Status()
-	r := &atollpb.NodeReport{
-		NodeId: n.cfg.NodeID, Incarnation: n.id.Incarnation, State: st.State, QuiescedRevision: st.Quiesced,
-		CommitIndex: st.Commit, Note: st.Note[:min(len(st.Note), 256)],
-	}
-	v := n.views.Current()
-	if v != nil {
-		r.ViewRevision = v.Revision()
-	}
-	s := n.member.Store()
-	if s == nil {
-		return r
-	}
-	if s.DiskFull() {
-		r.State, r.Note = atollpb.NodeState_NODE_STATE_READ_ONLY, "the disk is full"
-	}
-	log, applied, total := s.Log().State(), s.Applied(), s.Total()
-	r.Written = &atollpb.Position{HistoryId: applied.History, Epoch: log.LastEpoch, Index: log.Last}
-	r.SyncedIndex, r.AppliedIndex = log.SyncedIndex, applied.Index
-	r.Keys, r.Bytes = uint64(max(0, total.Keys)), uint64(max(0, total.Bytes))
-	if v == nil {
-		return r
-	}
-	for _, id := range s.Purged() {
-		if ns := v.Namespace(id); ns != nil && ns.Deleted() && !slices.Contains(ns.PurgedBy, n.cfg.NodeID+"/"+n.id.Incarnation) {
-			r.PurgedNamespaces = append(r.PurgedNamespaces, id)
-		}
-	}
-	return r
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,9 +36,11 @@ type Node struct {
 	meta      *metadataClient
 	forwarder *command.Forwarder
 	edge      *resp.Server
+	lease     atomic.Pointer[lease] // the last one that was acquired
 
-	idMu    sync.Mutex // guards id's later changes and its file
+	idMu    sync.Mutex // guards id's file, and its fields but the node's id and incarnation
 	cluster atomic.Pointer[string]
+	placed  atomic.Pointer[replication.Placement] // that the node was told when it joined last
 }
 
 // Open reads what the node has on disk. It needs the network only to discard data of another history.
@@ -44,16 +48,18 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
+	if err := prepareDir(c.Dir); err != nil {
+		return nil, err
+	}
 	id, err := loadIdentity(c.Dir, c.NodeID)
 	if err != nil {
 		return nil, err
 	}
 	n := &Node{cfg: c, id: id, conns: new(connPool), cache: pebble.NewCache(c.BlockCacheBytes)}
-	n.cluster.Store(&id.ClusterID)
 	if err := n.openParts(); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
-	if c.DiscardData && id.HasData {
+	if c.DiscardData && (n.id.HasData || n.id.ClusterID != "") {
 		if err := n.discardRefused(ctx); err != nil {
 			return nil, errors.Join(err, n.Close())
 		}
@@ -68,13 +74,15 @@ func (n *Node) openParts() error {
 	if n.views, err = tenant.OpenViews(vfs.Default, n.cfg.Dir); err != nil {
 		return err
 	}
-	n.meta = &metadataClient{conns: n.conns, views: n.views, seeds: n.cfg.Join}
-	joined := n.id.joined()
+	n.meta = &metadataClient{conns: n.conns, views: n.views, seeds: slices.Clone(n.cfg.Join)}
+	joined, cluster := n.id.joined(), n.id.ClusterID
+	n.cluster.Store(&cluster)
+	n.placed.Store(&replication.Placement{Group: joined.GetGroup(), Nodes: joined.GetNodes()})
 	n.member = replication.NewMember(replication.Config{
 		FS: vfs.Default, Dir: n.cfg.Dir, NodeID: n.cfg.NodeID, Incarnation: n.id.Incarnation,
-		ClusterID: func() string { return *n.cluster.Load() },
+		ClusterID: n.clusterID,
 		BootID:    bootID(), HadData: n.id.HasData, Views: n.views, Options: n.storeOptions,
-		Peers:    func() replication.Placement { return n.peers() },
+		Peers:    func() replication.Placement { return *n.placed.Load() },
 		NoteData: n.noteData, BeginEpoch: n.beginEpoch, Conn: n.conns.get,
 		BytesPerSecond: n.cfg.SyncRateBytes, SnapshotIdle: n.cfg.SnapshotIdle, Now: time.Now, Logger: n.cfg.Log,
 	})
@@ -84,12 +92,8 @@ func (n *Node) openParts() error {
 	return n.member.Open()
 }
 
-func (n *Node) peers() replication.Placement {
-	n.idMu.Lock()
-	defer n.idMu.Unlock()
-	j := n.id.joined()
-	return replication.Placement{Group: j.GetGroup(), Nodes: j.GetNodes()}
-}
+// clusterID is empty before the node has joined.
+func (n *Node) clusterID() string { return *n.cluster.Load() }
 
 func (n *Node) storeOptions(dir string) store.Options {
 	return store.Options{
@@ -116,7 +120,7 @@ func (n *Node) buildEdge() {
 // discardRefused asks whether the cluster takes this node with its rows, and starts anew if it doesn't.
 func (n *Node) discardRefused(ctx context.Context) error {
 	_, err := n.join(ctx)
-	if status.Code(err) != codes.FailedPrecondition {
+	if !discardable(err) {
 		return nil // taken as it is, or to be asked again by Run
 	}
 	n.cfg.Log.Warn("discarding this node's data, as asked for", "reason", err)
@@ -129,8 +133,26 @@ func (n *Node) discardRefused(ctx context.Context) error {
 	if n.id, err = loadIdentity(n.cfg.Dir, n.cfg.NodeID); err != nil {
 		return err
 	}
-	n.cluster.Store(&n.id.ClusterID)
 	return n.openParts()
+}
+
+// discardFlag is what a refusal names that this node's rows are the reason of.
+const discardFlag = "--discard-data"
+
+// discardable says whether the cluster would take the node without its rows. Any other refusal must not
+// cost them.
+func discardable(err error) bool {
+	return status.Code(err) == codes.FailedPrecondition &&
+		(strings.Contains(err.Error(), discardFlag) || strings.Contains(err.Error(), "belongs to another cluster"))
+}
+
+// refusal is the message of a join that can't succeed.
+func refusal(err error) error {
+	text := status.Convert(err).Message()
+	if discardable(err) && !strings.Contains(text, discardFlag) {
+		text += ": start it with " + discardFlag + " to throw its data away"
+	}
+	return fmt.Errorf("join the cluster: %s", text)
 }
 
 // Register adds the node's gRPC services to s.
@@ -138,8 +160,8 @@ func (n *Node) Register(s grpc.ServiceRegistrar) {
 	atollpb.RegisterReplicationServer(s, &replicationServer{n: n})
 }
 
-// noteData remembers that this disk holds rows, before it does: a store that is missing later is
-// damage, not a first start.
+// noteData remembers that this disk holds a store: one that is missing later is damage, not a first
+// start.
 func (n *Node) noteData() error {
 	n.idMu.Lock()
 	defer n.idMu.Unlock()
@@ -167,6 +189,7 @@ func (n *Node) noteJoined(r *atollpb.JoinResponse) error {
 	}
 	id := r.GetClusterId()
 	n.cluster.Store(&id)
+	n.placed.Store(&replication.Placement{Group: r.GetGroup(), Nodes: r.GetNodes()})
 	return nil
 }
 
@@ -199,7 +222,7 @@ func (n *Node) Run(ctx context.Context) error {
 
 // serve joins the cluster, and starts the parts that need it.
 func (n *Node) serve(ctx context.Context, start func(string, func(context.Context) error)) error {
-	before := *n.cluster.Load() != ""
+	before := n.clusterID() != ""
 	if before {
 		start("watch", n.watch)
 	}
@@ -236,7 +259,7 @@ func (n *Node) serve(ctx context.Context, start func(string, func(context.Contex
 
 func (n *Node) watch(ctx context.Context) error {
 	w := &tenant.Watcher{
-		Views: n.views, NodeID: n.cfg.NodeID, Incarnation: n.id.Incarnation, ClusterID: *n.cluster.Load(),
+		Views: n.views, NodeID: n.cfg.NodeID, Incarnation: n.id.Incarnation, ClusterID: n.clusterID(),
 		Seeds: n.meta.seeds, Dial: dial, Log: n.cfg.Log,
 	}
 	return w.Run(ctx)
@@ -244,7 +267,7 @@ func (n *Node) watch(ctx context.Context) error {
 
 // arrive registers the node. An impatient one returns nil when nobody answers for a while.
 func (n *Node) arrive(ctx context.Context, impatient bool) (*atollpb.JoinResponse, error) {
-	began := time.Now()
+	began, warned := time.Now(), false
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, joinRetryMax) {
 		reply, err := n.join(ctx)
 		switch {
@@ -257,12 +280,15 @@ func (n *Node) arrive(ctx context.Context, impatient bool) (*atollpb.JoinRespons
 			return reply, nil
 		case ctx.Err() != nil:
 			return nil, nil
-		case !elsewhere(err) && !errors.Is(err, errNoMetadata):
-			return nil, fmt.Errorf("join the cluster: %s", status.Convert(err).Message())
+		case refused(err):
+			return nil, refusal(err)
 		case impatient && time.Since(began) > joinPatience:
 			return nil, nil
 		}
-		n.cfg.Log.Debug("join the cluster", "err", err, "retry_in", pause)
+		if pause == joinRetryMax && !warned {
+			n.cfg.Log.Warn("can't join the cluster yet", "err", err)
+			warned = true
+		}
 		select {
 		case <-ctx.Done():
 			return nil, nil

@@ -12,11 +12,12 @@ import (
 	"github.com/atolldb/atoll/rpc/atollpb"
 )
 
-// lease is one entered generation with a view that its data allows.
+// lease is one generation with a view that its data allows. All that acquire the same two share one, so
+// that a run allocates nothing for it.
 type lease struct {
-	node  *Node
-	view  *tenant.View
-	store *store.Store
+	view    *tenant.View
+	store   *store.Store
+	primary bool
 }
 
 // Acquire is command.Node. It is promise P1 for every command: no generation is entered by a view that
@@ -44,23 +45,30 @@ func (n *Node) Acquire() (command.Lease, error) {
 			s.Leave()
 			return nil, fmt.Errorf("%w: the data needs view %d, this node has %d", command.ErrLoading, need, v.Revision())
 		}
-		return lease{n, v, s}, nil
+		return n.leaseOf(s, v), nil
 	}
 }
 
-// View is command.Lease.
-func (l lease) View() *tenant.View { return l.view }
-
-// Store is command.Lease.
-func (l lease) Store() *store.Store { return l.store }
-
-// Primary is command.Lease.
-func (l lease) Primary() bool {
-	return l.view.Group(replication.GroupID).GetPrimary() == l.node.cfg.NodeID
+func (n *Node) leaseOf(s *store.Store, v *tenant.View) *lease {
+	l := n.lease.Load()
+	if l == nil || l.store != s || l.view != v {
+		l = &lease{v, s, v.Group(replication.GroupID).GetPrimary() == n.cfg.NodeID}
+		n.lease.Store(l)
+	}
+	return l
 }
 
+// View is command.Lease.
+func (l *lease) View() *tenant.View { return l.view }
+
+// Store is command.Lease.
+func (l *lease) Store() *store.Store { return l.store }
+
+// Primary is command.Lease.
+func (l *lease) Primary() bool { return l.primary }
+
 // Release is command.Lease.
-func (l lease) Release() { l.store.Leave() }
+func (l *lease) Release() { l.store.Leave() }
 
 // WaitApplied is command.Node.
 func (n *Node) WaitApplied(ctx context.Context, index uint64) error {
@@ -69,13 +77,18 @@ func (n *Node) WaitApplied(ctx context.Context, index uint64) error {
 		if s == nil {
 			return command.ErrLoading
 		}
-		if err := s.WaitApplied(ctx, index); err == nil || ctx.Err() != nil {
+		err := s.WaitApplied(ctx, index)
+		if err == nil || ctx.Err() != nil {
 			return err
+		}
+		if n.member.Store() == s {
+			return fmt.Errorf("%w: the node is shutting down", command.ErrLoading)
 		}
 	}
 }
 
-// Facts is command.Node.
+// Facts is command.Node. It enters no store: its caller holds a lease, and a change of role between the
+// two would wait for that lease, and this for the change.
 func (n *Node) Facts() command.Facts {
 	st := n.member.Status()
 	f := command.Facts{
