@@ -6,7 +6,12 @@ import (
 	"io/fs"
 )
 
-// Pin keeps the entries after an index from being dropped. Every pin must be released.
+// pinFactor bounds what pins hold: beyond so many times the retention a pin holds nothing, so that a
+// sink that is stuck can't fill the disk. Its reader then gets ErrGone, and the sink takes a snapshot.
+const pinFactor = 4
+
+// Pin keeps the entries after an index from being dropped, while they are at most pinFactor times the
+// retention. Every pin must be released.
 type Pin struct {
 	log   *Log
 	after uint64
@@ -47,21 +52,26 @@ func (l *Log) firstLocked() uint64 {
 }
 
 // Retire drops whole segments beyond the retention whose entries are all at or below floor, the
-// highest index that the store holds durably, and that no pin needs. The oldest goes first, durably, so
+// highest index that the store holds durably, and that no pin holds. The oldest goes first, durably, so
 // that a crash leaves no gap, and never the last one whose header is fsynced.
 func (l *Log) Retire(floor uint64) error {
 	l.writeMu.Lock()
 	defer l.writeMu.Unlock()
 	l.mu.Lock()
 	floor = min(floor, l.state.SyncedIndex)
+	pinned := floor
 	for p := range l.pins {
-		floor = min(floor, p.after)
+		pinned = min(pinned, p.after)
 	}
 	oldest := l.opts.Now().Add(-l.opts.RetainAge).UnixMilli()
 	for len(l.segs) > 1 {
 		s := l.segs[0]
 		size := int64(l.state.EndOffset - s.baseOffset)
-		if s.last > floor || l.segs[1].fresh || (size <= l.opts.RetainBytes && s.bornM >= oldest) {
+		hold := pinned
+		if size > pinFactor*l.opts.RetainBytes {
+			hold = floor
+		}
+		if s.last > hold || l.segs[1].fresh || (size <= l.opts.RetainBytes && s.bornM >= oldest) {
 			break
 		}
 		l.trash, l.segs = append(l.trash, s), l.segs[1:]
