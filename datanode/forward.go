@@ -40,7 +40,7 @@ func (n *Node) Forward(ctx context.Context, session command.ForwardSession, call
 		r, err := stream.Recv()
 		if err != nil {
 			cancel()
-			<-sent
+			_ = <-sent // the stream says why
 			if i == 0 && status.Code(err) == codes.FailedPrecondition {
 				return fmt.Errorf("%w: %w", command.ErrNotForwarded, err)
 			}

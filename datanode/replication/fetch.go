@@ -107,7 +107,7 @@ func (f *follower) openStaged() error {
 		if gone := f.removeStaged(); gone != nil {
 			return gone
 		}
-		return fmt.Errorf("open the snapshot: %v", err) // not %w: this damage doesn't end the process
+		return fmt.Errorf("open the snapshot: %s", err.Error()) // not wrapped: this damage doesn't end the process
 	}
 	f.staged.store = s
 	f.m.update(func(s *Status) { s.Syncing = true })

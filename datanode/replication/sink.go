@@ -53,7 +53,7 @@ func (m *Member) stopFollowing() {
 		return
 	}
 	m.follow.cancel()
-	<-m.follow.done
+	_ = <-m.follow.done // it was told to end
 	m.follow = nil
 	m.update(func(s *Status) { s.SourceUp, s.Syncing = false, false })
 }
