@@ -40,11 +40,11 @@ func (n *Node) Forward(ctx context.Context, session command.ForwardSession, call
 		r, err := stream.Recv()
 		if err != nil {
 			cancel()
-			_ = <-sent // the stream says why
+			errSend := <-sent
 			if i == 0 && status.Code(err) == codes.FailedPrecondition {
 				return fmt.Errorf("%w: %w", command.ErrNotForwarded, err)
 			}
-			return fmt.Errorf("forward to %s: %w", primary.GetId(), err)
+			return fmt.Errorf("forward to %s: %w", primary.GetId(), errors.Join(err, errSend))
 		}
 		reply(command.ForwardReply{RESP: r.GetReply(), Index: r.GetIndex(), Refused: r.GetRefused()})
 	}

@@ -53,7 +53,9 @@ func (m *Member) stopFollowing() {
 		return
 	}
 	m.follow.cancel()
-	_ = <-m.follow.done // it was told to end
+	if err := <-m.follow.done; err != nil {
+		m.cfg.Logger.Warn("the stream from the primary ended badly", "err", err)
+	}
 	m.follow = nil
 	m.update(func(s *Status) { s.SourceUp, s.Syncing = false, false })
 }
