@@ -42,6 +42,7 @@ type Store struct {
 	namespaces sync.Map // id -> *Namespace
 	committer  committer
 	versions   atomic.Uint64
+	opened     atomic.Bool // Pebble is open: it may compact
 	diskFull   atomic.Bool
 
 	// gate is held shared by every run that an executor lets in (Enter), and exclusively where the
@@ -174,7 +175,25 @@ func (s *Store) openFiles(openLog func(replog.Options) (*replog.Log, error)) (er
 		}
 		fs.log.Store(s.log)
 	}
-	return s.replay()
+	if err := s.replay(); err != nil {
+		return err
+	}
+	return s.settle()
+}
+
+// settle stores the position that the replay has reached, and flushes behind: the flush is also what
+// makes Pebble look again at how many compactions it may run.
+func (s *Store) settle() error {
+	if s.applied.Load().Index == 0 {
+		return nil
+	}
+	if err := s.storePosition(); err != nil {
+		return err
+	}
+	if _, err := s.db.AsyncFlush(); err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	return nil
 }
 
 func (s *Store) openPebble(fs vfs.FS) error {
@@ -190,7 +209,7 @@ func (s *Store) openPebble(fs vfs.FS) error {
 		L0StopWritesThreshold:       24,
 		LBaseMaxBytes:               256 << 20,
 		MaxOpenFiles:                4096,
-		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+		CompactionConcurrencyRange:  s.compactions,
 		Logger:                      pebbleLogger{s.opts.Logger, s.opts.Fatal},
 	}
 	o.EventListener = &pebble.EventListener{BackgroundError: func(err error) {
@@ -207,7 +226,17 @@ func (s *Store) openPebble(fs vfs.FS) error {
 		return fmt.Errorf("open pebble: %w", err)
 	}
 	s.db = db
+	s.opened.Store(true)
 	return nil
+}
+
+// compactions bounds Pebble's concurrent compactions: none while it opens, since Open waits for those
+// that it has begun, and a full sync or a restart would wait for a rewrite of level 0.
+func (s *Store) compactions() (low, high int) {
+	if !s.opened.Load() {
+		return 0, 1 // an upper bound of 0 makes Pebble divide by it
+	}
+	return 1, 2
 }
 
 // load reads the position and what else the node keeps about its keyspaces.
