@@ -3,6 +3,7 @@ package store
 import (
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 )
 
 // metaCache knows of many key rows what an overwrite must know of the row that it replaces: whether it
@@ -15,14 +16,19 @@ import (
 type metaCache struct {
 	seed   maphash.Seed
 	locks  [metaLocks]sync.Mutex
-	slots  []metaSlot
-	groups uint64 // a power of two
+	chunks []atomic.Pointer[metaChunk] // each made when the first row falls into it
+	groups uint64                      // a power of two
 }
 
+// metaChunk is what is allocated at once. All at once would touch every page of a large cache before a
+// node can serve, and of most caches for nothing.
+type metaChunk [metaChunkGroups * metaWays]metaSlot
+
 const (
-	metaLocks = 256
-	metaWays  = 4
-	metaBytes = 32 // of a slot
+	metaLocks       = 256
+	metaWays        = 4
+	metaBytes       = 32      // of a slot
+	metaChunkGroups = 1 << 13 // 1 MiB
 )
 
 // rowMeta is what is kept of one key row.
@@ -53,21 +59,33 @@ func newMetaCache(limit int) *metaCache {
 	for groups*2*metaWays*metaBytes <= uint64(limit) {
 		groups *= 2
 	}
-	return &metaCache{seed: maphash.MakeSeed(), slots: make([]metaSlot, groups*metaWays), groups: groups}
+	chunks := make([]atomic.Pointer[metaChunk], (groups+metaChunkGroups-1)/metaChunkGroups)
+	return &metaCache{seed: maphash.MakeSeed(), chunks: chunks, groups: groups}
 }
 
-// group returns the slots that a row may be in, with their lock held.
-func (c *metaCache) group(b uint64) ([]metaSlot, *sync.Mutex) {
+// group returns the slots that a row may be in, with their lock held; none if nothing is known there
+// and fresh doesn't ask for them.
+func (c *metaCache) group(b uint64, fresh bool) ([]metaSlot, *sync.Mutex) {
 	g := b & (c.groups - 1)
 	mu := &c.locks[g%metaLocks]
 	mu.Lock()
-	return c.slots[g*metaWays : g*metaWays+metaWays], mu
+	p := &c.chunks[g/metaChunkGroups]
+	chunk := p.Load()
+	if chunk == nil {
+		if !fresh {
+			return nil, mu
+		}
+		p.CompareAndSwap(nil, new(metaChunk)) // groups of one chunk have different locks
+		chunk = p.Load()
+	}
+	at := g % metaChunkGroups * metaWays
+	return chunk[at : at+metaWays], mu
 }
 
 // get returns what is known of a row; hash is the xxhash of its key.
 func (c *metaCache) get(hash uint64, key []byte) (rowMeta, bool) {
 	b := maphash.Bytes(c.seed, key)
-	slots, mu := c.group(b)
+	slots, mu := c.group(b, false)
 	defer mu.Unlock()
 	for i := range slots {
 		if s := &slots[i]; s.b == b && s.a == hash && s.state != metaFree {
@@ -81,7 +99,7 @@ func (c *metaCache) get(hash uint64, key []byte) (rowMeta, bool) {
 // put keeps what is known of a row, in place of what was used least of its group.
 func (c *metaCache) put(hash uint64, key []byte, m rowMeta) {
 	b := maphash.Bytes(c.seed, key)
-	slots, mu := c.group(b)
+	slots, mu := c.group(b, true)
 	defer mu.Unlock()
 	s := victim(slots, hash, b)
 	*s = metaSlot{a: hash, b: b, expire: m.expire, bytes: uint32(m.bytes), state: metaAbsent}
@@ -113,7 +131,7 @@ func victim(slots []metaSlot, a, b uint64) *metaSlot {
 // drop forgets a row.
 func (c *metaCache) drop(hash uint64, key []byte) {
 	b := maphash.Bytes(c.seed, key)
-	slots, mu := c.group(b)
+	slots, mu := c.group(b, false)
 	defer mu.Unlock()
 	for i := range slots {
 		if s := &slots[i]; s.b == b && s.a == hash {
