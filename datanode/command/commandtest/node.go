@@ -66,8 +66,22 @@ func New(tb testing.TB) *Bench {
 	return NewWith(tb, command.All(), command.Limits{ForwardWrites: true})
 }
 
+// NewStanding is New with a store whose clock stands still: nothing in it changes by itself.
+func NewStanding(tb testing.TB) *Bench {
+	tb.Helper()
+	o := storetest.Options(tb, vfs.NewMem(), "data")
+	now := time.Now()
+	o.Now = func() time.Time { return now }
+	return newOn(tb, storetest.OpenWith(tb, o), command.All(), command.Limits{ForwardWrites: true})
+}
+
 // NewWith is New with specs and limits of the caller's.
 func NewWith(tb testing.TB, specs []command.Spec, limits command.Limits) *Bench {
+	tb.Helper()
+	return newOn(tb, storetest.Open(tb), specs, limits)
+}
+
+func newOn(tb testing.TB, data *store.Store, specs []command.Spec, limits command.Limits) *Bench {
 	tb.Helper()
 	views, err := tenant.OpenViews(vfs.NewMem(), "")
 	if err != nil {
@@ -78,7 +92,7 @@ func NewWith(tb testing.TB, specs []command.Spec, limits command.Limits) *Bench 
 			tb.Error(err)
 		}
 	})
-	b := &Bench{Node: &Node{Views: views, Data: storetest.Open(tb)}, Registry: command.NewRegistry()}
+	b := &Bench{Node: &Node{Views: views, Data: data}, Registry: command.NewRegistry()}
 	b.Install(tb, FullView(100))
 	b.Env = &command.Env{Clock: time.Now}
 	b.Executor = command.NewExecutor(command.Config{
