@@ -6,8 +6,7 @@ import (
 	"sort"
 )
 
-// chunkItems is the most items of one chunk. A change copies one chunk (4 KiB of pointers) and the
-// list of chunks.
+// chunkItems is the most items of one chunk: 4 KiB of pointers.
 const chunkItems = 512
 
 // index is a persistent ordered set of pointers: sorted chunks behind one slice. It holds eight bytes
@@ -16,16 +15,6 @@ const chunkItems = 512
 type index[T any] struct {
 	chunks [][]*T // none is empty; none is changed once an index holds it
 	len    int
-}
-
-// newIndex sorts items, which it keeps, and builds an index of them. Equal ones must not occur.
-func newIndex[T any](items []*T, compare func(a, b *T) int) index[T] {
-	slices.SortFunc(items, compare)
-	x := index[T]{len: len(items)}
-	for part := range slices.Chunk(items, chunkItems/2) {
-		x.chunks = append(x.chunks, slices.Clip(part))
-	}
-	return x
 }
 
 // find returns the item for which probe is 0. probe compares an item with what is sought: negative
@@ -81,84 +70,85 @@ func (x index[T]) all() iter.Seq[*T] {
 	}
 }
 
-// with returns an index that also holds v, in place of an equal item.
-func (x index[T]) with(v *T, compare func(a, b *T) int) index[T] {
-	probe := func(t *T) int { return compare(t, v) }
-	chunk, item, found := x.seek(probe)
-	out := index[T]{chunks: slices.Clone(x.chunks), len: x.len}
-	switch {
-	case found:
-		c := slices.Clone(x.chunks[chunk])
-		c[item] = v
-		out.chunks[chunk] = c
-		return out
-	case len(x.chunks) == 0:
-		out.chunks = [][]*T{{v}}
-	case chunk == len(x.chunks): // beyond the last item
-		last := len(x.chunks) - 1
-		out.put(last, append(slices.Clip(x.chunks[last]), v))
-	default:
-		out.put(chunk, slices.Insert(slices.Clip(x.chunks[chunk]), item, v))
+// update returns an index that lacks removed and holds changed in place of equal items. It copies the
+// list of chunks and the chunks that it changes, whatever the index holds beside them. Of equal items in
+// changed the last counts.
+func (x index[T]) update(changed, removed []*T, compare func(a, b *T) int) index[T] {
+	if len(changed)+len(removed) == 0 {
+		return x
 	}
-	out.len++
+	put, drop := sorted(changed, compare), sorted(removed, compare)
+	if len(x.chunks) == 0 {
+		x.chunks = [][]*T{nil}
+	}
+	out := index[T]{chunks: make([][]*T, 0, len(x.chunks)+1)}
+	for i, c := range x.chunks {
+		p, d := len(put), len(drop) // what sorts behind the last chunk belongs to it too
+		if i < len(x.chunks)-1 {
+			p, d = upTo(put, c[len(c)-1], compare), upTo(drop, c[len(c)-1], compare)
+		}
+		if p+d > 0 {
+			c = mergeChunk(c, put[:p], drop[:d], compare)
+			put, drop = put[p:], drop[d:]
+		}
+		out.append(c)
+	}
 	return out
 }
 
-// put places c, split when it is too long.
-func (x *index[T]) put(chunk int, c []*T) {
+// sorted returns the items in order, of equal ones the last.
+func sorted[T any](items []*T, compare func(a, b *T) int) []*T {
+	list := slices.Clone(items)
+	slices.SortStableFunc(list, compare)
+	n := 0
+	for i, v := range list {
+		if i+1 < len(list) && compare(v, list[i+1]) == 0 {
+			continue
+		}
+		list[n] = v
+		n++
+	}
+	return list[:n]
+}
+
+// upTo returns how many of the sorted items don't sort behind last.
+func upTo[T any](items []*T, last *T, compare func(a, b *T) int) int {
+	if len(items) == 0 || compare(items[0], last) > 0 {
+		return 0
+	}
+	return sort.Search(len(items), func(i int) bool { return compare(items[i], last) > 0 })
+}
+
+// mergeChunk returns a chunk that holds put, and of c what is in neither put nor drop. All are sorted.
+func mergeChunk[T any](c, put, drop []*T, compare func(a, b *T) int) []*T {
+	out := make([]*T, 0, len(c)+len(put))
+	for _, v := range c {
+		for len(put) > 0 && compare(put[0], v) < 0 {
+			out, put = append(out, put[0]), put[1:]
+		}
+		for len(drop) > 0 && compare(drop[0], v) < 0 {
+			drop = drop[1:]
+		}
+		switch {
+		case len(put) > 0 && compare(put[0], v) == 0: // put replaces it
+		case len(drop) > 0 && compare(drop[0], v) == 0:
+		default:
+			out = append(out, v)
+		}
+	}
+	return append(out, put...)
+}
+
+// append adds a chunk behind the others, in parts if it is too long.
+func (x *index[T]) append(c []*T) {
+	x.len += len(c)
 	if len(c) <= chunkItems {
-		x.chunks[chunk] = c
+		if len(c) > 0 {
+			x.chunks = append(x.chunks, slices.Clip(c))
+		}
 		return
 	}
-	half := len(c) / 2
-	x.chunks[chunk] = slices.Clip(c[:half])
-	x.chunks = slices.Insert(x.chunks, chunk+1, slices.Clip(c[half:]))
-}
-
-// without returns an index that lacks the item for which probe is 0.
-func (x index[T]) without(probe func(*T) int) index[T] {
-	chunk, item, found := x.seek(probe)
-	if !found {
-		return x
+	for part := range slices.Chunk(c, chunkItems/2) {
+		x.chunks = append(x.chunks, slices.Clone(part))
 	}
-	out := index[T]{len: x.len - 1}
-	c := x.chunks[chunk]
-	if len(c) == 1 {
-		out.chunks = slices.Concat(x.chunks[:chunk], x.chunks[chunk+1:])
-		return out
-	}
-	out.chunks = slices.Clone(x.chunks)
-	out.chunks[chunk] = slices.Concat(c[:item], c[item+1:])
-	return out
-}
-
-// fewItems is how many changes are made one by one; beyond it the index is built anew.
-const fewItems = 32
-
-// update returns an index that lacks removed and holds changed in place of equal items.
-func (x index[T]) update(changed, removed []*T, compare func(a, b *T) int) index[T] {
-	if len(changed)+len(removed) <= fewItems {
-		for _, r := range removed {
-			x = x.without(func(t *T) int { return compare(t, r) })
-		}
-		for _, c := range changed {
-			x = x.with(c, compare)
-		}
-		return x
-	}
-	out := slices.Clone(changed)
-	slices.SortFunc(out, compare)
-	gone := slices.Clone(removed)
-	slices.SortFunc(gone, compare)
-	fresh := len(out)
-	for t := range x.all() {
-		if _, ok := slices.BinarySearchFunc(gone, t, compare); ok {
-			continue
-		}
-		if _, ok := slices.BinarySearchFunc(out[:fresh], t, compare); ok {
-			continue
-		}
-		out = append(out, t)
-	}
-	return newIndex(out, compare)
 }
