@@ -24,6 +24,7 @@ type Node struct {
 	adaptor   *adaptor
 	raft      *raft.Raft
 	store     *raftboltdb.BoltStore
+	logs      raft.LogStore // the store behind a cache
 	transport *raft.NetworkTransport
 	stream    *stream
 	peers     *Peers
@@ -108,6 +109,7 @@ func (n *Node) start() error {
 	if err != nil {
 		return fmt.Errorf("make raft log cache: %w", err)
 	}
+	n.logs = cached
 	existing, err := raft.HasExistingState(cached, store, snapshots)
 	if err != nil {
 		return fmt.Errorf("read raft state: %w", err)

@@ -15,11 +15,11 @@ import (
 
 // Read returns a state that contains every change that was acknowledged before the call.
 //
-// The leader takes the index of the last command that it has applied, then makes sure that it still
-// leads. That is enough once it has applied everything of earlier terms: a change is acknowledged by its
-// leader after that leader has applied it, and while this one leads there is no other. A follower asks
-// the leader for that index and waits for it. Raft's own applied index won't do: it counts entries that
-// were handed over but not applied, and entries that never reach the state machine.
+// The leader takes the index of the last command that it has committed, then makes sure that it still
+// leads. Both kinds of node answer once they have applied that command. What the leader has applied would
+// be too little: a follower may be ahead of it, and show what a read at the leader then would not. Once
+// the leader has applied everything of earlier terms, its commit index covers whatever any node shows.
+// Raft's own indexes won't do to wait for: they count entries that never reach the state machine.
 func (n *Node) Read(ctx context.Context) (*raftfsm.State, error) {
 	ctx, cancel := withCallWait(ctx)
 	defer cancel()
@@ -64,12 +64,29 @@ func (n *Node) readIndexHere() (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	index := n.fsm.State().Applied()
+	index, err := n.lastCommand(n.raft.CommitIndex())
+	if err != nil {
+		return 0, err
+	}
 	if err := n.raft.VerifyLeader().Error(); err != nil {
 		return 0, err
 	}
 	if n.raft.CurrentTerm() != term { // lost and won again: another may have led between
 		return 0, errNotHere
+	}
+	return index, nil
+}
+
+// lastCommand returns the index of the last command at or below a committed index.
+func (n *Node) lastCommand(index uint64) (uint64, error) {
+	var entry raft.Log
+	for applied := n.fsm.State().Applied(); index > applied; index-- {
+		if err := n.logs.GetLog(index, &entry); err != nil {
+			return 0, fmt.Errorf("read raft log %d: %w", index, err)
+		}
+		if entry.Type == raft.LogCommand {
+			break
+		}
 	}
 	return index, nil
 }
