@@ -58,11 +58,14 @@ func (c *metadataClient) addresses() []string {
 // refused says that the service has decided, and that nothing happened.
 func refused(err error) bool {
 	switch status.Code(err) {
-	case codes.FailedPrecondition, codes.InvalidArgument, codes.Unimplemented:
+	case codes.FailedPrecondition, codes.InvalidArgument:
 		return true
 	}
 	return false
 }
+
+// noService says that the peer is no metadata node.
+func noService(err error) bool { return status.Code(err) == codes.Unimplemented }
 
 // elsewhere says that another metadata node may do what this one could not.
 func elsewhere(err error) bool {
@@ -70,7 +73,7 @@ func elsewhere(err error) bool {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
 		return true
 	}
-	return false
+	return noService(err)
 }
 
 // call runs f on one metadata node after another until one answers. timeout bounds each attempt.
@@ -98,7 +101,10 @@ func (c *metadataClient) try(ctx context.Context, timeout time.Duration, f func(
 			c.mu.Unlock()
 			return false, nil
 		}
-		maybe = maybe || (*p.reached && !refused(err))
+		maybe = maybe || (*p.reached && !refused(err) && !noService(err))
+		if noService(err) {
+			err = fmt.Errorf("this is no metadata node: %w", err)
+		}
 		errs = fmt.Errorf("%w: %s: %w", errNoMetadata, addr, err)
 		if !elsewhere(err) {
 			return maybe, err
@@ -132,6 +138,7 @@ func (n *Node) join(ctx context.Context) (*atollpb.JoinResponse, error) {
 	r := &atollpb.JoinRequest{
 		ClusterId: n.clusterID(), NodeId: n.cfg.NodeID, Incarnation: n.id.Incarnation,
 		RespAddr: n.cfg.RESPAddr, ClusterAddr: n.cfg.ClusterAddr, Version: n.cfg.Version, HasData: hasData,
+		AcceptLoss: n.cfg.AcceptLoss,
 	}
 	if s := n.member.Store(); s != nil {
 		r.HasData, r.DataHistoryId = true, cmp.Or(s.Applied().History, s.Log().State().History)

@@ -77,7 +77,7 @@ func (n *Node) openParts() error {
 	n.meta = &metadataClient{conns: n.conns, views: n.views, seeds: slices.Clone(n.cfg.Join)}
 	joined, cluster := n.id.joined(), n.id.ClusterID
 	n.cluster.Store(&cluster)
-	n.placed.Store(&replication.Placement{Group: joined.GetGroup(), Nodes: joined.GetNodes()})
+	n.placed.Store(placement(joined))
 	n.member = replication.NewMember(replication.Config{
 		FS: vfs.Default, Dir: n.cfg.Dir, NodeID: n.cfg.NodeID, Incarnation: n.id.Incarnation,
 		ClusterID: n.clusterID,
@@ -189,8 +189,12 @@ func (n *Node) noteJoined(r *atollpb.JoinResponse) error {
 	}
 	id := r.GetClusterId()
 	n.cluster.Store(&id)
-	n.placed.Store(&replication.Placement{Group: r.GetGroup(), Nodes: r.GetNodes()})
+	n.placed.Store(placement(r))
 	return nil
+}
+
+func placement(r *atollpb.JoinResponse) *replication.Placement {
+	return &replication.Placement{Group: r.GetGroup(), Nodes: r.GetNodes(), Revision: r.GetRevision()}
 }
 
 const (
@@ -267,7 +271,7 @@ func (n *Node) watch(ctx context.Context) error {
 
 // arrive registers the node. An impatient one returns nil when nobody answers for a while.
 func (n *Node) arrive(ctx context.Context, impatient bool) (*atollpb.JoinResponse, error) {
-	began, warned := time.Now(), false
+	began, warned, reason := time.Now(), false, ""
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, joinRetryMax) {
 		reply, err := n.join(ctx)
 		switch {
@@ -280,8 +284,14 @@ func (n *Node) arrive(ctx context.Context, impatient bool) (*atollpb.JoinRespons
 			return reply, nil
 		case ctx.Err() != nil:
 			return nil, nil
-		case refused(err):
+		case refused(err) && !n.cfg.KeepJoining:
 			return nil, refusal(err)
+		case refused(err):
+			if why := refusal(err); why.Error() != reason {
+				reason = why.Error()
+				n.cfg.Log.Error("the data node is refused, and serves nothing; the metadata node goes on", "err", why)
+			}
+			pause = joinRetryMax
 		case impatient && time.Since(began) > joinPatience:
 			return nil, nil
 		}

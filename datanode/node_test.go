@@ -103,7 +103,7 @@ func (n *Node) lead(t *testing.T) {
 	t.Helper()
 	var a tenant.Assembler
 	change, err := a.Add(&atollpb.ViewFrame{
-		Full: true, Last: true, Revision: 3,
+		Full: true, Last: true, Revision: 3, Nodes: []*atollpb.Node{{Id: "n1", Incarnation: n.id.Incarnation}},
 		Cluster: &atollpb.ClusterInfo{ClusterId: "c", MetadataHistoryId: "m", TokenKey: make([]byte, 32), DefaultNamespaceId: 1},
 		Groups: []*atollpb.Group{{
 			Id: replication.GroupID, Primary: "n1", PrimaryIncarnation: n.id.Incarnation, Epoch: 3, HistoryId: "h",

@@ -134,17 +134,6 @@ func (in *incident) waitServing(p *process) {
 	})
 }
 
-// waitLog waits until the sink has logged a line.
-func (in *incident) waitLog(text string) {
-	in.t.Helper()
-	in.sink.until("logging "+text, func(context.Context) error {
-		if !strings.Contains(in.sink.log(), text) {
-			return errors.New("not logged yet")
-		}
-		return nil
-	})
-}
-
 // waitView waits until the sink has reported that it has stored a view.
 func (in *incident) waitView() {
 	in.t.Helper()
@@ -354,7 +343,7 @@ func TestFullSync(t *testing.T) {
 		in := startIncident(t, "--sync-rate", "1MiB")
 		in.fill(0, tenants)
 		in.check(func() {
-			in.waitLog("a full sync is needed")
+			in.sink.waitLog("a full sync is needed")
 			in.meta.kill()
 		})
 	})
@@ -363,7 +352,7 @@ func TestFullSync(t *testing.T) {
 		in.fill(0, 3)
 		in.primary.kill() // so that the sink can join, but not sync
 		in.sink.start()
-		in.waitLog("joined the cluster")
+		in.sink.waitLog("joined the cluster")
 		in.waitView()
 		in.sink.kill()
 		in.primary.start()
@@ -378,7 +367,7 @@ func TestFullSync(t *testing.T) {
 		in := startIncident(t, "--sync-rate", "2MiB")
 		in.fill(0, tenants)
 		in.sink.start()
-		in.waitLog("joined the cluster")
+		in.sink.waitLog("joined the cluster")
 		in.meta.kill()
 		for range 6 {
 			time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond) // any step
@@ -467,7 +456,7 @@ func testChangesDuringSync(t *testing.T) {
 	in := startIncident(t, "--sync-rate", "1MiB")
 	in.fill(0, tenants)
 	in.check(func() {
-		in.waitLog("a full sync is needed")
+		in.sink.waitLog("a full sync is needed")
 		for i := range 5 {
 			in.must(in.primary, in.admin, "NAMESPACE", "ADD", fmt.Sprint("extra-", i), fmt.Sprint("extra-secret-", i))
 			in.must(in.primary, fmt.Sprint("extra-secret-", i), "SET", "k", "v")

@@ -273,6 +273,17 @@ func (p *process) log() string {
 	return readText(p.logs[len(p.logs)-1])
 }
 
+// waitLog waits until the process has logged a line that contains text.
+func (p *process) waitLog(text string) {
+	p.t.Helper()
+	p.until("logging "+text, func(context.Context) error {
+		if !strings.Contains(p.log(), text) {
+			return errors.New("not logged yet")
+		}
+		return nil
+	})
+}
+
 func readText(name string) string {
 	text, err := os.ReadFile(name)
 	if err != nil {

@@ -78,9 +78,12 @@ func (s *metadataService) Join(ctx context.Context, r *atollpb.JoinRequest) (*at
 			return nil, status.Error(codes.Unavailable, "the cluster is not initialised")
 		}
 	}
+	if err := s.idFree(ctx, r); err != nil {
+		return nil, err
+	}
 	result, err := raft.Propose(ctx, &raftfsm.RegisterNode{
 		NodeID: r.NodeId, Incarnation: r.Incarnation, RESPAddr: r.RespAddr, ClusterAddr: r.ClusterAddr, Version: r.Version,
-		DataHistoryID: r.DataHistoryId, HasData: r.HasData, NewHistoryID: newID(),
+		DataHistoryID: r.DataHistoryId, HasData: r.HasData, NewHistoryID: newID(), AcceptLoss: r.AcceptLoss,
 	}, consensus.ProposeOptions{Actor: r.NodeId})
 	if err == nil {
 		err = raft.WaitApplied(ctx, result.Revision)
@@ -97,6 +100,21 @@ func (s *metadataService) Join(ctx context.Context, r *atollpb.JoinRequest) (*at
 		response.Nodes = append(response.Nodes, node)
 	}
 	return response, nil
+}
+
+// idFree answers Unavailable while another disk lives under the joining node's id: it may be one that was
+// just wiped, whose last report has to grow old first, or a second node that was given the same id.
+func (s *metadataService) idFree(ctx context.Context, r *atollpb.JoinRequest) error {
+	reports, err := s.node.control.Reports(ctx)
+	if err != nil {
+		return statusError(err)
+	}
+	for _, report := range reports {
+		if report.NodeId == r.NodeId && report.Incarnation != r.Incarnation && report.Live {
+			return status.Errorf(codes.Unavailable, "node id %q is in use by a live node with another disk: stop that one, or take another --node-id", r.NodeId)
+		}
+	}
+	return nil
 }
 
 // BeginEpoch implements atollpb.MetadataServer. FailedPrecondition says that the group has changed.

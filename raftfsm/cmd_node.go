@@ -14,7 +14,8 @@ const (
 
 // RegisterNode admits a data node, or refreshes its addresses. The first node becomes the group's
 // primary, later ones become replicas. Rows that the group's histories don't know are refused, and so
-// is an emptied disk in the primary's name while a replica holds what it has lost.
+// is an emptied disk in the primary's name: what it has lost may be on a replica, or on a disk that is
+// only not mounted.
 type RegisterNode struct {
 	NodeID        string
 	Incarnation   string
@@ -24,6 +25,7 @@ type RegisterNode struct {
 	DataHistoryID string // of the rows that the node holds
 	HasData       bool
 	NewHistoryID  string // made by the proposer, used if the node becomes the primary of a new history
+	AcceptLoss    bool   // a primary whose disk is empty begins a new history, if no replica has the old one
 }
 
 func (c *RegisterNode) fields(f *fields) {
@@ -35,6 +37,7 @@ func (c *RegisterNode) fields(f *fields) {
 	f.str(&c.DataHistoryID)
 	f.boolean(&c.HasData)
 	f.str(&c.NewHistoryID)
+	f.boolean(&c.AcceptLoss)
 }
 
 func (c *RegisterNode) validate() *Error {
@@ -68,11 +71,8 @@ func (c *RegisterNode) apply(t *txn) (Result, *Error) {
 		return Result{}, refuse(CodePrecondition, "data_history_id",
 			"node %q holds data of another history (%q): start it with --discard-data to throw that data away", c.NodeID, c.DataHistoryID)
 	}
-	if node != nil && node.Incarnation != c.Incarnation && group.Primary == c.NodeID {
-		if len(group.Replicas) > 0 || c.HasData {
-			return Result{}, refuse(CodePrecondition, "incarnation",
-				"node %q is the primary, and has another disk than the one it was registered with: promote another node with --accept-loss first", c.NodeID)
-		}
+	if err := c.validatePrimary(group, node); err != nil {
+		return Result{}, err
 	}
 	t.putMembership(group, node, c)
 	if node == nil {
@@ -85,6 +85,21 @@ func (c *RegisterNode) apply(t *txn) (Result, *Error) {
 	node.Incarnation, node.RespAddr, node.ClusterAddr, node.Version = c.Incarnation, c.RESPAddr, c.ClusterAddr, c.Version
 	t.putNode(node)
 	return t.done(), nil
+}
+
+// validatePrimary refuses another disk in the primary's name.
+func (c *RegisterNode) validatePrimary(group *atollpb.Group, node *atollpb.Node) *Error {
+	switch {
+	case node == nil || node.Incarnation == c.Incarnation || group.Primary != c.NodeID:
+		return nil
+	case len(group.Replicas) > 0 || c.HasData:
+		return refuse(CodePrecondition, "incarnation",
+			"node %q is the primary, and has another disk than the one it was registered with: promote another node with --accept-loss first", c.NodeID)
+	case !c.AcceptLoss:
+		return refuse(CodePrecondition, "incarnation",
+			"node %q is the primary, and its disk is empty: bring its data directory back, or start it with --accept-loss to begin anew without what it held", c.NodeID)
+	}
+	return nil
 }
 
 // knowsHistory reports whether rows of a history may follow the group: those of its present history

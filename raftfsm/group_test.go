@@ -98,8 +98,13 @@ func TestWipedDisks(t *testing.T) {
 	wiped := register("n1")
 	wiped.Incarnation, wiped.NewHistoryID = "n1-i2", "h-new"
 
-	// Alone, a wiped primary begins again.
+	// Its disk may only be not mounted: a primary begins again only if it is told to.
 	before := m.group()
+	if err := m.refused(CodePrecondition, wiped); !strings.Contains(err.Message, "--accept-loss") {
+		t.Fatalf("refusal %v", err)
+	}
+	m.do(register("n1")) // the disk is back
+	wiped.AcceptLoss = true
 	r := m.do(wiped)
 	m.checkGroup("n1")
 	g := m.group()

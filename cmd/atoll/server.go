@@ -133,7 +133,8 @@ func (n *node) openData(ctx context.Context, meta bool) error {
 	conf := datanode.Config{
 		Dir: dir, NodeID: n.dir.nodeID, Version: version,
 		RESPAddr: n.lis.advertised.resp, ClusterAddr: n.lis.advertised.cluster,
-		RESPListener: n.lis.resp, Join: join, DiscardData: c.flag("discard-data"),
+		RESPListener: n.lis.resp, Join: join,
+		DiscardData: c.flag("discard-data"), AcceptLoss: c.flag("accept-loss"), KeepJoining: meta,
 		BlockCacheBytes: c.number("block-cache"), RowCacheBytes: int(c.number("row-cache")), MemTableBytes: int(c.number("memtable")),
 		SegmentBytes: c.number("log-segment"), RetainBytes: c.number("log-retain"), RetainAge: c.duration("log-retain-age"),
 		ReserveBytes: uint64(c.number("disk-reserve")), SyncRateBytes: c.number("sync-rate"),

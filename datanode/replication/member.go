@@ -51,6 +51,8 @@ type Config struct {
 type Placement struct {
 	Group *atollpb.Group
 	Nodes []*atollpb.Node
+	// Revision is that of the node's last registration: a view at or above it contains the node.
+	Revision uint64
 }
 
 // Member is this node's part in its group.
@@ -231,7 +233,7 @@ func (m *Member) placement() Placement {
 	if v == nil || p.Group.GetModifiedRevision() > v.Revision() {
 		return p
 	}
-	p = Placement{Group: v.Group(GroupID)}
+	p = Placement{Group: v.Group(GroupID), Revision: p.Revision}
 	for n := range v.Nodes() {
 		p.Nodes = append(p.Nodes, n)
 	}
@@ -251,7 +253,11 @@ func (p Placement) address(id string) string {
 func (m *Member) assume(ctx context.Context) error {
 	p := m.placement()
 	v := m.cfg.Views.Current()
+	why := m.expelled(p, v)
 	switch {
+	case why != "":
+		m.leave(why)
+		return nil
 	case p.Group == nil || p.Group.GetPrimary() == "":
 		m.say(atollpb.NodeState_NODE_STATE_LOADING, "the group has no primary yet")
 		return nil
@@ -268,6 +274,32 @@ func (m *Member) assume(ctx context.Context) error {
 	m.update(func(s *Status) { s.Quiesced = 0 })
 	m.startFollowing(ctx, p.Group.GetPrimary())
 	return nil
+}
+
+// expelled says why the cluster no longer counts on this node, empty if it does: it was removed, or its
+// place was given to another disk. Changes of the namespaces don't wait for it any more, so it must not
+// serve (P3).
+func (m *Member) expelled(p Placement, v *tenant.View) string {
+	if p.Revision == 0 || v == nil || v.Revision() < p.Revision {
+		return ""
+	}
+	switch n := v.Node(m.cfg.NodeID); {
+	case n == nil:
+		return "this node was removed from the cluster: restart it to join again"
+	case n.GetIncarnation() != m.cfg.Incarnation:
+		return "another disk has joined as this node: stop one of the two"
+	}
+	return ""
+}
+
+// leave ends serving and following.
+func (m *Member) leave(why string) {
+	m.stopFollowing()
+	m.stepDown()
+	if had := m.blocked.Swap(&why); had == nil || *had != why {
+		m.cfg.Logger.Error("serving nothing any more", "reason", why)
+	}
+	m.update(func(s *Status) { s.State, s.Note, s.Quiesced = atollpb.NodeState_NODE_STATE_LOADING, why, 0 })
 }
 
 func (m *Member) shutdown() {

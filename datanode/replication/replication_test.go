@@ -33,6 +33,7 @@ type cluster struct {
 	group    *atollpb.Group
 	spaces   []*atollpb.Namespace
 	nodes    map[string]*node
+	disks    map[string]string // incarnations by node id, "" for a removed node; others have their id's
 }
 
 // node is one member, which can be stopped and started again on the same directory.
@@ -75,7 +76,13 @@ func (c *cluster) frame() *atollpb.ViewFrame {
 		Cluster: &atollpb.ClusterInfo{ClusterId: "c", MetadataHistoryId: "m", TokenKey: make([]byte, 32), DefaultNamespaceId: 1},
 	}
 	for id := range c.nodes {
-		fr.Nodes = append(fr.Nodes, &atollpb.Node{Id: id, Incarnation: id, ClusterAddr: id})
+		disk, changed := c.disks[id]
+		if !changed {
+			disk = id
+		}
+		if disk != "" {
+			fr.Nodes = append(fr.Nodes, &atollpb.Node{Id: id, Incarnation: disk, ClusterAddr: id})
+		}
 	}
 	return fr
 }
@@ -130,7 +137,7 @@ func (n *node) start() {
 			return o
 		},
 		Peers: func() Placement {
-			return Placement{Group: n.c.frame().Groups[0], Nodes: n.c.frame().Nodes}
+			return Placement{Group: n.c.frame().Groups[0], Nodes: n.c.frame().Nodes, Revision: 1}
 		},
 		NoteData: func() error {
 			// Else a process killed after the note, and before this, could never start again.

@@ -291,3 +291,25 @@ func TestGenerationSwapUnderLoad(t *testing.T) {
 		}
 	}
 }
+
+// TestExpelled: a node that was removed, or whose place another disk has got, serves nothing and takes no
+// write from the view on that says so, and serves again when it is counted on again.
+func TestExpelled(t *testing.T) {
+	for _, disk := range []string{"", "another"} {
+		t.Run("disk "+disk, func(t *testing.T) {
+			c, a, b := pair(t)
+			for _, n := range []*node{b, a} {
+				c.change(func() { c.disks = map[string]string{n.id: disk} }, n)
+				eventually(t, "the end of serving", func() bool { return n.member.Blocked() != nil })
+				if n == a && a.member.Store().Role() != store.Replica {
+					t.Error("the old primary takes writes")
+				}
+				c.change(func() { c.disks = nil }, n)
+				eventually(t, "serving again", func() bool { return n.ready() && n.member.Blocked() == nil })
+			}
+			eventually(t, "the primary", a.writable)
+			a.put(100, 200)
+			eventually(t, "the replica", func() bool { return b.equal(a) })
+		})
+	}
+}

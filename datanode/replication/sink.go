@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -70,9 +71,9 @@ func (m *Member) followerDone() <-chan error {
 // run follows until ctx ends, over any number of streams.
 func (f *follower) run(ctx context.Context) error {
 	defer f.discard()
-	backoff := followBackoffMin
+	backoff, level := followBackoffMin, slog.LevelWarn
 	for {
-		began := f.m.cfg.Now()
+		began, address := f.m.cfg.Now(), f.address()
 		err := f.once(ctx)
 		f.m.update(func(s *Status) { s.SourceUp = false })
 		switch {
@@ -84,20 +85,38 @@ func (f *follower) run(ctx context.Context) error {
 			continue
 		}
 		if f.m.cfg.Now().Sub(began) > followBackoffMax {
-			backoff = followBackoffMin
+			backoff, level = followBackoffMin, slog.LevelWarn
 		}
-		f.m.cfg.Logger.Warn("the stream from the primary ended", "primary", f.primary, "err", err, "retry_in", backoff)
+		f.m.cfg.Logger.Log(ctx, level, "the stream from the primary ended", "primary", f.primary, "err", err, "retry_in", backoff)
 		f.alone(err)
-		changed := f.m.cfg.Views.Changed()
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed: // perhaps another address
-		case <-time.After(backoff):
+		f.pause(ctx, backoff, address)
+		if backoff = min(2*backoff, followBackoffMax); backoff == followBackoffMax {
+			level = slog.LevelDebug // said often enough; the end of the outage is logged
 		}
-		backoff = min(2*backoff, followBackoffMax)
 	}
 }
+
+// pause waits before the next stream, but not for an address that has become another one.
+func (f *follower) pause(ctx context.Context, d time.Duration, address string) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	for {
+		changed := f.m.cfg.Views.Changed()
+		if f.address() != address {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			return
+		case <-changed:
+		}
+	}
+}
+
+// address is the primary's, empty if it isn't known.
+func (f *follower) address() string { return f.m.placement().address(f.primary) }
 
 // alone is what a replica does that can't reach its primary: it serves what it has, as Redis does, unless
 // that is known to be another history than the group's.
@@ -139,7 +158,7 @@ func (f *follower) block(why string) {
 var errAgain = errors.New("the stream has done its work")
 
 func (f *follower) client() (atollpb.ReplicationClient, error) {
-	addr := f.m.placement().address(f.primary)
+	addr := f.address()
 	if addr == "" {
 		return nil, fmt.Errorf("the address of the primary %s is not known", f.primary)
 	}
@@ -213,6 +232,7 @@ func (f *follower) obey(ctx context.Context, cancel context.CancelFunc, client a
 			return fmt.Errorf("%w: %w", errLocal, err)
 		}
 	case atollpb.FollowAction_FOLLOW_ACTION_CONTINUE:
+		f.m.cfg.Logger.Info("follows the primary", "primary", f.primary, "after", s.Log().State().Last)
 	case atollpb.FollowAction_FOLLOW_ACTION_SNAPSHOT:
 		f.m.cfg.Logger.Info("a full sync is needed", "primary", f.primary, "reason", d.GetReason(), "diverged", d.GetDiverged())
 		if f.m.current.Load() != nil {

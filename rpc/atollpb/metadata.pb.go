@@ -198,6 +198,8 @@ type JoinRequest struct {
 	Version       string                 `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`
 	DataHistoryId string                 `protobuf:"bytes,7,opt,name=data_history_id,json=dataHistoryId,proto3" json:"data_history_id,omitempty"` // of the rows that the node holds; empty for none
 	HasData       bool                   `protobuf:"varint,8,opt,name=has_data,json=hasData,proto3" json:"has_data,omitempty"`
+	// An emptied disk of the group's primary may begin an empty history: what it held is lost.
+	AcceptLoss    bool `protobuf:"varint,9,opt,name=accept_loss,json=acceptLoss,proto3" json:"accept_loss,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -284,6 +286,13 @@ func (x *JoinRequest) GetDataHistoryId() string {
 func (x *JoinRequest) GetHasData() bool {
 	if x != nil {
 		return x.HasData
+	}
+	return false
+}
+
+func (x *JoinRequest) GetAcceptLoss() bool {
+	if x != nil {
+		return x.AcceptLoss
 	}
 	return false
 }
@@ -1555,7 +1564,7 @@ var File_atoll_v1_metadata_proto protoreflect.FileDescriptor
 
 const file_atoll_v1_metadata_proto_rawDesc = "" +
 	"\n" +
-	"\x17atoll/v1/metadata.proto\x12\batoll.v1\x1a\x14atoll/v1/types.proto\"\x84\x02\n" +
+	"\x17atoll/v1/metadata.proto\x12\batoll.v1\x1a\x14atoll/v1/types.proto\"\xa5\x02\n" +
 	"\vJoinRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
@@ -1565,7 +1574,9 @@ const file_atoll_v1_metadata_proto_rawDesc = "" +
 	"\fcluster_addr\x18\x05 \x01(\tR\vclusterAddr\x12\x18\n" +
 	"\aversion\x18\x06 \x01(\tR\aversion\x12&\n" +
 	"\x0fdata_history_id\x18\a \x01(\tR\rdataHistoryId\x12\x19\n" +
-	"\bhas_data\x18\b \x01(\bR\ahasData\"\xd5\x01\n" +
+	"\bhas_data\x18\b \x01(\bR\ahasData\x12\x1f\n" +
+	"\vaccept_loss\x18\t \x01(\bR\n" +
+	"acceptLoss\"\xd5\x01\n" +
 	"\fJoinResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x1a\n" +
