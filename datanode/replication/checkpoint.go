@@ -37,7 +37,8 @@ type checkpoint struct {
 
 const (
 	shareFor         = 5 * time.Second // a sink that comes so soon takes the same checkpoint
-	checkpointMaxAge = time.Hour       // then the pin on the log ends, whoever reads
+	checkpointMaxAge = 24 * time.Hour  // then the pin on the log ends, whoever reads; its size is bounded always
+	quietMax         = 64 << 20        // bytes of what the sink has that are read between two frames
 	snapshotFormat   = 1
 )
 
@@ -77,7 +78,13 @@ func (o *source) janitor(ctx context.Context) {
 }
 
 // open returns the checkpoint of that id, or one that may be shared, or a new one.
-func (o *source) open(s *store.Store, id string) (*checkpoint, error) {
+func (o *source) open(ctx context.Context, s *store.Store, id string) (*checkpoint, error) {
+	select { // one is made at a time, for all that wait for it
+	case o.making <- struct{}{}:
+		defer func() { <-o.making }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	o.mu.Lock()
 	c := o.checkpoints[id]
 	if c == nil {
@@ -93,7 +100,7 @@ func (o *source) open(s *store.Store, id string) (*checkpoint, error) {
 		return c, nil
 	}
 	o.mu.Unlock()
-	c, err := o.m.makeCheckpoint(s)
+	c, err := o.m.makeCheckpoint(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -118,15 +125,11 @@ func (o *source) release(c *checkpoint) {
 	c.idle = o.m.cfg.Now()
 }
 
-func (m *Member) makeCheckpoint(s *store.Store) (*checkpoint, error) {
-	if !s.Enter() {
-		return nil, store.ErrClosed
-	}
-	defer s.Leave()
+func (m *Member) makeCheckpoint(ctx context.Context, s *store.Store) (*checkpoint, error) {
 	id := rand.Text()
 	dir := m.disk.path(checkpointsDir, id)
 	began := m.cfg.Now()
-	cp, err := s.Checkpoint(dir)
+	cp, err := s.Checkpoint(ctx, dir)
 	if err != nil {
 		return nil, errors.Join(err, m.cfg.FS.RemoveAll(dir))
 	}
@@ -164,7 +167,16 @@ func (m *Member) Snapshot(r *atollpb.SnapshotRequest, stream snapshotStream) err
 	if err != nil {
 		return err
 	}
-	c, err := m.source.open(s, r.GetSnapshotId())
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	go func() { // ends with this call at the latest
+		defer cancel()
+		select {
+		case <-demoted:
+		case <-ctx.Done():
+		}
+	}()
+	c, err := m.source.open(ctx, s, r.GetSnapshotId())
 	if err != nil {
 		return status.Errorf(codes.Unavailable, "make a checkpoint: %v", err)
 	}
@@ -207,6 +219,7 @@ func (m *Member) sendFile(stream snapshotStream, pace *pacer, demoted <-chan str
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	buf := make([]byte, min(chunkMax, c.header.GetFiles()[i].GetSize()+1))
+	quiet := 0 // bytes since the last frame
 	for offset := uint64(0); ; {
 		n, err := io.ReadFull(file, buf)
 		if n == 0 && errors.Is(err, io.EOF) {
@@ -225,6 +238,12 @@ func (m *Member) sendFile(stream snapshotStream, pace *pacer, demoted <-chan str
 			if err := pace.wait(stream.Context(), demoted, n); err != nil {
 				return 0, err
 			}
+			quiet = 0
+		} else if quiet += n; quiet > quietMax {
+			if err := stream.Send(&atollpb.SnapshotFrame{}); err != nil { // it only shows that this node is at work
+				return 0, err
+			}
+			quiet = 0
 		}
 		offset += uint64(n)
 	}

@@ -101,6 +101,9 @@ func (f *follower) openStaged() error {
 		return nil
 	}
 	s, err := store.OpenSnapshot(f.m.cfg.Options(f.stagedDir()))
+	if err != nil && noSpace(err) {
+		return fmt.Errorf("open the snapshot: %w", err) // its files are good, and wait for room
+	}
 	if err != nil {
 		// A snapshot can be had again: what is wrong with this one ends with it.
 		f.m.cfg.Logger.Error("the snapshot can't be opened; taking another", "err", err)
@@ -176,10 +179,9 @@ func (f *follower) fetch(ctx context.Context, client atollpb.ReplicationClient) 
 	if err != nil {
 		return fmt.Errorf("snapshot: %w", err)
 	}
-	t := &taking{f: f, have: r.GetHave()}
-	silence := time.AfterFunc(fetchSilence, cancel)
-	defer silence.Stop()
-	err = t.run(stream, silence)
+	t := &taking{f: f, have: r.GetHave(), silence: time.AfterFunc(fetchSilence, cancel)}
+	defer t.silence.Stop()
+	err = t.run(stream)
 	err = errors.Join(err, t.finishFiles())
 	if err != nil {
 		return fmt.Errorf("snapshot: %w", err)
@@ -213,13 +215,14 @@ type taking struct {
 	offset   uint64 // bytes of file that are there
 	received uint64
 	resumed  uint64
+	silence  *time.Timer // ends the stream
 
 	syncs   sync.WaitGroup
 	syncMu  sync.Mutex
 	syncErr error
 }
 
-func (t *taking) run(stream grpc.ServerStreamingClient[atollpb.SnapshotFrame], silence *time.Timer) error {
+func (t *taking) run(stream grpc.ServerStreamingClient[atollpb.SnapshotFrame]) error {
 	for {
 		frame, err := stream.Recv()
 		if err != nil {
@@ -228,7 +231,7 @@ func (t *taking) run(stream grpc.ServerStreamingClient[atollpb.SnapshotFrame], s
 			}
 			return err
 		}
-		silence.Reset(fetchSilence)
+		t.silence.Reset(fetchSilence)
 		switch k := frame.GetKind().(type) {
 		case *atollpb.SnapshotFrame_Header:
 			err = t.begin(k.Header)
@@ -281,8 +284,9 @@ func (t *taking) begin(h *atollpb.SnapshotHeader) error {
 	for _, n := range t.have {
 		t.resumed += n
 	}
-	if u, err := f.m.cfg.FS.GetDiskUsage(f.m.cfg.Dir); err == nil && u.AvailBytes < total-min(total, t.resumed) {
-		return fmt.Errorf("the disk has %d bytes free, the snapshot needs %d", u.AvailBytes, total-t.resumed)
+	need := total - min(total, t.resumed) + f.m.cfg.Options(f.stagedDir()).ReserveBytes
+	if u, err := f.m.cfg.FS.GetDiskUsage(f.m.cfg.Dir); err == nil && u.AvailBytes < need {
+		return fmt.Errorf("the disk has %d bytes free, the snapshot needs %d with the reserve", u.AvailBytes, need)
 	}
 	t.crcs = make([]uint32, len(h.GetFiles()))
 	t.index = -1
@@ -340,6 +344,7 @@ func (t *taking) next() error {
 		}
 		t.crcs[t.index] = crc32.Update(t.crcs[t.index], castagnoli, buf[:n])
 		t.offset += uint64(n)
+		t.silence.Reset(fetchSilence)
 	}
 	return nil
 }
@@ -395,6 +400,9 @@ func (t *taking) finishFiles() error {
 	return nil
 }
 
+// errOlder refuses a staged store that shows less than the node has shown: one of an earlier life.
+var errOlder = errors.New("the staged snapshot is older than what this node shows")
+
 // adopt makes the staged store current once it shows everything that the checkpoint may hold, and the
 // node has the view that the data needs: in one step, for readers and after a crash alike.
 func (f *follower) adopt(ctx context.Context) error {
@@ -402,6 +410,10 @@ func (f *follower) adopt(ctx context.Context) error {
 		return nil
 	}
 	s, n := f.staged.store, f.staged.number
+	if now := f.m.current.Load(); now != nil && now.Applied().History == s.Applied().History && now.Applied().Index > s.Applied().Index {
+		f.discard()
+		return errors.Join(errOlder, f.removeStaged())
+	}
 	if v := f.m.cfg.Views.Current(); v == nil || !ViewBeforeData(v.Revision(), s.Applied().MinRevision) {
 		if _, err := f.m.cfg.Views.Wait(ctx, s.Applied().MinRevision); err != nil {
 			return err

@@ -220,10 +220,14 @@ var errLocal = errors.New("this node's data directory can't be used")
 // spaceOrLocal marks an error of the node's own files, unless the disk is only full: a sync goes on when
 // there is room again, and the node serves what it has meanwhile.
 func spaceOrLocal(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if noSpace(err) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", errLocal, err)
+}
+
+func noSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // placement returns the newest that the node knows of its group: the view's, unless the metadata service

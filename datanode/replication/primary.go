@@ -152,6 +152,9 @@ func (m *Member) hold(ctx context.Context, s *store.Store, g *atollpb.Group, v *
 		if had := m.readNote(); had != note || m.cfg.BootID == "" {
 			return m.askEpoch(ctx, s, g)
 		}
+		if err := m.dropStaged(); err != nil { // the last process may not have come to it
+			return err
+		}
 		if p == nil { // else its log's end may have been reported as final
 			s.Resume()
 		}

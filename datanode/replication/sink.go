@@ -238,10 +238,10 @@ func (f *follower) obey(ctx context.Context, cancel context.CancelFunc, client a
 		if f.m.current.Load() != nil {
 			f.m.say(atollpb.NodeState_NODE_STATE_SERVING, "a full sync is under way: "+d.GetReason())
 		}
-		f.m.blocked.CompareAndSwap(&f.m.starting, nil)
 		if d.GetDiverged() && f.m.current.Load() != nil {
 			f.block(d.GetReason())
 		}
+		f.m.blocked.CompareAndSwap(&f.m.starting, nil)
 		if f.staged != nil {
 			f.discard()
 			if err := f.removeStaged(); err != nil {
@@ -362,7 +362,7 @@ func (in *intake) write(rec []byte) error {
 		return fmt.Errorf("%w: entry of %d bytes", errWire, len(body))
 	}
 	if err := in.store.Append(rec); err != nil {
-		if errors.Is(err, replog.ErrFull) {
+		if errors.Is(err, store.ErrDiskFull) {
 			in.f.m.say(atollpb.NodeState_NODE_STATE_READ_ONLY, "the disk is full")
 			return err
 		}

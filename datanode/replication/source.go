@@ -30,6 +30,7 @@ type source struct {
 	demoted     chan struct{} // closed when it ends being one
 	sinks       map[*sink]struct{}
 	checkpoints map[string]*checkpoint
+	making      chan struct{} // holds an element while a checkpoint is made
 	closed      bool
 }
 
@@ -49,7 +50,7 @@ type SinkStatus struct {
 }
 
 func newSource(m *Member) *source {
-	return &source{m: m, sinks: make(map[*sink]struct{}), checkpoints: make(map[string]*checkpoint)}
+	return &source{m: m, sinks: make(map[*sink]struct{}), checkpoints: make(map[string]*checkpoint), making: make(chan struct{}, 1)}
 }
 
 var errDeposed = status.Error(codes.FailedPrecondition, "this node is no longer the primary")
@@ -354,7 +355,13 @@ func (f *feed) sendView(m *Member, need uint64) error {
 	return nil
 }
 
+// heartbeat also brings a view that the sink still lacks: it may have lost the metadata service.
 func (f *feed) heartbeat(m *Member) error {
+	if v := m.cfg.Views.Current(); v != nil {
+		if err := f.sendView(m, v.Revision()); err != nil {
+			return err
+		}
+	}
 	st := f.store.Log().State()
 	h := &atollpb.SourceHeartbeat{CommitIndex: st.Last, LastIndex: st.Last, Epoch: f.store.Applied().Epoch}
 	if v := m.cfg.Views.Current(); v != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -119,8 +120,8 @@ func (l *Log) Append(rec []byte) error {
 		seg = next
 	}
 	sealRecord(rec, l.salt, st.SyncedOffset)
-	if _, err := seg.file.WriteAt(rec, seg.fileOffset(seg.end)); err != nil {
-		return l.unwrite(seg, err)
+	if n, err := seg.file.WriteAt(rec, seg.fileOffset(seg.end)); err != nil {
+		return l.unwrite(seg, n, err)
 	}
 	if turn {
 		l.setHistory(history)
@@ -148,8 +149,12 @@ func (l *Log) fail(err error) error {
 	return err
 }
 
-// unwrite makes sure that a record whose write failed can't be found whole after a crash.
-func (l *Log) unwrite(seg *segment, cause error) error {
+// unwrite makes sure that a record of which n bytes were written can't be found whole after a crash. A part
+// of a header needs nothing, and may lie before a block that a full disk doesn't give.
+func (l *Log) unwrite(seg *segment, n int, cause error) error {
+	if n < RecordHeader && errors.Is(cause, syscall.ENOSPC) {
+		return fmt.Errorf("%w: %w", ErrFull, cause)
+	}
 	var zero [RecordHeader]byte
 	if _, err := seg.file.WriteAt(zero[:], seg.fileOffset(seg.end)); err != nil {
 		return l.fail(fmt.Errorf("write log: %w; take it back: %w", cause, err))

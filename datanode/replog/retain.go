@@ -58,23 +58,8 @@ func (l *Log) Retire(floor uint64) error {
 	l.writeMu.Lock()
 	defer l.writeMu.Unlock()
 	l.mu.Lock()
-	floor = min(floor, l.state.SyncedIndex)
-	pinned := floor
-	for p := range l.pins {
-		pinned = min(pinned, p.after)
-	}
-	oldest := l.opts.Now().Add(-l.opts.RetainAge).UnixMilli()
-	for len(l.segs) > 1 {
-		s := l.segs[0]
-		size := int64(l.state.EndOffset - s.baseOffset)
-		hold := pinned
-		if size > pinFactor*l.opts.RetainBytes {
-			hold = floor
-		}
-		if s.last > hold || l.segs[1].fresh || (size <= l.opts.RetainBytes && s.bornM >= oldest) {
-			break
-		}
-		l.trash, l.segs = append(l.trash, s), l.segs[1:]
+	for l.droppableLocked(floor) {
+		l.trash, l.segs = append(l.trash, l.segs[0]), l.segs[1:]
 	}
 	l.mu.Unlock()
 	for len(l.trash) > 0 {
@@ -88,7 +73,33 @@ func (l *Log) Retire(floor uint64) error {
 		if err := syncDir(l.opts.FS, l.opts.Dir); err != nil {
 			return err
 		}
+		l.mu.Lock()
 		l.trash = l.trash[1:]
+		l.mu.Unlock()
 	}
 	return nil
+}
+
+// Droppable says whether Retire would drop a segment.
+func (l *Log) Droppable(floor uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.trash) > 0 || l.droppableLocked(floor)
+}
+
+// droppableLocked says whether the oldest segment may go. The mutex is held.
+func (l *Log) droppableLocked(floor uint64) bool {
+	if len(l.segs) < 2 || l.segs[1].fresh {
+		return false
+	}
+	floor = min(floor, l.state.SyncedIndex)
+	s := l.segs[0]
+	size := int64(l.state.EndOffset - s.baseOffset)
+	if size <= pinFactor*l.opts.RetainBytes {
+		for p := range l.pins {
+			floor = min(floor, p.after)
+		}
+	}
+	oldest := l.opts.Now().Add(-l.opts.RetainAge).UnixMilli()
+	return s.last <= floor && (size > l.opts.RetainBytes || s.bornM < oldest)
 }

@@ -2,7 +2,9 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/atolldb/atoll/datanode/replog"
 	"github.com/cespare/xxhash/v2"
@@ -27,13 +29,13 @@ const positionEvery = 1 << 20
 // goroutine at a time; on the primary the writers of the rows hold their stripes, on a replica the
 // caller holds the gate exclusively.
 func (s *Store) apply(e *replog.Entry) error {
+	for i := range e.Deltas {
+		s.count(&e.Deltas[i]) // before the rows ring their alarms, or a sweep in between would see nothing to do
+	}
 	if len(e.Payload) > batchHeader {
 		if err := s.applyBatch(e.Payload); err != nil {
 			return fmt.Errorf("apply entry %d: %w", e.Index, err)
 		}
-	}
-	for i := range e.Deltas {
-		s.count(&e.Deltas[i])
 	}
 	st := *s.applied.Load()
 	st.Epoch, st.Index = e.Epoch, e.Index
@@ -70,8 +72,14 @@ const memtableNode = 256
 // large says whether Pebble may keep the payload's bytes, as a memtable of its own, instead of copying
 // them into one: it counts what the records would cost in a memtable, many times the size of small ones.
 func (s *Store) large(payload []byte) bool {
-	records := uint64(binary.LittleEndian.Uint32(payload[8:]))
-	return uint64(len(payload))+records*memtableNode > uint64(s.opts.MemTableBytes)/4
+	return len(payload)+payloadRecords(payload)*memtableNode > s.opts.MemTableBytes/4
+}
+
+func payloadRecords(payload []byte) int {
+	if len(payload) < batchHeader {
+		return 0
+	}
+	return int(binary.LittleEndian.Uint32(payload[8:]))
 }
 
 func (s *Store) applyBatch(payload []byte) error {
@@ -250,12 +258,20 @@ func decodePosition(b []byte) (Applied, error) {
 }
 
 // Append takes an entry from the primary, on a replica: into the log, not yet shown. The caller has
-// checked that the node's view has reached the entry's min_revision.
+// checked that the node's view has reached the entry's min_revision. ErrDiskFull says that nothing happened.
 func (s *Store) Append(rec []byte) error {
 	if r := s.Role(); r != Replica {
 		return fmt.Errorf("append a primary's entry: %w", errNotReplica)
 	}
-	return s.log.Append(rec)
+	if s.diskFull.Load() {
+		return ErrDiskFull
+	}
+	err := s.log.Append(rec)
+	if errors.Is(err, replog.ErrFull) {
+		s.diskFull.Store(true)
+		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	}
+	return err
 }
 
 // ApplyTo shows every entry of the log up to index, on a replica. Many small entries are applied under
@@ -264,8 +280,32 @@ func (s *Store) ApplyTo(r *replog.Reader, index uint64) error {
 	s.applyMu.Lock()
 	defer s.applyMu.Unlock()
 	for s.applied.Load().Index < index {
+		if err := s.awaitRoom(); err != nil {
+			return err
+		}
 		if err := s.applySome(r, index); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// roomPause is between two looks at whether Pebble takes writes again.
+const roomPause = 10 * time.Millisecond
+
+// awaitRoom waits, under no gate, while Pebble would make a write wait: for flushes that the disk has no
+// room for, or for compactions. Readers must not wait with it.
+func (s *Store) awaitRoom() error {
+	for s.opened.Load() && s.unlooked >= s.opts.MemTableBytes/4 {
+		m := s.db.Metrics()
+		if m.MemTable.Count < memTables-1 && m.Levels[0].Sublevels < l0Stop-2 {
+			s.unlooked = 0
+			break
+		}
+		select {
+		case <-time.After(roomPause):
+		case <-s.ended.Done():
+			return ErrClosed
 		}
 	}
 	return nil
@@ -301,6 +341,7 @@ func (s *Store) applySome(r *replog.Reader, index uint64) error {
 			return err
 		}
 		size += len(body)
+		s.unlooked += len(body) + memtableNode*payloadRecords(e.Payload)
 	}
 	return nil
 }

@@ -163,18 +163,3 @@ func (s *cacheShard) remove(i int32) {
 	*e = cacheEntry{}
 	s.free = append(s.free, i)
 }
-
-// drop forgets every row of a namespace, and every fill that is under way.
-func (c *rowCache) drop(prefix []byte) {
-	for i := range c.shards {
-		s := &c.shards[i]
-		s.mu.Lock()
-		s.seq++
-		for j := range s.entries {
-			if e := &s.entries[j]; e.live && bytes.HasPrefix(e.key, prefix) {
-				s.remove(int32(j))
-			}
-		}
-		s.mu.Unlock()
-	}
-}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/atolldb/atoll/datanode/replog"
@@ -15,8 +16,17 @@ type Checkpoint struct {
 }
 
 // Checkpoint writes one into dir, which must not exist. It flushes first, so that little is to be
-// replayed. Writers go on meanwhile. The caller releases the pin.
-func (s *Store) Checkpoint(dir string) (c Checkpoint, err error) {
+// replayed. Runs and changes of role go on meanwhile; Close ends it. The caller releases the pin.
+func (s *Store) Checkpoint(ctx context.Context, dir string) (c Checkpoint, err error) {
+	if !s.Enter() {
+		return c, ErrClosed
+	}
+	s.using.Add(1)
+	s.Leave()
+	defer s.using.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ended, cancel)()
 	if c.Pin, err = s.log.Pin(s.position.Load()); err != nil {
 		return c, fmt.Errorf("checkpoint: %w", err)
 	}
@@ -33,8 +43,8 @@ func (s *Store) Checkpoint(dir string) (c Checkpoint, err error) {
 		return c, fmt.Errorf("checkpoint: %w", err)
 	}
 	c.Pin.Move(c.From.Index)
-	if err := s.db.Flush(); err != nil {
-		return c, fmt.Errorf("checkpoint: flush: %w", err)
+	if err := s.flush(ctx); err != nil {
+		return c, fmt.Errorf("checkpoint: %w", err)
 	}
 	if err := s.db.Checkpoint(dir); err != nil {
 		return c, fmt.Errorf("checkpoint: %w", err)

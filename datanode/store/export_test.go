@@ -191,7 +191,6 @@ func NewCache(limit int) Cache { return Cache{newRowCache(limit)} }
 func (c Cache) Get(hash uint64, key []byte) ([]byte, uint64, bool) { return c.c.get(hash, key) }
 func (c Cache) Fill(hash uint64, key, value []byte, seen uint64)   { c.c.fill(hash, key, value, seen) }
 func (c Cache) Update(hash uint64, key, value []byte, set bool)    { c.c.update(hash, key, value, set) }
-func (c Cache) Drop(prefix []byte)                                 { c.c.drop(prefix) }
 
 // Size returns the bytes that the cache counts, and recounts them.
 func (c Cache) Size() (counted, real int) {

@@ -60,20 +60,8 @@ func TestRoleChangesAgainstApplying(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := primary.Log().NewReader(1)
-	if err != nil {
-		t.Fatal(err)
-	}
 	last := primary.Log().State().Last
-	for range last {
-		body, err := r.Next()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := replica.Append(append(make([]byte, replog.RecordHeader), body...)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	copyLog(t, primary, replica, last)
 	to, err := replica.Log().NewReader(1)
 	if err != nil {
 		t.Fatal(err)

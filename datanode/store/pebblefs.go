@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"github.com/atolldb/atoll/datanode/replog"
 	"github.com/cockroachdb/pebble/v2"
@@ -22,10 +23,18 @@ type logFirstFS struct {
 	vfs.FS
 	log   atomic.Pointer[replog.Log] // nil while the log of a snapshot is not made yet
 	fatal func(error)
+	// pause makes the next file wait for a moment: after a failed flush Pebble tries again at once, and
+	// would burn a core while the disk is full.
+	pause atomic.Bool
 }
+
+const retryPause = 50 * time.Millisecond
 
 // Create is vfs.FS.
 func (f *logFirstFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if f.pause.Swap(false) {
+		time.Sleep(retryPause)
+	}
 	return f.wrap(f.FS.Create(name, c))
 }
 

@@ -2,8 +2,10 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -29,7 +31,8 @@ func (s *Store) notePurged(id uint64) {
 }
 
 // forget drops what is kept in memory of a purged namespace. Its runtime stays, so that a run that
-// was let in by an older view finds it purged instead of making a new one.
+// was let in by an older view finds it purged instead of making a new one; such a run reads past the
+// caches, whose rows of it just grow old.
 func (s *Store) forget(id uint64) {
 	n := s.Namespace(id)
 	n.mu.Lock()
@@ -45,7 +48,6 @@ func (s *Store) forget(id uint64) {
 	for i := range n.dbs {
 		n.dbs[i].Store(nil)
 	}
-	s.cache.drop(namespacePrefix(id))
 }
 
 // purgedNow says whether the applier has forgotten the namespace: its counters must not come back.
@@ -58,14 +60,18 @@ func (n *Namespace) purgedNow() bool {
 // purgeLoop gives the space of purged namespaces back. The range delete of the purge entry has hidden
 // the rows already, and a crash keeps it, so the excise may come late and be undone.
 func (s *Store) purgeLoop(ctx context.Context) {
+	var retry <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.purge.wake:
+		case <-retry:
 		}
+		retry = nil
 		if err := s.reclaim(ctx); err != nil && ctx.Err() == nil {
-			s.opts.Logger.Error("reclaim the space of a purged namespace", "err", err)
+			s.opts.Logger.Error("reclaim the space of a purged namespace", "err", err, "retry_in", sweepAgain)
+			retry = time.After(sweepAgain)
 		}
 	}
 }
@@ -83,13 +89,17 @@ func (s *Store) reclaim(ctx context.Context) error {
 	for _, id := range ids {
 		prefix := namespacePrefix(id)
 		end := prefixEnd(prefix)
-		if size, err := s.db.EstimateDiskUsage(prefix, end); err != nil || size == 0 {
+		size, err := s.db.EstimateDiskUsage(prefix, end)
+		if err != nil {
+			return fmt.Errorf("estimate the space of namespace %d: %w", id, err)
+		}
+		if size == 0 {
 			continue
 		}
 		if err := s.db.Excise(ctx, pebble.KeyRange{Start: prefix, End: end}); err != nil {
 			return err
 		}
-		s.opts.Logger.Info("gave back the space of a purged namespace", "namespace_id", id)
+		s.opts.Logger.Debug("gave back the space of a purged namespace", "namespace_id", id)
 	}
 	if err := s.flush(ctx); err != nil {
 		return err
@@ -112,7 +122,6 @@ func (s *Store) Purged() []uint64 {
 
 // WasPurged says whether the log has a purge of the namespace, flushed or not.
 func (s *Store) WasPurged(id uint64) bool {
-	s.purge.mu.Lock()
-	defer s.purge.mu.Unlock()
-	return slices.Contains(s.purge.pending, id) || slices.Contains(s.purge.done, id)
+	n, ok := s.namespaces.Load(id)
+	return ok && n.(*Namespace).purged.Load()
 }

@@ -35,6 +35,7 @@ type Options struct {
 type Store struct {
 	opts  Options
 	db    *pebble.DB
+	using sync.WaitGroup // of db beside runs; added to only while the gate is held and closed is false
 	log   *replog.Log
 	cache *rowCache
 	metas *metaCache
@@ -52,10 +53,12 @@ type Store struct {
 
 	applied  atomic.Pointer[Applied]
 	position atomic.Uint64 // index of the position row written last
+	durable  uint64        // a position that a flush has made durable; only retireLoop uses it
 	applyMu  sync.Mutex    // serializes appliers on a replica and changes of role; taken before the gate
 	// Only the applier touches these.
 	sincePosition int
 	changed       []*keyspace
+	unlooked      int // bytes applied on a replica since Pebble was found to have room
 
 	waitMu   sync.Mutex
 	waiting  atomic.Bool
@@ -75,7 +78,8 @@ type Store struct {
 const (
 	pebbleDir  = "pebble"
 	logDir     = "log"
-	retryPause = 50 * time.Millisecond
+	memTables  = 4                // writes wait when so many are unflushed
+	l0Stop     = 24               // or so many sublevels of level 0 uncompacted
 	closeFlush = 30 * time.Second // a close that can't flush leaves the rest to the log's replay
 )
 
@@ -196,7 +200,7 @@ func (s *Store) settle() error {
 	return nil
 }
 
-func (s *Store) openPebble(fs vfs.FS) error {
+func (s *Store) openPebble(fs *logFirstFS) error {
 	o := &pebble.Options{
 		FS:                          fs,
 		Comparer:                    comparer(),
@@ -204,9 +208,9 @@ func (s *Store) openPebble(fs vfs.FS) error {
 		DisableWAL:                  true,
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                uint64(s.opts.MemTableBytes),
-		MemTableStopWritesThreshold: 4,
+		MemTableStopWritesThreshold: memTables,
 		L0CompactionThreshold:       4,
-		L0StopWritesThreshold:       24,
+		L0StopWritesThreshold:       l0Stop,
 		LBaseMaxBytes:               256 << 20,
 		MaxOpenFiles:                4096,
 		CompactionConcurrencyRange:  s.compactions,
@@ -214,7 +218,7 @@ func (s *Store) openPebble(fs vfs.FS) error {
 	}
 	o.EventListener = &pebble.EventListener{BackgroundError: func(err error) {
 		s.opts.Logger.Error("pebble tries again", "err", err)
-		time.Sleep(retryPause) // it would try at once, and burn a core while the disk is full
+		fs.pause.Store(true)
 	}}
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = 16 << 10
@@ -395,6 +399,7 @@ func (s *Store) Close() error {
 		c.idle.Wait()
 	}
 	c.mu.Unlock()
+	s.using.Wait()
 	var err error
 	if !s.failed.Load() { // else nobody knows what the disk holds
 		err = s.storePosition()

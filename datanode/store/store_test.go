@@ -278,11 +278,15 @@ func TestPromiseP7PurgeByEntryOnly(t *testing.T) {
 	for _, ns := range []uint64{6, 7, 8} {
 		write(t, s, ns, func(tx *store.Tx) { tx.Put(tx.DB(0), []byte("k"), str("v")) })
 	}
+	read(s, 7, func(tx *store.Tx) { tx.Get(tx.DB(0), []byte("k")) }) // into the row cache
 	if err := s.PurgeNamespace(7, 99); err != nil {
 		t.Fatal(err)
 	}
 	var tx store.Tx
 	s.Namespace(7).Begin(&tx, store.Run{Write: true})
+	if _, ok := tx.Get(tx.DB(0), []byte("k")); ok || tx.Delete(tx.DB(0), []byte("k")) {
+		t.Error("a run after the purge sees a row")
+	}
 	tx.Put(tx.DB(0), []byte("late"), str("v"))
 	if err := tx.Commit(store.Async); err == nil {
 		t.Error("a run after the purge has written")

@@ -44,17 +44,18 @@ func (s *Store) syncLoop(ctx context.Context) {
 func (s *Store) retireLoop(ctx context.Context) {
 	tick := time.NewTicker(spaceCheckTime)
 	defer tick.Stop()
-	var segment uint64
+	failing := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if end := s.log.State().EndOffset / uint64(s.opts.SegmentBytes); end != segment {
-			segment = end
-			s.retireLog(ctx)
+		err := s.retireLog(ctx)
+		if err != nil && ctx.Err() == nil && !failing {
+			s.opts.Logger.Error("drop old log segments; trying on", "err", err)
 		}
+		failing = err != nil
 	}
 }
 
@@ -69,16 +70,23 @@ func (s *Store) checkSpace() {
 	}
 }
 
-// retireLog flushes, so that Pebble holds the position durably, and drops old segments below it.
-func (s *Store) retireLog(ctx context.Context) {
+// retireLog drops old segments below the position that Pebble holds durably. It flushes to raise that only
+// where it would help, and after it has dropped what it can: on a full disk a flush needs that space.
+func (s *Store) retireLog(ctx context.Context) error {
 	floor := s.position.Load()
-	err := s.flush(ctx)
-	if err == nil {
-		err = s.log.Retire(floor)
+	if !s.log.Droppable(floor) {
+		return nil
 	}
-	if err != nil && ctx.Err() == nil {
-		s.opts.Logger.Error("drop old log segments", "err", err)
+	if s.log.Droppable(s.durable) {
+		if err := s.log.Retire(s.durable); err != nil {
+			return err
+		}
 	}
+	if err := s.flush(ctx); err != nil {
+		return err
+	}
+	s.durable = floor
+	return s.log.Retire(floor)
 }
 
 // Flush makes everything up to the position written last durable in Pebble, and returns its index.

@@ -38,6 +38,9 @@ type Tx struct {
 	run   Run
 	now   int64
 	index uint64
+	// purged passes the caches over: the namespace's rows are gone, and theirs may not be yet. It holds for
+	// the whole run, since a purge takes the namespace, or the generation, for itself.
+	purged bool
 
 	keys   rowSet // key rows that were read or written
 	others rowSet // all other rows that were written
@@ -78,6 +81,7 @@ type DB struct {
 func (n *Namespace) Begin(tx *Tx, r Run) {
 	tx.store, tx.ns, tx.run = n.store, n, r
 	n.lock(&tx.run)
+	tx.purged = n.purged.Load()
 	tx.now = n.store.opts.Now().UnixMilli()
 	tx.kind, tx.subject, tx.index = replog.KindData, 0, 0
 }
@@ -166,7 +170,7 @@ func (tx *Tx) peek(db DB, key []byte) *pending {
 	}
 	m, ok := tx.store.metas.get(h, tx.key)
 	p := tx.keys.add(h, tx.key)
-	if !ok {
+	if !ok || tx.purged {
 		tx.fill(p, len(key))
 		return p
 	}
@@ -201,6 +205,9 @@ func (tx *Tx) fill(p *pending, userKey int) {
 
 // read gets a key row from the cache or from Pebble.
 func (tx *Tx) read(hash uint64, key []byte) ([]byte, bool) {
+	if tx.purged {
+		return nil, false
+	}
 	c := tx.store.cache
 	value, seen, ok := c.get(hash, key)
 	if ok {
