@@ -163,3 +163,19 @@ func TestPromoteWithoutThePrimary(t *testing.T) {
 	waitFor(t, func() bool { return ca.Set(ctx, "through", "3", 0).Err() == nil })
 	waitFor(t, func() bool { return cb.Get(ctx, "through").Val() == "3" })
 }
+
+// TestLargeValuesPassReplicas: a write that a replica passes on, and its reply, may be as large as any.
+func TestLargeValuesPassReplicas(t *testing.T) {
+	server := startServer(t)
+	replica := server.joinData()
+	server.idOf(replica)
+	token := server.createNamespace("tenant")
+	c := replica.redis(token)
+	value := strings.Repeat("v", 20<<20)
+	if err := c.Set(t.Context(), "k", value, 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.GetDel(t.Context(), "k").Result(); err != nil || got != value {
+		t.Errorf("%d bytes came back, %v", len(got), err)
+	}
+}

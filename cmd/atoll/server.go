@@ -83,6 +83,7 @@ func (n *node) open(ctx context.Context, meta, data bool) (err error) {
 	}
 	n.mux = rpc.Split(n.lis.cluster)
 	n.grpc = grpc.NewServer(
+		grpc.MaxRecvMsgSize(rpc.MessageBytesMax),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 	)

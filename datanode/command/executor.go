@@ -25,10 +25,10 @@ type Executor struct {
 // Limits bound what one run holds.
 type Limits struct {
 	RunCommands int // commands of one run; default 128
-	RunBytes    int // argument bytes, and reply bytes, of one run; default 1 MiB
+	RunBytes    int // argument bytes, reply bytes, and bytes of rows, of one run; default 1 MiB
 	// ForwardWrites passes writes on a replica to the primary; else they are refused.
 	ForwardWrites bool
-	// ForwardTimeout bounds one forwarded batch; default 5 s.
+	// ForwardTimeout bounds one forwarded batch, beside a second for each 8 MiB of it; default 5 s.
 	ForwardTimeout time.Duration
 	// ApplyTimeout bounds how long a read waits for the session's forwarded write; default 5 s.
 	ApplyTimeout time.Duration

@@ -2,6 +2,7 @@ package command_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -181,5 +182,30 @@ func TestOutputLimit(t *testing.T) {
 	b.Pipeline(t, s, []string{"GET", "k"}, []string{"GET", "k"})
 	if _, drop := s.Closing(); !drop {
 		t.Error("the connection goes on")
+	}
+}
+
+// TestRunsOfLargeRows: a pipeline whose commands make large rows of few bytes is cut into runs, so that it
+// holds a few of them at a time, and those that are too large take no others with them.
+func TestRunsOfLargeRows(t *testing.T) {
+	b := commandtest.NewWith(t, command.All(), command.Limits{RunBytes: 64 << 10})
+	s := b.Session(t, commandtest.AWriteSecret)
+	var lines [][]string
+	for i := range 10 {
+		lines = append(lines, []string{"SETRANGE", fmt.Sprint("k", i), "99999", "x"})
+	}
+	before := b.Node.Data.Applied().Index
+	if got := b.Pipeline(t, s, lines...); got != strings.Repeat(":100000\r\n", 10) {
+		t.Fatalf("got %q", got)
+	}
+	if entries := b.Node.Data.Applied().Index - before; entries != 10 {
+		t.Errorf("%d entries for ten runs", entries)
+	}
+	lines = nil
+	for i := range 10 {
+		lines = append(lines, []string{"STRLEN", fmt.Sprint("k", i)})
+	}
+	if got := b.Pipeline(t, s, lines...); got != strings.Repeat(":100000\r\n", 10) {
+		t.Errorf("got %q", got)
 	}
 }

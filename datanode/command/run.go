@@ -169,7 +169,8 @@ func (e *Executor) lockPlan(s *Session, lease Lease, cmds []redcon.Command) stor
 	return r
 }
 
-// callAll calls the planned commands until the replies get large, then commits. Where a command
+// callAll calls the planned commands until the replies, or the rows that they hold, get large, then
+// commits. Where a command
 // panics, the run ends with it, and nothing was written.
 func (e *Executor) callAll(s *Session, cmds []redcon.Command, data bool) (err error) {
 	sc := &s.scratch
@@ -196,7 +197,7 @@ func (e *Executor) callAll(s *Session, cmds []redcon.Command, data bool) (err er
 			p.cmd.Run(c)
 		}
 		sc.ends = append(sc.ends, s.Out.Len())
-		if s.Out.Len()-start > e.limits.RunBytes {
+		if s.Out.Len()-start > e.limits.RunBytes || (data && sc.tx.Size() > e.limits.RunBytes) {
 			break
 		}
 	}
@@ -300,7 +301,11 @@ func (e *Executor) forward(ctx context.Context, s *Session, cmds []redcon.Comman
 		NamespaceID: s.grant.NamespaceID, TokenID: s.grant.TokenID, DB: s.DB, Proto: s.Out.Proto(),
 		MinRevision: s.view.Revision(),
 	}
-	ctx, cancel := context.WithTimeout(ctx, e.limits.ForwardTimeout)
+	size := 0
+	for i := range cmds {
+		size += len(cmds[i].Raw)
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.limits.ForwardTimeout+time.Duration(size/forwardRate)*time.Second)
 	defer cancel()
 	answered := 0
 	err := e.node.Forward(ctx, from, calls, func(r ForwardReply) {
@@ -326,6 +331,9 @@ func (e *Executor) forward(ctx context.Context, s *Session, cmds []redcon.Comman
 	}
 	e.account(s, s.scratch.plan[:len(cmds)], e.env.Clock().Sub(began))
 }
+
+// forwardRate is the least that a network between nodes is expected to carry, in bytes per second.
+const forwardRate = 8 << 20
 
 // account counts executed commands, runs of the same one at once. Each gets the same share of the time.
 func (e *Executor) account(s *Session, plan []planned, took time.Duration) {

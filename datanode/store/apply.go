@@ -296,7 +296,10 @@ const roomPause = 10 * time.Millisecond
 // awaitRoom waits, under no gate, while Pebble would make a write wait: for flushes that the disk has no
 // room for, or for compactions. Readers must not wait with it.
 func (s *Store) awaitRoom() error {
-	for s.opened.Load() && s.unlooked >= s.opts.MemTableBytes/4 {
+	if s.ended == nil {
+		return nil // replaying at open: nobody reads yet
+	}
+	for s.unlooked >= s.opts.MemTableBytes/4 {
 		m := s.db.Metrics()
 		if m.MemTable.Count < memTables-1 && m.Levels[0].Sublevels < l0Stop-2 {
 			s.unlooked = 0

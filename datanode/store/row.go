@@ -37,6 +37,8 @@ const (
 	tagSpread = 0x10
 	tagExpiry = 0x20
 	tagKnown  = tagType | tagSpread | tagExpiry
+
+	rowHeaderMax = 1 + 8 // what a row that isn't spread has before its data
 )
 
 func appendRow(b []byte, r *Row) []byte {

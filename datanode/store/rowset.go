@@ -8,6 +8,7 @@ type rowSet struct {
 	rows  []pending
 	table []int32 // open addressing over hashes; entries are row number + 1; used from smallSet rows on
 	arena []byte
+	size  int // bytes kept since reset, those of replaced values too
 }
 
 // pending is one row that a run has read or written.
@@ -23,7 +24,8 @@ type pending struct {
 
 const (
 	smallSet = 12
-	arenaMax = 1 << 20 // an arena that grew beyond it is given back after the run
+	arenaMax = 1 << 20  // an arena that grew beyond it is given back after the run
+	ownBytes = 64 << 10 // a value from this size on has memory of its own, which is exact and isn't moved
 	rowsMax  = 4096
 )
 
@@ -38,13 +40,30 @@ func (s *rowSet) reset() {
 		clear(s.table)
 	}
 	clear(s.rows) // lets go of cached values
-	s.rows, s.arena = s.rows[:0], s.arena[:0]
+	s.rows, s.arena, s.size = s.rows[:0], s.arena[:0], 0
 }
 
 // keep copies b into the arena. Earlier slices stay valid when the arena moves.
 func (s *rowSet) keep(b []byte) []byte {
+	s.size += len(b)
+	if len(b) >= ownBytes {
+		return append(make([]byte, 0, len(b)), b...)
+	}
 	n := len(s.arena)
 	s.arena = append(s.arena, b...)
+	return s.arena[n:len(s.arena):len(s.arena)]
+}
+
+// keepRow is keep for a row that is still to be encoded.
+func (s *rowSet) keepRow(r *Row) []byte {
+	if len(r.Data) >= ownBytes {
+		b := appendRow(make([]byte, 0, len(r.Data)+rowHeaderMax), r)
+		s.size += len(b)
+		return b
+	}
+	n := len(s.arena)
+	s.arena = appendRow(s.arena, r)
+	s.size += len(s.arena) - n
 	return s.arena[n:len(s.arena):len(s.arena)]
 }
 

@@ -109,6 +109,9 @@ func (tx *Tx) End() {
 // Now is the time of the run in Unix milliseconds.
 func (tx *Tx) Now() int64 { return tx.now }
 
+// Size is how many bytes of rows the transaction has read and written: what it holds in memory, about.
+func (tx *Tx) Size() int { return tx.keys.size + tx.others.size }
+
 // Index is the index of the entry that Commit made, 0 if it wrote nothing.
 func (tx *Tx) Index() uint64 { return tx.index }
 
@@ -286,9 +289,7 @@ func (tx *Tx) Put(db DB, key []byte, r Row) {
 	if p.here && p.known {
 		tx.retire(db, key, p.value, r.Spread, r.Version)
 	}
-	n := len(tx.keys.arena)
-	tx.keys.arena = appendRow(tx.keys.arena, &r)
-	p.value = tx.keys.arena[n:len(tx.keys.arena):len(tx.keys.arena)]
+	p.value = tx.keys.keepRow(&r)
 	p.here, p.known, p.dirty = true, true, true
 }
 
@@ -396,6 +397,13 @@ func (tx *Tx) encode() {
 		slices.SortFunc(tx.order, func(a, b *pending) int { return bytes.Compare(a.key, b.key) })
 	}
 	b := tx.records
+	size := 0
+	for _, p := range tx.order {
+		size += len(p.key) + len(p.value) + recordLengths
+	}
+	if size > arenaMax { // exact, where growing step by step would cost twice as much
+		b = make([]byte, 0, size)
+	}
 	for _, r := range tx.ranges {
 		b = appendRecord(b, byte(pebble.InternalKeyKindRangeDelete), r.from, r.to)
 	}
@@ -410,6 +418,9 @@ func (tx *Tx) encode() {
 	}
 	tx.records, tx.count = b, uint32(len(tx.ranges)+len(tx.order))
 }
+
+// recordLengths is the most that kind and lengths of a record take.
+const recordLengths = 1 + 2*binary.MaxVarintLen32
 
 func appendRecord(b []byte, kind byte, key, value []byte) []byte {
 	b = append(b, kind)
