@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -35,7 +36,28 @@ func (f *logFirstFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, err
 	if f.pause.Swap(false) {
 		time.Sleep(retryPause)
 	}
+	if err := f.beforeMarker(name); err != nil {
+		return nil, err
+	}
 	return f.wrap(f.FS.Create(name, c))
+}
+
+// Remove is vfs.FS.
+func (f *logFirstFS) Remove(name string) error {
+	if err := f.beforeMarker(name); err != nil {
+		return err
+	}
+	return f.FS.Remove(name)
+}
+
+// beforeMarker fsyncs the directory before a marker file comes or goes. Pebble makes a MANIFEST and the
+// marker that names it, and removes the old marker, before one fsync of their directory: it trusts the
+// filesystem to keep that order over a power cut, which POSIX doesn't promise.
+func (f *logFirstFS) beforeMarker(name string) error {
+	if !strings.HasPrefix(f.PathBase(name), "marker.") {
+		return nil
+	}
+	return syncDir(f.FS, f.PathDir(name))
 }
 
 // OpenReadWrite is vfs.FS.

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -56,6 +57,8 @@ type workload struct {
 	rng    *rand.Rand
 	s      *store.Store
 	now    *atomic.Int64
+	mu     sync.Mutex // ns, ops and begins: a cut of the power may come from any goroutine
+	begins *operation // under way
 	ns     []uint64
 	nextNS uint64
 	base   *world // before ops
@@ -76,9 +79,18 @@ func newWorkload(t *testing.T, rng *rand.Rand) *workload {
 
 func (w *workload) clock() time.Time { return time.UnixMilli(w.now.Load()) }
 
-func (w *workload) do(op operation) {
-	op.effect(w.live)
-	w.ops = append(w.ops, op)
+// begin notes a run before it may have an effect, and do that it was acknowledged.
+func (w *workload) begin(op operation) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.begins = &op
+}
+
+func (w *workload) do() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.begins.effect(w.live)
+	w.ops, w.begins = append(w.ops, *w.begins), nil
 }
 
 func (w *workload) step() {
@@ -113,29 +125,33 @@ func (w *workload) step() {
 	}
 	mark := value{data: fmt.Sprint(number)}
 	w.tx.Put(w.tx.DB(markDB), []byte("mark"), str(mark.data)) // last: FLUSHALL takes the old one
-	if err := w.tx.Commit(d); err != nil {
-		w.t.Fatal(err)
-	}
-	w.do(operation{local: d == store.Local, effect: func(x *world) {
+	w.begin(operation{local: d == store.Local, effect: func(x *world) {
 		for _, e := range effects {
 			e(x)
 		}
 		x.db(place{ns, markDB})["mark"] = mark
 	}})
+	if err := w.tx.Commit(d); err != nil {
+		w.t.Fatal(err)
+	}
+	w.do()
 }
 
 func (w *workload) purge() {
 	i := w.rng.IntN(len(w.ns))
 	ns := w.ns[i]
-	if err := w.s.PurgeNamespace(ns, ns); err != nil {
-		w.t.Fatal(err)
-	}
-	w.ns[i] = w.nextNS
-	w.nextNS++
-	w.do(operation{local: true, purge: ns, effect: func(x *world) {
+	w.begin(operation{local: true, purge: ns, effect: func(x *world) {
 		maps.DeleteFunc(x.dbs, func(p place, _ map[string]value) bool { return p.ns == ns })
 		x.purged[ns] = true
 	}})
+	if err := w.s.PurgeNamespace(ns, ns); err != nil {
+		w.t.Fatal(err)
+	}
+	w.do()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ns[i] = w.nextNS
+	w.nextNS++
 }
 
 // command does one thing in the transaction, and returns what it does to the model.

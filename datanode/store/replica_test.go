@@ -1,7 +1,6 @@
 package store_test
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -10,80 +9,6 @@ import (
 	"github.com/atolldb/atoll/datanode/store/storetest"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
-
-// TestCrashes cuts the power at random points of a mixed workload. Everything acknowledged as Local is
-// there after it, and of the rest a prefix; counters, expiry index and sub rows agree with the rows.
-//
-// Seen to fail when the log is not fsynced before Pebble's files, when versions are not carried in entries,
-// and when the sweeper settles the garbage of a database that FLUSHDB has settled already.
-func TestCrashes(t *testing.T) {
-	for range 4 {
-		seed := rand.Uint64()
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { runCrashes(t, rand.New(rand.NewPCG(seed, 0))) })
-	}
-}
-
-func runCrashes(t *testing.T, rng *rand.Rand) {
-	fs := vfs.NewCrashableMem()
-	w := newWorkload(t, rng)
-	o := storetest.Options(t, fs, "data")
-	o.Now, o.MemTableBytes, o.SegmentBytes, o.RetainBytes = w.clock, 64<<10, 32<<10, 64<<10
-	s, err := store.Create(o, replog.Start{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	epoch := uint64(0)
-	for life := range 12 {
-		epoch++
-		if err := s.BeginEpoch(epoch, "history", 0); err != nil {
-			t.Fatal(err)
-		}
-		w.s = s
-		for range 20 + rng.IntN(150) {
-			w.step()
-			if rng.IntN(60) == 0 {
-				floor, err := s.Flush()
-				if err == nil {
-					err = s.Log().Retire(floor)
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		percent := []int{0, 50, 100}[rng.IntN(3)]
-		after := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng})
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		fs, o.FS = after, after
-		if s, err = store.Open(o); err != nil {
-			t.Fatalf("life %d, %d %% kept: %v", life, percent, err)
-		}
-		w.s = s
-		w.survive(percent)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// survive checks what a crash has left, and goes on from there.
-func (w *workload) survive(percent int) {
-	w.t.Helper()
-	must := 0
-	for i, op := range w.ops {
-		if op.local {
-			must = i + 1
-		}
-	}
-	held := w.holds()
-	if held < must || percent == 100 && held < len(w.ops) {
-		w.t.Fatalf("%d of %d runs after a crash that kept %d %%, %d were acknowledged as fsynced", held, len(w.ops), percent, must)
-	}
-	w.lose(held)
-	w.compare()
-}
 
 // TestReplicaEqualsPrimary: a replica that applies the primary's log has the same rows and counters,
 // whenever it has caught up; also after it was stopped and opened again.
