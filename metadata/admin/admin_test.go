@@ -215,6 +215,12 @@ func TestRefusals(t *testing.T) {
 		detail       string // part of it: the field and the bound
 	}{
 		{"no such path", "GET", "/v1/nothing", "", "", 404, "/v1/nothing"},
+		{"token that is dots", "DELETE", "/v1/namespaces/acme/tokens/..", "", "", 404, "/v1/namespaces/acme/tokens/.."},
+		{"token that is escaped dots", "DELETE", "/v1/namespaces/acme/tokens/%2e%2e", "", "", 404, "nothing at"},
+		{"token that is a dot", "DELETE", "/v1/namespaces/acme/.", "", "", 404, "nothing at"},
+		{"doubled slash", "DELETE", "/v1//namespaces/acme", "", "", 404, "nothing at"},
+		{"dots before the API", "DELETE", "/x/../v1/namespaces/acme", "", "", 404, "nothing at"},
+		{"slash at the end", "DELETE", "/v1/namespaces/acme/", "", "", 404, "nothing at"},
 		{"no such method", "PUT", "/v1/namespaces", "", "", 405, "PUT"},
 		{"no token", "GET", "/v1/namespaces", "", "Authorization: ", 401, "Bearer"},
 		{"basic authentication", "GET", "/v1/namespaces", "", "Authorization: Basic eDp5", 401, "Bearer"},

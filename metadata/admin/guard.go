@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 
@@ -50,6 +51,11 @@ func (a *api) guard(mux *http.ServeMux) http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		if !a.knowsHost(r.Host) {
 			writeProblem(w, newProblem(adminapi.CodeWrongHost, "host %q is not one of this node's names", r.Host))
+			return
+		}
+		// ServeMux would redirect to the clean path, and a client that follows would repeat a change there.
+		if path.Clean(r.URL.Path) != r.URL.Path {
+			writeProblem(w, newProblem(adminapi.CodeNotFound, "there is nothing at %s", r.URL.Path))
 			return
 		}
 		if secured(r.URL.Path) {
@@ -126,13 +132,8 @@ func findToken(s *raftfsm.State, secret string) *atollpb.Token {
 
 // unmatched answers a path or method that no operation has.
 func unmatched(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
-	probe := &discard{header: http.Header{}, status: http.StatusNotFound}
+	probe := &discard{header: http.Header{}}
 	mux.ServeHTTP(probe, r)
-	if location := probe.header.Get("Location"); location != "" {
-		w.Header().Set("Location", location)
-		w.WriteHeader(probe.status)
-		return
-	}
 	p := newProblem(adminapi.CodeNotFound, "there is nothing at %s", r.URL.Path)
 	if allow := probe.header.Get("Allow"); allow != "" {
 		w.Header().Set("Allow", allow)
@@ -142,15 +143,12 @@ func unmatched(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
 	writeProblem(w, p)
 }
 
-// discard is a ResponseWriter that keeps the header and the status alone.
-type discard struct {
-	header http.Header
-	status int
-}
+// discard is a ResponseWriter that keeps the header alone.
+type discard struct{ header http.Header }
 
 func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
-func (d *discard) WriteHeader(status int)      { d.status = status }
+func (d *discard) WriteHeader(int)             {}
 
 func writeProblem(w http.ResponseWriter, p *problem) {
 	w.Header().Set("Content-Type", "application/problem+json")
