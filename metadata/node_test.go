@@ -152,6 +152,11 @@ func TestNamespacesRetryHasOneEffect(t *testing.T) {
 	if p.node.consensus.State().NamespaceByName("a") == nil {
 		t.Fatal("the retry deleted the new namespace of that name")
 	}
+	p.namespaces(atollpb.NamespacesOp_NAMESPACES_OP_ADD, "b", "s2")
+	del.Name = "b"
+	if r, err := p.metadata().Namespaces(t.Context(), del); status.Code(err) != codes.InvalidArgument {
+		t.Fatalf("another request under the same id: %v %v", r, err)
+	}
 }
 
 func TestForeignersAreRefused(t *testing.T) {

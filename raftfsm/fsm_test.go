@@ -209,8 +209,9 @@ func TestTokens(t *testing.T) {
 
 func TestRequestHasOneEffect(t *testing.T) {
 	m := newCluster(t)
-	p := Proposal{Command: &CreateNamespace{Name: "a"}, RequestID: "r1"}
+	p := Proposal{Command: &CreateNamespace{Name: "a", Tokens: []NewToken{token("t1")}}, RequestID: "r1", Digest: DigestOf("create", "a")}
 	one := m.propose(p)
+	p.Command = &CreateNamespace{Name: "a", Tokens: []NewToken{token("t2")}} // the proposer made another token for the retry
 	two := m.propose(p)
 	if one.Refusal != nil || two.Refusal != nil || !two.Result.Repeated || two.Result.Revision != one.Result.Revision {
 		t.Fatalf("first %+v, second %+v", one, two)
@@ -218,9 +219,20 @@ func TestRequestHasOneEffect(t *testing.T) {
 	if m.State().Revision() != one.Result.Revision {
 		t.Fatal("the repeated request changed the revision")
 	}
-	other := m.propose(Proposal{Command: &DeleteNamespace{ID: one.Result.NamespaceID}, RequestID: "r1"})
-	if other.Refusal == nil || other.Refusal.Code != CodeInvalid {
-		t.Fatalf("another operation under the same request id: %+v", other)
+	if err := m.Restore(bytes.NewReader(dump(t, m.State()))); err != nil {
+		t.Fatal(err)
+	}
+	if two = m.propose(p); !two.Result.Repeated {
+		t.Fatalf("after a restore %+v", two)
+	}
+	// The same kind of command, about something else.
+	p.Command, p.Digest = &CreateNamespace{Name: "b"}, DigestOf("create", "b")
+	other := m.propose(p)
+	if other.Refusal == nil || other.Refusal.Code != CodeRequestReused || m.State().NamespaceByName("b") != nil {
+		t.Fatalf("another request under the same id: %+v", other)
+	}
+	if DigestOf("a", "bc") == DigestOf("ab", "c") {
+		t.Fatal("two lists of parts have one digest")
 	}
 	if out, err := DecodeOutcome(EncodeOutcome(two)); err != nil || out.Result.Revision != two.Result.Revision {
 		t.Fatalf("outcome %+v: %v", out, err)
@@ -254,7 +266,7 @@ func TestUnknownCommandStops(t *testing.T) {
 	m := newCluster(t)
 	before := m.State()
 	for name, data := range map[string][]byte{
-		"id": {200, 1, 1, 0, 0, 0}, "version": {3, 9, 0, 0, 0},
+		"id": {200, 1, 1, 0, 0, 0, 0}, "version": {3, 9, 0, 0, 0, 0},
 	} {
 		if _, err := m.Apply(m.index+1, data); !errors.Is(err, ErrUnknownCommand) {
 			t.Errorf("unknown %s: %v", name, err)

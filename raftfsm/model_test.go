@@ -196,6 +196,7 @@ func TestEveryPrefixRestores(t *testing.T) {
 			if i > 0 {
 				p.Command = drawCommand(t, i)
 				p.RequestID = rapid.SampledFrom([]string{"", "", "r1", "r2"}).Draw(t, "request")
+				p.Digest = DigestOf(rapid.SampledFrom([]string{"d1", "d1", "d2"}).Draw(t, "digest"))
 			}
 			data, err := whole.Encode(p)
 			if err != nil {

@@ -48,7 +48,7 @@ func (f *fake) Propose(_ context.Context, c raftfsm.Command, o consensus.Propose
 	if f.before != nil {
 		return raftfsm.Result{}, f.before
 	}
-	data, err := f.fsm.Encode(raftfsm.Proposal{Command: c, RequestID: o.RequestID, Actor: o.Actor, TimeMs: time.Now().UnixMilli()})
+	data, err := f.fsm.Encode(raftfsm.Proposal{Command: c, RequestID: o.RequestID, Digest: o.Digest, Actor: o.Actor, TimeMs: time.Now().UnixMilli()})
 	if err != nil {
 		return raftfsm.Result{}, err
 	}

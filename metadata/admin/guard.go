@@ -28,6 +28,7 @@ const roleLeader = "leader"
 type caller struct {
 	state   *raftfsm.State
 	tokenID string
+	digest  raftfsm.Digest // of the request
 }
 
 type callerKey struct{}
@@ -59,9 +60,9 @@ func (a *api) guard(mux *http.ServeMux) http.Handler {
 			return
 		}
 		if secured(r.URL.Path) {
-			c, err := a.authenticate(r)
-			if err != nil {
-				writeProblem(w, a.problem(err))
+			c, p := a.receive(w, r)
+			if p != nil {
+				writeProblem(w, p)
 				return
 			}
 			r = r.WithContext(context.WithValue(r.Context(), callerKey{}, c))
@@ -72,6 +73,22 @@ func (a *api) guard(mux *http.ServeMux) http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// receive returns the caller of a request under /v1 and takes its body, in this order: who has no token
+// makes this node read nothing.
+func (a *api) receive(w http.ResponseWriter, r *http.Request) (caller, *problem) {
+	c, err := a.authenticate(r)
+	if err != nil {
+		return caller{}, a.problem(err)
+	}
+	body, p := takeBody(w, r)
+	if p != nil {
+		return caller{}, p
+	}
+	// The query is left out: it only says how long to wait.
+	c.digest = raftfsm.DigestOf(r.Method, r.URL.Path, string(body), c.tokenID)
+	return c, nil
 }
 
 // knowsHost guards against DNS rebinding: a page in a browser can point a name of its own at a loopback

@@ -183,8 +183,44 @@ func TestRetries(t *testing.T) {
 	if _, err := w.client.Namespace(ctx, "acme"); err != nil {
 		t.Errorf("a retried deletion took the namespace of a later creation: %v", err)
 	}
-	if _, err := w.client.CreateNamespace(ctx, adminapi.CreateNamespace{Name: "again"}, key("a")); err == nil {
-		t.Error("the answer names a namespace that is deleted")
+	again := adminapi.CreateNamespace{Name: "acme", Token: &adminapi.CreateToken{}}
+	if _, err := w.client.CreateNamespace(ctx, again, key("a")); codeOf(err) != adminapi.CodePrecondition {
+		t.Errorf("the answer names a namespace that is deleted: %v", err)
+	}
+}
+
+// TestReusedKeys sends another request with a key that had its effect: by name, by body and by caller.
+func TestReusedKeys(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	key := adminapi.WithIdempotencyKey("k")
+	for _, name := range []string{"del-a", "del-b"} {
+		w.must(&raftfsm.CreateNamespace{Name: name})
+	}
+	if _, err := w.client.DeleteNamespace(ctx, "del-a", key); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.client.DeleteNamespace(ctx, "del-b", key)
+	if p, ok := errors.AsType[*adminapi.Problem](err); !ok || p.Code() != adminapi.CodeRequestReused || p.Status != 422 || !strings.Contains(p.Detail, "Idempotency-Key") {
+		t.Errorf("the key of another deletion: %v", err)
+	}
+	if _, err := w.client.Namespace(ctx, "del-b"); err != nil {
+		t.Errorf("the refused deletion: %v", err)
+	}
+	key = adminapi.WithIdempotencyKey("l")
+	if _, err := w.client.CreateToken(ctx, "del-b", adminapi.CreateToken{Label: "one"}, key); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.client.CreateToken(ctx, "del-b", adminapi.CreateToken{Label: "two"}, key); codeOf(err) != adminapi.CodeRequestReused {
+		t.Errorf("the key of another body: %v", err)
+	}
+	second, err := w.client.CreateToken(ctx, raftfsm.DefaultNamespace, adminapi.CreateToken{Role: "admin"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := w.clientFor(second.Token.Secret)
+	if _, err := other.CreateToken(ctx, "del-b", adminapi.CreateToken{Label: "one"}, key); codeOf(err) != adminapi.CodeRequestReused {
+		t.Errorf("the key of another caller: %v", err)
 	}
 }
 
@@ -382,7 +418,8 @@ func TestActor(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := w.proposed[len(w.proposed)-1]
-	if want := (consensus.ProposeOptions{RequestID: "k1", Actor: "root"}); got != want {
+	want := consensus.ProposeOptions{RequestID: "k1", Actor: "root", Digest: raftfsm.DigestOf("POST", "/v1/namespaces", `{"name":"a"}`, "root")}
+	if got != want {
 		t.Errorf("proposed with %+v, want %+v", got, want)
 	}
 }

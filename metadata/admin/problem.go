@@ -17,7 +17,9 @@ import (
 // statusOf is the table from a problem's code to its HTTP status.
 func statusOf(code string) int {
 	switch code {
-	case adminapi.CodeInvalid:
+	case adminapi.CodeMalformed:
+		return http.StatusBadRequest
+	case adminapi.CodeInvalid, adminapi.CodeRequestReused:
 		return http.StatusUnprocessableEntity
 	case adminapi.CodeNotFound:
 		return http.StatusNotFound
@@ -109,8 +111,12 @@ func refused(e *raftfsm.Error) *problem {
 	p := newProblem(e.Code.String(), "%s", e.Message)
 	if e.Field != "" {
 		location := e.Field
-		if e.Code == raftfsm.CodeInvalid {
+		switch e.Code {
+		case raftfsm.CodeInvalid:
 			location = "body." + e.Field
+		case raftfsm.CodeRequestReused:
+			location = "header." + adminapi.IdempotencyKey
+			p.Detail = "this " + adminapi.IdempotencyKey + " was used for another request: nothing has happened"
 		}
 		p.Errors = []adminapi.ProblemField{{Message: e.Message, Location: location}}
 	}
@@ -131,9 +137,8 @@ func problemTransformer(_ huma.Context, _ string, v any) (any, error) {
 	}
 	p := adminapi.Problem{Type: m.Type, Title: m.Title, Status: m.Status, Detail: m.Detail}
 	switch {
-	case m.Status == http.StatusRequestEntityTooLarge:
-		p.Type = adminapi.ProblemPrefix + adminapi.CodeTooLarge
-		p.Detail = fmt.Sprintf("the body is larger than %d bytes", adminapi.BodyBytesMax)
+	case m.Status == http.StatusBadRequest:
+		p.Type = adminapi.ProblemPrefix + adminapi.CodeMalformed
 	case m.Status < http.StatusInternalServerError:
 		p.Type = adminapi.ProblemPrefix + adminapi.CodeInvalid
 	}

@@ -186,7 +186,7 @@ func TestUnknownCommandStopsTheNode(t *testing.T) {
 	r := run(t, testConfig(t, dir))
 	r.ready()
 	before := r.State().Revision()
-	if err := r.raft.Apply([]byte{200, 1, 1, 0, 0, 0}, time.Second).Error(); err != nil {
+	if err := r.raft.Apply([]byte{200, 1, 1, 0, 0, 0, 0}, time.Second).Error(); err != nil {
 		t.Fatal(err)
 	}
 	<-r.failed
@@ -218,7 +218,7 @@ func TestProposalsAreCheckedBeforeTheLog(t *testing.T) {
 	r.ready()
 	for what, request := range map[string]*atollpb.ProposeRequest{
 		"another cluster": {ClusterId: "other"},
-		"unknown command": {ClusterId: r.ClusterID(), Command: []byte{200, 1, 1, 0, 0, 0}},
+		"unknown command": {ClusterId: r.ClusterID(), Command: []byte{200, 1, 1, 0, 0, 0, 0}},
 	} {
 		if _, err := r.HandlePropose(t.Context(), request); status.Code(err) != codes.InvalidArgument {
 			t.Errorf("%s: %v", what, err)

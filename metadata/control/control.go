@@ -234,7 +234,7 @@ func (c *Controller) Promote(ctx context.Context, target string, acceptLoss bool
 		return raftfsm.Result{}, err
 	}
 	group := state.Group(raftfsm.GroupID)
-	if state.Node(target) != nil && group.GetPrimary() != target && !repeated(state, o.RequestID) {
+	if state.Node(target) != nil && group.GetPrimary() != target && !repeated(state, o) {
 		if err := promotable(group, reports, target, acceptLoss); err != nil {
 			return raftfsm.Result{}, err
 		}
@@ -245,8 +245,9 @@ func (c *Controller) Promote(ctx context.Context, target string, acceptLoss bool
 	return c.node.Propose(ctx, &raftfsm.BeginPromotion{Target: target}, o)
 }
 
-func repeated(state *raftfsm.State, requestID string) bool {
-	_, ok := state.Recall(requestID)
+// repeated reports whether the state machine will answer from memory.
+func repeated(state *raftfsm.State, o consensus.ProposeOptions) bool {
+	_, ok := state.Recall(o.RequestID, o.Digest)
 	return ok
 }
 
