@@ -150,11 +150,7 @@ func (s *metadataService) Namespaces(ctx context.Context, r *atollpb.NamespacesR
 	response := &atollpb.NamespacesResponse{Revision: result.Revision}
 	wait := min(time.Duration(r.WaitAppliedMs)*time.Millisecond, waitAppliedMax)
 	if wait > 0 {
-		// The change is made: that this node can't ask who has applied it doesn't undo it.
-		response.LaggingNodes, err = s.node.control.WaitApplied(ctx, result.Revision, wait)
-		if err != nil && len(response.LaggingNodes) == 0 {
-			response.LaggingNodes = []string{r.NodeId}
-		}
+		response.LaggingNodes = s.node.control.WaitApplied(ctx, result.Revision, wait).Nodes
 	}
 	return response, nil
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -71,7 +72,11 @@ func (a *adminCall) options() []adminapi.Option {
 
 // warn says which nodes have not applied a change in time.
 func (a *adminCall) warn(c adminapi.Change) {
-	if len(c.LaggingNodes) > 0 {
-		fmt.Fprintf(a.stderr, "atoll: not yet applied by %s: the change is committed, and they will follow\n", strings.Join(c.LaggingNodes, ", "))
+	late := slices.DeleteFunc(slices.Clone(c.LaggingNodes), func(id string) bool { return slices.Contains(c.UnreachableNodes, id) })
+	if len(late) > 0 {
+		fmt.Fprintf(a.stderr, "atoll: not yet applied by %s: the change is committed, and they will follow\n", strings.Join(late, ", "))
+	}
+	if len(c.UnreachableNodes) > 0 {
+		fmt.Fprintf(a.stderr, "atoll: the metadata service does not hear %s: until it does, they may act on the state before the change\n", strings.Join(c.UnreachableNodes, ", "))
 	}
 }

@@ -31,7 +31,7 @@ type Consensus interface {
 // Control knows what the data nodes report, and moves primaries.
 type Control interface {
 	Reports(context.Context) ([]control.Report, error)
-	WaitApplied(ctx context.Context, revision uint64, d time.Duration) (lagging []string, err error)
+	WaitApplied(ctx context.Context, revision uint64, d time.Duration) control.Lag
 	Promote(ctx context.Context, target string, acceptLoss bool, o consensus.ProposeOptions) (raftfsm.Result, error)
 }
 
@@ -150,20 +150,13 @@ func (a *api) options(ctx context.Context, p ChangeParams) consensus.ProposeOpti
 }
 
 // change describes a change that has happened, after waiting for the data nodes if that was asked for.
-// Where nobody can say who has applied it, every node counts as lagging: the change is made all the same.
 func (a *api) change(ctx context.Context, result raftfsm.Result, p ChangeParams) adminapi.Change {
 	change := adminapi.Change{Revision: result.Revision, Repeated: result.Repeated}
 	if p.Wait == "" {
 		return change
 	}
-	lagging, err := a.Control.WaitApplied(ctx, result.Revision, time.Duration(p.WaitMs)*time.Millisecond)
-	if err != nil {
-		lagging = nil
-		for n := range a.Consensus.State().Nodes() {
-			lagging = append(lagging, n.Id)
-		}
-	}
-	change.LaggingNodes = lagging
+	lag := a.Control.WaitApplied(ctx, result.Revision, time.Duration(p.WaitMs)*time.Millisecond)
+	change.LaggingNodes, change.UnreachableNodes = lag.Nodes, lag.Unreachable
 	return change
 }
 

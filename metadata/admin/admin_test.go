@@ -35,8 +35,7 @@ type fake struct {
 	readAfter error // readErr once a proposal has had its effect
 	status    error
 	reports   []control.Report
-	lagging   []string
-	waitErr   error
+	lag       control.Lag
 	proposed  []consensus.ProposeOptions
 	reads     int
 }
@@ -86,9 +85,7 @@ func (f *fake) Status() consensus.Status {
 
 func (f *fake) Reports(context.Context) ([]control.Report, error) { return f.reports, f.readErr }
 
-func (f *fake) WaitApplied(context.Context, uint64, time.Duration) ([]string, error) {
-	return f.lagging, f.waitErr
-}
+func (f *fake) WaitApplied(context.Context, uint64, time.Duration) control.Lag { return f.lag }
 
 func (f *fake) Promote(ctx context.Context, target string, acceptLoss bool, o consensus.ProposeOptions) (raftfsm.Result, error) {
 	if acceptLoss {

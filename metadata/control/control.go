@@ -178,19 +178,24 @@ func (c *Controller) HandleReports(_ context.Context, r *atollpb.ReportsRequest)
 	return response, nil
 }
 
-// WaitApplied waits at most d for every live data node to report a view at or above a revision, and
-// returns the ids of live nodes that have not.
-func (c *Controller) WaitApplied(ctx context.Context, revision uint64, d time.Duration) ([]string, error) {
+// Lag names the registered nodes that have not applied a revision, as far as the leader has heard.
+type Lag struct {
+	Nodes       []string // every one of them
+	Unreachable []string // those of them that are not live: they may act on the state before
+}
+
+// WaitApplied waits at most d for every live data node to report a view at or above a revision. Where
+// nobody can say who has applied it, every registered node lags.
+func (c *Controller) WaitApplied(ctx context.Context, revision uint64, d time.Duration) Lag {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	for {
 		c.mu.Lock()
 		reported := c.reported
 		c.mu.Unlock()
-		reports, err := c.Reports(ctx)
-		lagging := laggingNodes(reports, revision)
-		if err == nil && len(lagging) == 0 {
-			return nil, nil
+		lag, err := c.lag(ctx, revision)
+		if err == nil && len(lag.Nodes) == len(lag.Unreachable) {
+			return lag
 		}
 		wait := tick
 		if _, ok := c.node.Leading(); !ok {
@@ -202,23 +207,33 @@ func (c *Controller) WaitApplied(ctx context.Context, revision uint64, d time.Du
 		case <-poll.C:
 		case <-timer.C:
 			poll.Stop()
-			return lagging, err
+			return lag
 		case <-ctx.Done():
 			poll.Stop()
-			return lagging, ctx.Err()
+			return lag
 		}
 		poll.Stop()
 	}
 }
 
-func laggingNodes(reports []Report, revision uint64) []string {
-	var ids []string
+func (c *Controller) lag(ctx context.Context, revision uint64) (lag Lag, err error) {
+	reports, err := c.Reports(ctx)
+	if err != nil {
+		for node := range c.node.State().Nodes() {
+			lag.Nodes = append(lag.Nodes, node.Id)
+		}
+		return lag, err
+	}
 	for _, r := range reports {
-		if r.Live && r.ViewRevision < revision {
-			ids = append(ids, r.NodeId)
+		if r.ViewRevision >= revision {
+			continue
+		}
+		lag.Nodes = append(lag.Nodes, r.NodeId)
+		if !r.Live {
+			lag.Unreachable = append(lag.Unreachable, r.NodeId)
 		}
 	}
-	return ids
+	return lag, nil
 }
 
 // Promote makes a replica the primary. Without acceptLoss it begins a planned promotion, which loses

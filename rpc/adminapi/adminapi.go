@@ -21,9 +21,10 @@ const (
 
 // Change is what every request that changes something answers.
 type Change struct {
-	Revision     uint64   `json:"revision" doc:"of the metadata state that contains the effect"`
-	Repeated     bool     `json:"repeated,omitempty" doc:"an earlier request with the same Idempotency-Key had the effect"`
-	LaggingNodes []string `json:"lagging_nodes,omitempty" doc:"with wait=applied: nodes that have not applied the revision in time"`
+	Revision         uint64   `json:"revision" doc:"of the metadata state that contains the effect"`
+	Repeated         bool     `json:"repeated,omitempty" doc:"an earlier request with the same Idempotency-Key had the effect"`
+	LaggingNodes     []string `json:"lagging_nodes,omitempty" doc:"with wait=applied: every registered node that has not applied the revision in time"`
+	UnreachableNodes []string `json:"unreachable_nodes,omitempty" doc:"those of lagging_nodes that have not reported recently: nothing waited for them"`
 }
 
 // Namespace is a tenant.

@@ -60,7 +60,7 @@ func WithIdempotencyKey(key string) Option {
 }
 
 // WaitApplied makes a change answer when every live data node has applied it, or after d (at most 60
-// seconds) with the nodes that have not.
+// seconds), with the nodes that have not.
 func WaitApplied(d time.Duration) Option {
 	return func(r *http.Request) {
 		q := r.URL.Query()

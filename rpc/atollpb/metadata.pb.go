@@ -1053,7 +1053,7 @@ type NamespacesResponse struct {
 	Result        NamespacesResult       `protobuf:"varint,1,opt,name=result,proto3,enum=atoll.v1.NamespacesResult" json:"result,omitempty"`
 	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	Revision      uint64                 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
-	LaggingNodes  []string               `protobuf:"bytes,4,rep,name=lagging_nodes,json=laggingNodes,proto3" json:"lagging_nodes,omitempty"` // live nodes that had not applied it in time
+	LaggingNodes  []string               `protobuf:"bytes,4,rep,name=lagging_nodes,json=laggingNodes,proto3" json:"lagging_nodes,omitempty"` // registered nodes that had not applied it in time
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
