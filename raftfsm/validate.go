@@ -21,7 +21,8 @@ const (
 const DefaultNamespace = "__namespace"
 
 // ValidateName checks the name of a namespace that a caller wants to create: 1 to NameBytesMax bytes of
-// UTF-8 without control characters, spaces and '/', and not starting with "__", which is reserved.
+// UTF-8 without spaces, '/', and control and format characters (which can't be seen); not "*", which stands
+// for all of them, not "." or "..", and not starting with "__", which is reserved.
 func ValidateName(name string) *Error {
 	switch {
 	case name == "":
@@ -34,15 +35,27 @@ func ValidateName(name string) *Error {
 		return refuse(CodeInvalid, "name", `name starts with "__", which is reserved`)
 	case strings.Contains(name, "/"):
 		return refuse(CodeInvalid, "name", "name contains '/'")
+	case name == "*":
+		return refuse(CodeInvalid, "name", `name is "*", which stands for all of them`)
 	case name == "." || name == "..":
 		return refuse(CodeInvalid, "name", "name is a dot or two: an HTTP path can't hold it")
 	}
 	for _, r := range name {
-		if unicode.IsControl(r) || unicode.IsSpace(r) {
+		switch {
+		case unicode.IsControl(r) || unicode.IsSpace(r):
 			return refuse(CodeInvalid, "name", "name contains a space or a control character")
+		case unicode.Is(unicode.Cf, r):
+			return refuse(CodeInvalid, "name", "name contains the format character %U, which can't be seen", r)
+		case r == unicode.ReplacementChar:
+			return replaced("name")
 		}
 	}
 	return nil
+}
+
+// replaced refuses a text that a decoder has mended: it is not what the caller meant.
+func replaced(field string) *Error {
+	return refuse(CodeInvalid, field, "%s contains U+FFFD, which stands for bytes that were not UTF-8", field)
 }
 
 // validateID checks an id that a node or a proposer made: 1 to IDBytesMax of [A-Za-z0-9._-].
@@ -66,6 +79,9 @@ func validateText(field, text string, bytesMax int) *Error {
 	}
 	if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
 		return refuse(CodeInvalid, field, "%s has control characters or is not valid UTF-8", field)
+	}
+	if strings.ContainsRune(text, unicode.ReplacementChar) {
+		return replaced(field)
 	}
 	return nil
 }

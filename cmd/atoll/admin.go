@@ -10,8 +10,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/atolldb/atoll/rpc/adminapi"
 )
@@ -19,7 +21,7 @@ import (
 // adminCommand returns a command that calls the admin API.
 func (p *program) adminCommand(use, short string, args cobra.PositionalArgs, keys []string,
 	f func(context.Context, *adminCall, []string) error) *cobra.Command {
-	return p.command(use, short, args, p.adminKeys(keys...), func(ctx context.Context, c *config, args []string) error {
+	c := p.command(use, short, args, p.adminKeys(keys...), func(ctx context.Context, c *config, args []string) error {
 		token, err := adminToken(c)
 		if err != nil {
 			return err
@@ -33,6 +35,23 @@ func (p *program) adminCommand(use, short string, args cobra.PositionalArgs, key
 		defer cancel()
 		return f(ctx, &adminCall{config: c, client: client, program: p}, args)
 	})
+	c.PreRunE = func(c *cobra.Command, args []string) error { return checkUTF8(c.Flags(), args) }
+	return c
+}
+
+// checkUTF8 refuses arguments that JSON can't carry: its encoder would send something else in silence.
+func checkUTF8(flags *pflag.FlagSet, args []string) (err error) {
+	for i, arg := range args {
+		if !utf8.ValidString(arg) {
+			err = fmt.Errorf("argument %d (%q) is not valid UTF-8", i+1, arg)
+		}
+	}
+	flags.Visit(func(f *pflag.Flag) {
+		if !utf8.ValidString(f.Value.String()) {
+			err = fmt.Errorf("--%s is not valid UTF-8", f.Name)
+		}
+	})
+	return err
 }
 
 // adminToken finds the admin's token: --token, ATOLL_TOKEN or the file, or that of the data directory.

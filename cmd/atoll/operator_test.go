@@ -59,6 +59,21 @@ func TestP3LateNodesAreNamed(t *testing.T) {
 	}
 }
 
+func TestArgumentsAreUTF8(t *testing.T) {
+	a := newAPI(t, answer(200, `{}`))
+	for _, args := range [][]string{
+		{"ns", "create", "a\xffb"}, {"ns", "delete", "\xff"},
+		{"ns", "create", "a", "--secret", "0123456789abcdef\xff"}, {"token", "create", "a", "--label=\xff"},
+	} {
+		if _, stderr, code := a.cli("", args...); code != 1 || !strings.Contains(stderr, "not valid UTF-8") {
+			t.Errorf("%q: exit code %d, stderr %q", args, code, stderr)
+		}
+	}
+	if len(a.bodies) != 0 {
+		t.Errorf("sent %q", a.bodies)
+	}
+}
+
 func TestDottedArguments(t *testing.T) {
 	a := newAPI(t, answer(200, `{}`))
 	_, stderr, code := a.cli("", "token", "revoke", "acme", "..")

@@ -164,6 +164,10 @@ func (w *world) request(method, path, body string, headers ...string) (*http.Res
 	}
 	for _, h := range headers {
 		name, value, _ := strings.Cut(h, ": ")
+		if value == "" {
+			req.Header.Del(name)
+			continue
+		}
 		if name == "Host" {
 			req.Host = value
 		}
@@ -226,8 +230,23 @@ func TestRefusals(t *testing.T) {
 		{"foreign host", "GET", "/v1/namespaces", "", "Host: evil.example", 421, "evil.example"},
 		{"foreign host of a public path", "GET", "/healthz", "", "Host: evil.example:80", 421, "evil.example"},
 		{"not JSON", "POST", "/v1/namespaces", "{", "", 400, "body"},
+		{"not JSON in a list", "POST", "/v1/namespaces", "[x", "", 400, "body"},
+		{"list without an end", "POST", "/v1/namespaces", strings.Repeat("[", 60000), "", 400, "body"},
+		{"deep body", "POST", "/v1/namespaces", `{"name":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + "}", "", 422, "body.name"},
+		{"key that is no text", "POST", "/v1/namespaces", `{1:2}`, "", 400, "body"},
+		{"value that is no JSON", "POST", "/v1/namespaces", `{"name":x,"name":x}`, "", 400, "body"},
+		{"brackets that don't match", "POST", "/v1/namespaces", `{"name":[}`, "", 400, "body"},
+		{"key twice in a list", "POST", "/v1/namespaces", `{"name":[{"a":1,"a":2}]}`, "", 422, "body.name.a: the key comes twice"},
 		{"wrong content type", "POST", "/v1/namespaces", "name=x", "Content-Type: text/plain", 415, "content type"},
 		{"oversized body", "POST", "/v1/namespaces", `{"name":"` + strings.Repeat("x", adminapi.BodyBytesMax) + `"}`, "", 413, "65536 bytes"},
+		{"name that is not UTF-8", "POST", "/v1/namespaces", "{\"name\":\"x\xff\"}", "", 400, "not valid UTF-8"},
+		{"name with half a pair", "POST", "/v1/namespaces", `{"name":"x\ud800"}`, "", 422, "name contains U+FFFD"},
+		{"label with half a pair", "POST", "/v1/namespaces/acme/tokens", `{"label":"x\ud800"}`, "", 422, "label contains U+FFFD"},
+		{"secret with half a pair", "POST", "/v1/namespaces/acme/tokens", `{"secret":"0123456789abcdef\ud800"}`, "", 422, "secret contains U+FFFD"},
+		{"key twice", "POST", "/v1/namespaces", `{"name":"x","name":"y"}`, "", 422, "body.name: the key comes twice"},
+		{"key twice within", "POST", "/v1/namespaces", `{"name":"x","token":{"label":"a","label":"b"}}`, "", 422, "body.token.label: the key comes twice"},
+		{"key of another case", "POST", "/v1/namespaces", `{"Name":"x"}`, "", 422, "body.Name"},
+		{"no content type", "POST", "/v1/namespaces", `{"name":"x"}`, "Content-Type: ", 415, "application/json"},
 		{"no name", "POST", "/v1/namespaces", `{}`, "", 422, "name"},
 		{"empty name", "POST", "/v1/namespaces", `{"name":""}`, "", 422, "1 to 255 bytes"},
 		{"long name", "POST", "/v1/namespaces", `{"name":"` + long + `"}`, "", 422, "1 to 255 bytes"},
@@ -280,6 +299,9 @@ func TestRefusals(t *testing.T) {
 			}
 			if !strings.Contains(p.Detail, tt.detail) {
 				t.Errorf("detail %q, want %q in it", p.Detail, tt.detail)
+			}
+			if p.Code() == "" {
+				t.Errorf("type %q", p.Type)
 			}
 			if tt.status == 401 && resp.Header.Get("WWW-Authenticate") == "" {
 				t.Error("no WWW-Authenticate header")

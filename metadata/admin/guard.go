@@ -154,8 +154,7 @@ func unmatched(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
 	p := newProblem(adminapi.CodeNotFound, "there is nothing at %s", r.URL.Path)
 	if allow := probe.header.Get("Allow"); allow != "" {
 		w.Header().Set("Allow", allow)
-		p.Type, p.Status, p.Title = "", http.StatusMethodNotAllowed, http.StatusText(http.StatusMethodNotAllowed)
-		p.Detail = r.Method + " is not possible here: use " + allow
+		p = newProblem(adminapi.CodeMethod, "%s is not possible here: use %s", r.Method, allow)
 	}
 	writeProblem(w, p)
 }

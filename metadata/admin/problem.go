@@ -31,6 +31,10 @@ func statusOf(code string) int {
 		return http.StatusUnauthorized
 	case adminapi.CodeWrongHost:
 		return http.StatusMisdirectedRequest
+	case adminapi.CodeMethod:
+		return http.StatusMethodNotAllowed
+	case adminapi.CodeMediaType:
+		return http.StatusUnsupportedMediaType
 	case adminapi.CodeTooLarge:
 		return http.StatusRequestEntityTooLarge
 	case adminapi.CodeTooMuch:
@@ -139,6 +143,8 @@ func problemTransformer(_ huma.Context, _ string, v any) (any, error) {
 	switch {
 	case m.Status == http.StatusBadRequest:
 		p.Type = adminapi.ProblemPrefix + adminapi.CodeMalformed
+	case m.Status == http.StatusUnsupportedMediaType:
+		p.Type = adminapi.ProblemPrefix + adminapi.CodeMediaType
 	case m.Status < http.StatusInternalServerError:
 		p.Type = adminapi.ProblemPrefix + adminapi.CodeInvalid
 	}

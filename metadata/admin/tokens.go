@@ -70,6 +70,8 @@ func newToken(cluster *atollpb.ClusterInfo, in *adminapi.CreateToken) (raftfsm.N
 	case len(secret) < adminapi.SecretBytesMin || len(secret) > adminapi.SecretBytesMax:
 		return raftfsm.NewToken{}, "", invalid("secret", "secret is %d bytes long: it takes %d to %d bytes",
 			len(secret), adminapi.SecretBytesMin, adminapi.SecretBytesMax)
+	case strings.ContainsRune(secret, unicode.ReplacementChar):
+		return raftfsm.NewToken{}, "", invalid("secret", "secret contains U+FFFD, which stands for bytes that were not UTF-8")
 	case strings.ContainsFunc(secret, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }):
 		return raftfsm.NewToken{}, "", invalid("secret", "secret contains a space or a control character")
 	}

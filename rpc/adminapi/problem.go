@@ -25,6 +25,8 @@ const (
 	CodeWrongHost     = "wrong_host"
 	CodeNoLeader      = "no_leader"   // nothing happened
 	CodeTooMuch       = "too_much"    // nothing happened: try again later
+	CodeMediaType     = "media_type"  // the body is not said to be JSON
+	CodeMethod        = "method"      // the path doesn't take this method
 	CodeTooLarge      = "too_large"   // nothing happened
 	CodeUnavailable   = "unavailable" // nothing happened
 	// CodeIndeterminate is the one that leaves open whether the change happened. A retry with the same
