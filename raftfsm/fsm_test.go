@@ -75,7 +75,7 @@ func initCluster() *InitCluster {
 	admin.Role = atollpb.Role_ROLE_ADMIN
 	return &InitCluster{
 		ClusterID: "c1", MetadataHistoryID: "m1", TokenKey: make([]byte, HashBytes), AdminToken: admin,
-		MetadataNode: MetadataNode{ID: "meta1", ClusterAddr: "127.0.0.1:1", HTTPAddr: "127.0.0.1:2"},
+		MetadataNode: MetadataNode{ID: "meta1", Incarnation: "m1", ClusterAddr: "127.0.0.1:1", HTTPAddr: "127.0.0.1:2"},
 	}
 }
 
@@ -113,7 +113,7 @@ func TestInitCluster(t *testing.T) {
 
 func TestSetMetadataNodes(t *testing.T) {
 	m := newCluster(t)
-	nodes := []MetadataNode{{ID: "b", ClusterAddr: "b:1"}, {ID: "a", ClusterAddr: "a:1"}}
+	nodes := []MetadataNode{{ID: "b", Incarnation: "i1", ClusterAddr: "b:1"}, {ID: "a", Incarnation: "i1", ClusterAddr: "a:1"}}
 	rev := m.State().Cluster().ModifiedRevision
 	m.do(&SetMetadataNodes{Nodes: nodes, ExpectedRevision: rev})
 	got := m.State().Cluster()
@@ -123,6 +123,23 @@ func TestSetMetadataNodes(t *testing.T) {
 	m.refused(CodeConflict, &SetMetadataNodes{Nodes: nodes, ExpectedRevision: rev})
 	if r := m.do(&SetMetadataNodes{Nodes: nodes, ExpectedRevision: got.ModifiedRevision}); r.Revision != got.ModifiedRevision {
 		t.Fatalf("a change of nothing has revision %d", r.Revision)
+	}
+	wiped := []MetadataNode{nodes[0], {ID: "a", Incarnation: "i2", ClusterAddr: "a:1"}}
+	if err := m.refused(CodePrecondition, &SetMetadataNodes{Nodes: wiped, ExpectedRevision: got.ModifiedRevision}); err.Field != "incarnation" {
+		t.Errorf("an emptied disk under a known id: %v", err)
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	for _, addr := range []string{"a:1", "127.0.0.1:7379", "[::1]:65535", "[fe80::1%eth0]:1", "db.example:80"} {
+		if err := validateAddr("addr", addr); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, addr := range []string{"", "a", ":1", "a:", "a:0", "a:65536", "a:x", "::1:1", "[]:1", "[::1:1", "a b:1", "http://a:1", "a]:1"} {
+		if err := validateAddr("addr", addr); err == nil || err.Field != "addr" {
+			t.Errorf("%q: %v", addr, err)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/atolldb/atoll/rpc/atollpb"
+	"github.com/atolldb/atoll/rpc/ident"
 )
 
 func register(id string) *RegisterNode {
@@ -61,7 +62,7 @@ func TestRegisterNode(t *testing.T) {
 	for _, change := range []func(*RegisterNode){
 		func(c *RegisterNode) { c.NodeID = "" },
 		func(c *RegisterNode) { c.NodeID = "a/b" },
-		func(c *RegisterNode) { c.Incarnation = strings.Repeat("x", IDBytesMax+1) },
+		func(c *RegisterNode) { c.Incarnation = strings.Repeat("x", ident.BytesMax+1) },
 		func(c *RegisterNode) { c.RESPAddr = "" },
 		func(c *RegisterNode) { c.ClusterAddr = strings.Repeat("x", AddrBytesMax+1) },
 		func(c *RegisterNode) { c.Version = "\n" },

@@ -25,7 +25,7 @@ func drawCommand(t *rapid.T, i int) Command {
 	}
 	switch rapid.IntRange(1, 20).Draw(t, "command") {
 	case 1:
-		return &SetMetadataNodes{Nodes: []MetadataNode{{ID: node.Draw(t, "id"), ClusterAddr: "x:1"}}, ExpectedRevision: id.Draw(t, "rev")}
+		return &SetMetadataNodes{Nodes: []MetadataNode{{ID: node.Draw(t, "id"), Incarnation: inc.Draw(t, "incarnation"), ClusterAddr: "x:1"}}, ExpectedRevision: id.Draw(t, "rev")}
 	case 2, 18, 19:
 		c := &CreateNamespace{Name: name.Draw(t, "name"), Durability: atollpb.Durability(rapid.IntRange(0, 3).Draw(t, "durability"))}
 		for range rapid.IntRange(0, 2).Draw(t, "tokens") {

@@ -1,18 +1,19 @@
 package raftfsm
 
 import (
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/atolldb/atoll/rpc/atollpb"
+	"github.com/atolldb/atoll/rpc/ident"
 )
 
 // The bounds of what callers name, in bytes.
 const (
 	NameBytesMax  = 255
 	LabelBytesMax = 128
-	IDBytesMax    = 64
 	AddrBytesMax  = 255
 	HashBytes     = 32 // HMAC-SHA-256
 )
@@ -58,16 +59,10 @@ func replaced(field string) *Error {
 	return refuse(CodeInvalid, field, "%s contains U+FFFD, which stands for bytes that were not UTF-8", field)
 }
 
-// validateID checks an id that a node or a proposer made: 1 to IDBytesMax of [A-Za-z0-9._-].
+// validateID checks an id that an operator, a node or a proposer made.
 func validateID(field, id string) *Error {
-	if id == "" || len(id) > IDBytesMax {
-		return refuse(CodeInvalid, field, "%s is %d bytes long: it takes 1 to %d bytes", field, len(id), IDBytesMax)
-	}
-	for i := range len(id) {
-		c := id[i]
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-' {
-			return refuse(CodeInvalid, field, "%s takes letters, digits, '.', '_' and '-' only", field)
-		}
+	if err := ident.Check(id); err != nil {
+		return refuse(CodeInvalid, field, "%s %v", field, err)
 	}
 	return nil
 }
@@ -86,9 +81,17 @@ func validateText(field, text string, bytesMax int) *Error {
 	return nil
 }
 
+// validateAddr checks an address that others dial: a host, with brackets around it if it has colons, and
+// a port.
 func validateAddr(field, addr string) *Error {
-	if addr == "" {
-		return refuse(CodeInvalid, field, "%s is empty: it takes host:port", field)
+	i := strings.LastIndexByte(addr, ':')
+	host, forbidden := addr[:max(i, 0)], ":[]/ "
+	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
+		host, forbidden = host[1:len(host)-1], "[]/ "
+	}
+	port, err := strconv.ParseUint(addr[i+1:], 10, 16)
+	if err != nil || port == 0 || host == "" || strings.ContainsAny(host, forbidden) {
+		return refuse(CodeInvalid, field, "%s %q is not host:port", field, addr)
 	}
 	return validateText(field, addr, AddrBytesMax)
 }

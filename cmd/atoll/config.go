@@ -17,6 +17,8 @@ import (
 	"github.com/knadh/koanf/providers/file"
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
+
+	"github.com/atolldb/atoll/rpc/ident"
 )
 
 const envPrefix = "ATOLL_"
@@ -142,8 +144,8 @@ func loadFile(into *koanf.Koanf, name string) error {
 
 // parse checks one value and gives it its type. The file may hold numbers, booleans and lists.
 func (k key) parse(raw any) (any, error) {
-	if k.kind == kindList {
-		return parseList(raw)
+	if k.kind == kindAddrs {
+		return parseAddrs(raw)
 	}
 	switch raw.(type) {
 	case string, bool, int, int64, uint64, float64:
@@ -157,8 +159,10 @@ func (k key) parse(raw any) (any, error) {
 			return nil, fmt.Errorf("%q is not one of %s", s, strings.Join(k.words, ", "))
 		}
 	case kindAddr:
-		if _, port, err := net.SplitHostPort(s); err != nil || port == "" {
-			return nil, fmt.Errorf("%q is not host:port", s)
+		return s, checkAddr(s)
+	case kindID:
+		if err := ident.Check(s); s != "" && err != nil {
+			return nil, fmt.Errorf("%q %w", s, err)
 		}
 	case kindBool:
 		b, err := strconv.ParseBool(s)
@@ -176,7 +180,14 @@ func (k key) parse(raw any) (any, error) {
 	return s, nil
 }
 
-func parseList(raw any) ([]string, error) {
+func checkAddr(s string) error {
+	if _, port, err := net.SplitHostPort(s); err != nil || port == "" {
+		return fmt.Errorf("%q is not host:port", s)
+	}
+	return nil
+}
+
+func parseAddrs(raw any) ([]string, error) {
 	var list []string
 	switch raw := raw.(type) {
 	case string:
@@ -191,7 +202,13 @@ func parseList(raw any) ([]string, error) {
 	for i := range list {
 		list[i] = strings.TrimSpace(list[i])
 	}
-	return slices.DeleteFunc(list, func(s string) bool { return s == "" }), nil
+	list = slices.DeleteFunc(list, func(s string) bool { return s == "" })
+	for _, addr := range list {
+		if err := checkAddr(addr); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
 }
 
 func bounded[T int64 | time.Duration](k key, s string, parse func(string) (T, error)) (T, error) {

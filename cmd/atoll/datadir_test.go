@@ -51,6 +51,7 @@ func TestDataDirRefusals(t *testing.T) {
 		{"foreign", map[string]string{"notes.txt": "mine"}, "", "not Atoll's"},
 		{"damaged", map[string]string{markerFile: "{"}, "", "damaged"},
 		{"no node", map[string]string{markerFile: `{"format":1}`}, "", "damaged"},
+		{"impossible node", map[string]string{markerFile: `{"format":1,"node_id":"a b"}`}, "", "damaged"},
 		{"newer", map[string]string{markerFile: `{"format":2,"node_id":"n1"}`}, "", "format 2"},
 		{"another node", map[string]string{markerFile: `{"format":1,"node_id":"n1"}`}, "n2", `"n1", not to "n2"`},
 	}

@@ -113,7 +113,7 @@ func newWorld(t *testing.T) *world {
 	w.must(&raftfsm.InitCluster{
 		ClusterID: "c1", MetadataHistoryID: "mh1", TokenKey: key,
 		AdminToken:   raftfsm.NewToken{ID: "root", Hash: consensus.HashSecret(key, adminSecret), Role: atollpb.Role_ROLE_ADMIN},
-		MetadataNode: raftfsm.MetadataNode{ID: "m1", ClusterAddr: "127.0.0.1:7379"},
+		MetadataNode: raftfsm.MetadataNode{ID: "m1", Incarnation: "i1", ClusterAddr: "127.0.0.1:7379"},
 	})
 	for i, id := range []string{"n1", "n2"} {
 		w.must(&raftfsm.RegisterNode{

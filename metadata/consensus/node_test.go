@@ -118,6 +118,71 @@ func TestBadAdminTokenFileStops(t *testing.T) {
 	}
 }
 
+// A node id that the state machine would refuse is refused before it is written down, and what else it
+// refuses at the start ends the node.
+func TestBadValuesAreRefusedAtTheStart(t *testing.T) {
+	c := testConfig(t, t.TempDir())
+	c.NodeID = "a b"
+	if _, err := Open(c); err == nil || !strings.Contains(err.Error(), `node id "a b" takes letters`) {
+		t.Errorf("node id: %v", err)
+	}
+	if entries, err := os.ReadDir(c.Dir); err != nil || len(entries) != 0 {
+		t.Errorf("the directory holds %v, %v", entries, err)
+	}
+	c = testConfig(t, c.Dir)
+	c.HTTPAddr = strings.Repeat("x", raftfsm.AddrBytesMax+1)
+	r := run(t, c)
+	<-r.failed
+	if err := r.stop(); !errors.Is(err, ErrStopped) || !strings.Contains(err.Error(), "http_addr is 256 bytes long") {
+		t.Errorf("run: %v", err)
+	}
+}
+
+func TestDeadJoinAddressIsWarnedOf(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c := testConfig(t, t.TempDir())
+	c.Join = []string{dead}
+	lines := make(chan string, 100)
+	c.Log = slog.New(slog.NewTextHandler(lineWriter(lines), nil))
+	run(t, c)
+	if line := <-lines; !strings.Contains(line, "level=WARN") || !strings.Contains(line, "join metadata node "+dead) {
+		t.Errorf("the first line is %q", line)
+	}
+}
+
+type lineWriter chan string
+
+func (w lineWriter) Write(line []byte) (int, error) {
+	w <- string(line)
+	return len(line), nil
+}
+
+func TestReasonsAreWarnedOfOnce(t *testing.T) {
+	lines := make(lineWriter, 100)
+	log := slog.New(slog.NewTextHandler(lines, nil))
+	r := reasons{}
+	for range 10 {
+		r.note(log, errors.New("one"))
+		r.note(log, errors.New("two"))
+	}
+	if len(lines) != 2 {
+		t.Errorf("%d lines", len(lines))
+	}
+	for i := range 2 * reasonsMax {
+		r.note(log, errors.New(strings.Repeat("x", i)))
+	}
+	if len(r) > reasonsMax {
+		t.Errorf("%d reasons are kept", len(r))
+	}
+}
+
 func TestForeignDirectoriesAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	c := testConfig(t, dir)

@@ -100,9 +100,13 @@ func (c *Controller) HandleReport(ctx context.Context, r *atollpb.ReportRequest)
 	}
 	if _, ok := c.lead(); !ok {
 		_, leader, err := c.node.LeaderClient()
+		if err == nil && r.Forwarded { // two nodes that each take the other for the leader must not hand it to and fro
+			err = consensus.ErrNoLeader
+		}
 		if err != nil {
 			return nil, status.Error(codes.Unavailable, err.Error())
 		}
+		r.Forwarded = true
 		return leader.Report(ctx, r)
 	}
 	state := c.node.State()
