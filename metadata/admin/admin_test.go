@@ -36,6 +36,7 @@ type fake struct {
 	status    error
 	reports   []control.Report
 	lag       control.Lag
+	twice     bool // a proposal has its effect, and is tried again because its answer was lost
 	proposed  []consensus.ProposeOptions
 	reads     int
 }
@@ -53,6 +54,10 @@ func (f *fake) Propose(_ context.Context, c raftfsm.Command, o consensus.Propose
 	}
 	f.index++
 	out, err := f.fsm.Apply(f.index, data)
+	if f.twice {
+		f.index++
+		out, err = f.fsm.Apply(f.index, data)
+	}
 	if err == nil {
 		err = out.Err()
 	}

@@ -189,6 +189,22 @@ func TestRetries(t *testing.T) {
 	}
 }
 
+// TestSecretSurvivesAnInternalRetry loses the answer to a proposal between metadata nodes: the secret is
+// this request's, and nobody else will ever show it.
+func TestSecretSurvivesAnInternalRetry(t *testing.T) {
+	w := newWorld(t)
+	w.twice = true
+	key := adminapi.WithIdempotencyKey
+	made, err := w.client.CreateNamespace(t.Context(), adminapi.CreateNamespace{Name: "acme", Token: &adminapi.CreateToken{}}, key("a"))
+	if err != nil || made.Token == nil || made.Token.Secret == "" {
+		t.Errorf("namespace %+v, %v", made, err)
+	}
+	token, err := w.client.CreateToken(t.Context(), "acme", adminapi.CreateToken{}, key("b"))
+	if err != nil || token.Token.Secret == "" {
+		t.Errorf("token %+v, %v", token, err)
+	}
+}
+
 // TestReusedKeys sends another request with a key that had its effect: by name, by body and by caller.
 func TestReusedKeys(t *testing.T) {
 	w := newWorld(t)

@@ -47,7 +47,7 @@ func (a *api) createToken(ctx context.Context, in *createTokenInput) (*reply[adm
 	if err != nil {
 		return nil, err
 	}
-	created := createdToken(state, n, result, secret)
+	created := createdToken(state, n, result, token.ID, secret)
 	if created == nil {
 		return nil, newProblem(adminapi.CodePrecondition, "the token was created at revision %d and has been revoked since", result.Revision)
 	}
@@ -89,13 +89,14 @@ func newToken(cluster *atollpb.ClusterInfo, in *adminapi.CreateToken) (raftfsm.N
 }
 
 // createdToken describes the token that a result made, or returns nil when it is gone again. The secret
-// belongs to this request's token, not to that of an earlier request that it repeats.
-func createdToken(s *raftfsm.State, n *atollpb.Namespace, result raftfsm.Result, secret string) *adminapi.CreatedToken {
+// belongs to this request's token, whose id is given, not to that of an earlier request that it repeats. A
+// result that is repeated doesn't tell them apart: consensus itself may have tried twice.
+func createdToken(s *raftfsm.State, n *atollpb.Namespace, result raftfsm.Result, id, secret string) *adminapi.CreatedToken {
 	t := s.Token(result.TokenIDs[0])
 	if t == nil {
 		return nil
 	}
-	if result.Repeated {
+	if t.Id != id {
 		secret = ""
 	}
 	return &adminapi.CreatedToken{Token: tokenJSON(t, n.Name), Secret: secret}
