@@ -189,8 +189,10 @@ func (n *Node) HandlePropose(ctx context.Context, r *atollpb.ProposeRequest) (*a
 	return &atollpb.ProposeResponse{Revision: outcome.Result.Revision, Result: raftfsm.EncodeOutcome(outcome)}, nil
 }
 
-// ProposeInTerm proposes on this node, once, and only while it leads in a term that it is ready in: what
-// a controller decided from that term's reports must not reach the log of another.
+// ProposeInTerm proposes on this node, once, and only while it leads in a term that it is ready in. The
+// term is looked at before the command waits for its place in the log: leadership that is lost and won again
+// in that time takes the command into a later term. So what a controller decides from reports has to compare
+// and set, as every command of the controllers does.
 func (n *Node) ProposeInTerm(ctx context.Context, term uint64, c raftfsm.Command) (raftfsm.Result, error) {
 	ctx, cancel := withCallWait(ctx)
 	defer cancel()
