@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -149,6 +150,37 @@ func TestP7TombstoneStaysUntilAllReported(t *testing.T) {
 	}
 	if p.node.consensus.State().Namespace(kept) == nil || v.namespaces[kept] == nil {
 		t.Fatal("another namespace is gone")
+	}
+}
+
+// Many purges cost few commands: a promotion under way waits for no more than the one at hand.
+func TestPurgesAreBatched(t *testing.T) {
+	p, n1, n2 := pair(t, nil)
+	const many = 200
+	var ids []uint64
+	raft := p.node.consensus
+	for i := range many {
+		made, err := raft.Propose(t.Context(), &raftfsm.CreateNamespace{Name: fmt.Sprintf("n%d", i)}, consensus.ProposeOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := raft.Propose(t.Context(), &raftfsm.DeleteNamespace{ID: made.NamespaceID}, consensus.ProposeOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, made.NamespaceID)
+	}
+	before := p.node.Status().LastLogIndex
+	n1.report.PurgedNamespaces, n2.report.PurgedNamespaces = ids, ids
+	n1.reports(p)
+	n2.reports(p)
+	p.until("the end of the tombstones", func() bool {
+		for range raft.State().Tombstones() {
+			return false
+		}
+		return true
+	})
+	if commands := p.node.Status().LastLogIndex - before; commands > 10 {
+		t.Errorf("%d commands for %d purges", commands, many)
 	}
 }
 

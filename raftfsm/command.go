@@ -90,7 +90,7 @@ func commandTable() []entry {
 		{9, 1, 1, func() Command { return new(RegisterNode) }},
 		{10, 1, 1, func() Command { return new(RemoveNode) }},
 		{11, 1, 1, func() Command { return new(ReportPurged) }},
-		{12, 1, 1, func() Command { return new(DropTombstone) }},
+		{12, 1, 1, func() Command { return new(DropTombstones) }},
 		{13, 1, 1, func() Command { return new(BeginEpoch) }},
 		{14, 1, 1, func() Command { return new(BeginPromotion) }},
 		{15, 1, 1, func() Command { return new(CompletePromotion) }},

@@ -51,7 +51,7 @@ func drawCommand(t *rapid.T, i int) Command {
 	case 11:
 		return &ReportPurged{NodeID: node.Draw(t, "node"), Incarnation: inc.Draw(t, "incarnation"), Namespaces: []uint64{id.Draw(t, "ns")}}
 	case 12:
-		return &DropTombstone{ID: id.Draw(t, "ns")}
+		return &DropTombstones{IDs: []uint64{id.Draw(t, "ns"), id.Draw(t, "ns")}}
 	case 13:
 		return &BeginEpoch{NodeID: node.Draw(t, "node"), Incarnation: "i1", HistoryID: fmt.Sprintf("h%d", id.Draw(t, "history")), Epoch: id.Draw(t, "epoch")}
 	case 14:

@@ -29,6 +29,7 @@ const (
 	tick         = time.Second
 	pollInterval = 10 * time.Millisecond // of a follower that waits for the leader's reports
 	noteBytesMax = 256
+	purgeMax     = 1024 // tombstones that one command is about
 )
 
 // Config is what a Controller needs.
@@ -60,6 +61,7 @@ type Controller struct {
 
 	promotion      uint64 // revision of the one under way, as Run saw it
 	promotionSince time.Time
+	purgeRevision  uint64 // of the last state, as Run saw it, without a tombstone to drop
 }
 
 type received struct {
