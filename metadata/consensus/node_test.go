@@ -302,6 +302,32 @@ func TestProposalsAreCheckedBeforeTheLog(t *testing.T) {
 	}
 }
 
+// The leader commits a change, and is slow to apply it. A follower may have shown it already, so a read
+// that begins now has to wait for it.
+func TestReadWaitsForWhatIsCommitted(t *testing.T) {
+	r := run(t, testConfig(t, t.TempDir()))
+	r.ready()
+	r.adaptor.mu.Lock() // the state machine stops behind the first command
+	first := r.raft.LastIndex() + 1
+	var last raft.ApplyFuture
+	for _, name := range []string{"a", "b"} {
+		data, err := r.fsm.Encode(raftfsm.Proposal{Command: &raftfsm.CreateNamespace{Name: name}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = r.raft.Apply(data, time.Second)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for r.raft.CommitIndex() <= first && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond)
+	}
+	index, err := r.readIndexHere()
+	r.adaptor.mu.Unlock()
+	if e := last.Error(); e != nil || err != nil || index != last.Index() {
+		t.Fatalf("read at %d, the last committed command is at %d: %v", index, last.Index(), errors.Join(err, e))
+	}
+}
+
 // hangingLog is a log whose appends hang or fail.
 type hangingLog struct {
 	raft.LogStore
