@@ -41,6 +41,7 @@ func (c *CreateNamespace) apply(t *txn) (Result, *Error) {
 	result := Result{Revision: t.index, NamespaceID: t.index}
 	for _, token := range c.Tokens {
 		if err := t.createToken(namespace, token); err != nil {
+			err.Field = "token." + err.Field
 			return Result{}, err
 		}
 		result.TokenIDs = append(result.TokenIDs, token.ID)

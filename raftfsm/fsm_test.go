@@ -219,6 +219,16 @@ func TestTokens(t *testing.T) {
 	if m.State().Token("t1") != nil || m.State().Token("t2") == nil {
 		t.Fatal("tokens after SET")
 	}
+	short := token("t4")
+	short.ExpiresMs = int64(m.index)*1000 + 1500 // the machine's clock steps a second a command
+	m.do(&CreateToken{NamespaceID: a, Token: short})
+	again := token("t5")
+	again.Hash = short.Hash
+	m.refused(CodeTokenExists, &CreateToken{NamespaceID: b, Token: again})
+	m.do(&CreateToken{NamespaceID: b, Token: again}) // t4 has expired
+	if m.State().Token("t4") != nil || m.State().TokenByHash(short.Hash).GetId() != "t5" {
+		t.Fatal("an expired token keeps its secret")
+	}
 	m.do(&ReplaceTokens{NamespaceID: a, Token: token("t3")})
 	if m.State().Token("t2") != nil || m.State().Token("t3") == nil {
 		t.Fatal("tokens after the second SET")

@@ -318,6 +318,33 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestProblemLocations looks at where a refusal says that the fault is.
+func TestProblemLocations(t *testing.T) {
+	w := newWorld(t)
+	w.must(&raftfsm.CreateNamespace{Name: "acme"})
+	for _, tt := range []struct{ path, body, header, want string }{
+		{"/v1/namespaces/acme/tokens", `{"expires_at":"2001-01-01T00:00:00Z"}`, "", "body.expires_at"},
+		{"/v1/namespaces/acme/tokens", `{"label":"\u0007"}`, "", "body.label"},
+		{"/v1/namespaces", `{"name":"x","token":{"label":"\u0007"}}`, "", "body.token.label"},
+		{"/v1/namespaces", `{"name":"x","token":{"role":"admin"}}`, "", "body.token.role"},
+		{"/v1/namespaces", `{"name":"x","token":{"role":"king"}}`, "", "body.token.role"},
+		{"/v1/namespaces", `{"name":"x","token":{"expires_at":"2001-01-01T00:00:00Z"}}`, "", "body.token.expires_at"},
+		{"/v1/namespaces", `{"name":"a b"}`, "", "body.name"},
+		{"/v1/namespaces", `{"name":"acme"}`, "", "body.name"},
+		{"/v1/namespaces", `{"name":"x","token":{"secret":"` + adminSecret + `"}}`, "", "body.token.secret"},
+		{"/v1/namespaces", `{"name":"x"}`, "Idempotency-Key: " + strings.Repeat("\u00fc", 100), "header.Idempotency-Key"},
+	} {
+		headers := []string{}
+		if tt.header != "" {
+			headers = append(headers, tt.header)
+		}
+		_, p := w.request("POST", tt.path, tt.body, headers...)
+		if len(p.Errors) != 1 || p.Errors[0].Location != tt.want {
+			t.Errorf("%s: %+v, want %s", tt.body, p, tt.want)
+		}
+	}
+}
+
 // TestSecretsAreNotEchoed sends a secret in requests that are refused.
 func TestSecretsAreNotEchoed(t *testing.T) {
 	w := newWorld(t)

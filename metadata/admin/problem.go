@@ -114,17 +114,23 @@ func (a *api) changeProblem(err error) *problem {
 func refused(e *raftfsm.Error) *problem {
 	p := newProblem(e.Code.String(), "%s", e.Message)
 	if e.Field != "" {
-		location := e.Field
-		switch e.Code {
-		case raftfsm.CodeInvalid:
-			location = "body." + e.Field
-		case raftfsm.CodeRequestReused:
-			location = "header." + adminapi.IdempotencyKey
-			p.Detail = "this " + adminapi.IdempotencyKey + " was used for another request: nothing has happened"
-		}
-		p.Errors = []adminapi.ProblemField{{Message: e.Message, Location: location}}
+		p.Errors = []adminapi.ProblemField{{Message: e.Message, Location: locationOf(e)}}
+	}
+	if e.Code == raftfsm.CodeRequestReused {
+		p.Detail = "this " + adminapi.IdempotencyKey + " was used for another request: nothing has happened"
 	}
 	return p
+}
+
+// locationOf says where in the request a refused field is.
+func locationOf(e *raftfsm.Error) string {
+	switch {
+	case e.Field == "request_id":
+		return "header." + adminapi.IdempotencyKey
+	case e.Code == raftfsm.CodeInvalid, e.Code == raftfsm.CodeExists, e.Code == raftfsm.CodeTokenExists:
+		return "body." + e.Field
+	}
+	return e.Field
 }
 
 func invalid(field, format string, args ...any) *raftfsm.Error {
