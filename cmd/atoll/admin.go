@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -17,6 +18,9 @@ import (
 
 	"github.com/atolldb/atoll/rpc/adminapi"
 )
+
+// waitSlack is how much longer than its wait a change may take.
+const waitSlack = 5 * time.Second
 
 // adminCommand returns a command that calls the admin API.
 func (p *program) adminCommand(use, short string, args cobra.PositionalArgs, keys []string,
@@ -31,7 +35,14 @@ func (p *program) adminCommand(use, short string, args cobra.PositionalArgs, key
 			return err
 		}
 		defer client.Close()
-		ctx, cancel := context.WithTimeout(ctx, c.duration("timeout"))
+		for _, name := range c.unknown {
+			fmt.Fprintf(p.stderr, "atoll: %s: there is no such variable, see CONFIG.md\n", name)
+		}
+		limit := c.duration("timeout")
+		if slices.Contains(keys, "wait") { // the answer comes after the wait
+			limit = max(limit, c.duration("wait")+waitSlack)
+		}
+		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
 		return f(ctx, &adminCall{config: c, client: client, program: p}, args)
 	})
@@ -79,10 +90,12 @@ type adminCall struct {
 
 func (a *adminCall) print(v any, t *table) error { return a.program.print(a.config, v, t) }
 
-// options returns what every change is sent with: a key, so that a retry of the connection has one
-// effect, and the wait.
+// newKey makes a change have one effect when the connection sends it again.
+func newKey() adminapi.Option { return adminapi.WithIdempotencyKey("cli-" + rand.Text()) }
+
+// options returns what every change is sent with that data nodes apply: a key, and the wait.
 func (a *adminCall) options() []adminapi.Option {
-	options := []adminapi.Option{adminapi.WithIdempotencyKey("cli-" + rand.Text())}
+	options := []adminapi.Option{newKey()}
 	if d := a.duration("wait"); d > 0 {
 		options = append(options, adminapi.WaitApplied(d))
 	}

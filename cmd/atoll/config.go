@@ -71,7 +71,8 @@ func (k key) bounds() string { return k.min + " to " + k.max }
 
 // config is a complete, checked configuration.
 type config struct {
-	values map[string]any // by key: string, []string, bool, int64, time.Duration
+	values  map[string]any // by key: string, []string, bool, int64, time.Duration
+	unknown []string       // variables that look like keys and are none
 }
 
 // loadConfig merges flags over environment over file over defaults, and checks every value.
@@ -115,7 +116,7 @@ func loadConfig(flags *pflag.FlagSet, environ []string) (*config, error) {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 
-	c := &config{values: map[string]any{}}
+	c := &config{values: map[string]any{}, unknown: unknownVariables(table, environ)}
 	for _, k := range table {
 		v, err := k.parse(merged.Get(k.name))
 		if err != nil {
@@ -124,6 +125,20 @@ func loadConfig(flags *pflag.FlagSet, environ []string) (*config, error) {
 		c.values[k.name] = v
 	}
 	return c, nil
+}
+
+// unknownVariables returns the variables with Atoll's prefix that are no key's. They are no error:
+// Kubernetes makes some for a service of that name. ATOLL_REQUIRE is the tests'.
+func unknownVariables(table []key, environ []string) []string {
+	var unknown []string
+	for _, e := range environ {
+		name, _, _ := strings.Cut(e, "=")
+		known := slices.ContainsFunc(table, func(k key) bool { return envName(k.name) == name })
+		if strings.HasPrefix(name, envPrefix) && !known && name != envPrefix+"REQUIRE" {
+			unknown = append(unknown, name)
+		}
+	}
+	return unknown
 }
 
 func loadFile(into *koanf.Koanf, name string) error {
@@ -154,6 +169,10 @@ func (k key) parse(raw any) (any, error) {
 	}
 	s := fmt.Sprint(raw)
 	switch k.kind {
+	case kindText:
+		if s == "" && k.byDef != "" {
+			return nil, errors.New("it is empty")
+		}
 	case kindWord:
 		if !slices.Contains(k.words, s) {
 			return nil, fmt.Errorf("%q is not one of %s", s, strings.Join(k.words, ", "))

@@ -77,7 +77,7 @@ func checkOurs(path string) error {
 		switch name := e.Name(); name {
 		case markerFile:
 			return nil
-		case lockFile, markerFile + ".tmp":
+		case lockFile, markerFile + ".tmp", "lost+found": // the last is that of a fresh file system
 		default:
 			foreign = name
 		}

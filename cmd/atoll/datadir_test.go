@@ -88,7 +88,7 @@ func TestDataDirRefusals(t *testing.T) {
 	})
 	t.Run("half-made", func(t *testing.T) {
 		path := t.TempDir()
-		for _, name := range []string{lockFile, markerFile + ".tmp"} {
+		for _, name := range []string{lockFile, markerFile + ".tmp", "lost+found"} {
 			if err := os.WriteFile(filepath.Join(path, name), []byte("{"), 0o600); err != nil {
 				t.Fatal(err)
 			}
