@@ -152,6 +152,24 @@ func TestWipedVoterStaysOut(t *testing.T) {
 	})
 }
 
+// Without the emptied voter there is no majority to ask, and it hears why it is refused all the same.
+func TestWipedVoterOfTwoIsTold(t *testing.T) {
+	first := newProcessWith(t, "meta1", fast)
+	first.ready()
+	p := newProcessWith(t, "meta2", fast, first.addr)
+	settled(p, 2)
+	settled(first, 2)
+	p.stop()
+	first.until("no leader", func() bool { return first.node.Status().LeaderID == "" })
+	p.dir = t.TempDir()
+	p.start()
+	err := <-p.ran
+	p.ran <- nil
+	if !errors.Is(err, consensus.ErrTaken) {
+		t.Fatalf("emptied disk: %v", err)
+	}
+}
+
 func TestForwardedOnce(t *testing.T) {
 	ps := newCluster(t)
 	var follower *process

@@ -67,14 +67,19 @@ func voterError(err error) error {
 	return status.Error(codes.Unavailable, err.Error())
 }
 
-// checkIncarnation refuses a node whose id is that of another directory.
+// checkIncarnation refuses a node whose id is that of another directory. An id that this node knows keeps its
+// directory, so its own state is enough to refuse, also when the emptied voter is the one that a majority
+// lacks; to agree it takes the cluster's.
 func (n *Node) checkIncarnation(ctx context.Context, r *atollpb.AddVoterRequest) error {
+	if err := raftfsm.CheckMetadataNode(n.fsm.State().Cluster(), r.NodeId, r.Incarnation); err != nil {
+		return err
+	}
 	state, err := n.Read(ctx)
 	if err != nil {
 		return err
 	}
-	if refusal := raftfsm.CheckMetadataNode(state.Cluster(), r.NodeId, r.Incarnation); refusal != nil {
-		return refusal
+	if err := raftfsm.CheckMetadataNode(state.Cluster(), r.NodeId, r.Incarnation); err != nil {
+		return err
 	}
 	return nil
 }
