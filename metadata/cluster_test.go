@@ -6,13 +6,18 @@ import (
 	crand "crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/anishathalye/porcupine"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/atolldb/atoll/metadata/consensus"
 	"github.com/atolldb/atoll/raftfsm"
@@ -81,9 +86,8 @@ func TestThreeVoters(t *testing.T) {
 		d.report.ViewRevision = p.node.consensus.State().Revision()
 		d.reports(p)
 		for _, q := range ps {
-			lagging, err := q.node.control.WaitApplied(t.Context(), d.report.ViewRevision, 10*time.Second)
-			if err != nil || len(lagging) != 0 {
-				t.Fatalf("wait at %s: %v %v", q.id, lagging, err)
+			if lag := q.node.control.WaitApplied(t.Context(), d.report.ViewRevision, 10*time.Second); len(lag.Nodes) != 0 {
+				t.Fatalf("wait at %s: %v", q.id, lag)
 			}
 			if r, err := q.node.control.Reports(t.Context()); err != nil || len(r) != 1 || !r[0].Live {
 				t.Fatalf("reports at %s: %v %v", q.id, r, err)
@@ -114,6 +118,108 @@ func TestThreeVoters(t *testing.T) {
 			t.Fatalf("%s is now of cluster %s", old.id, id)
 		}
 	}
+}
+
+// A voter whose disk was emptied has forgotten its votes: neither under its old address nor under another
+// does it get its old place back. With its disk it does.
+func TestWipedVoterStaysOut(t *testing.T) {
+	ps := newCluster(t)
+	p := ps[2]
+	dir, addr := p.dir, p.addr
+	for _, place := range []string{addr, "127.0.0.1:0"} {
+		p.stop()
+		p.dir, p.addr = t.TempDir(), place
+		p.start()
+		err := <-p.ran
+		p.ran <- nil
+		if !errors.Is(err, consensus.ErrTaken) || !strings.Contains(err.Error(), `"meta3" is in the cluster already`) {
+			t.Fatalf("emptied disk at %s: %v", place, err)
+		}
+		if id := p.node.Status().ClusterID; id != "" {
+			t.Fatalf("it takes part in cluster %s", id)
+		}
+		for _, v := range ps[0].node.Status().Voters {
+			if v.ID == "meta3" && v.ClusterAddr != addr {
+				t.Fatalf("voter %v, whose address was %s", v, addr)
+			}
+		}
+	}
+	p.stop()
+	p.dir, p.addr = dir, "127.0.0.1:0"
+	p.start()
+	ps[0].until("the new address of meta3", func() bool {
+		return slices.ContainsFunc(ps[0].node.Status().Voters, func(v consensus.Voter) bool { return v.ClusterAddr == p.addr })
+	})
+}
+
+// Without the emptied voter there is no majority to ask, and it hears why it is refused all the same.
+func TestWipedVoterOfTwoIsTold(t *testing.T) {
+	first := newProcessWith(t, "meta1", fast)
+	first.ready()
+	p := newProcessWith(t, "meta2", fast, first.addr)
+	settled(p, 2)
+	settled(first, 2)
+	p.stop()
+	first.until("no leader", func() bool { return first.node.Status().LeaderID == "" })
+	p.dir = t.TempDir()
+	p.start()
+	err := <-p.ran
+	p.ran <- nil
+	if !errors.Is(err, consensus.ErrTaken) {
+		t.Fatalf("emptied disk: %v", err)
+	}
+}
+
+func TestForwardedOnce(t *testing.T) {
+	ps := newCluster(t)
+	var follower *process
+	for _, p := range ps {
+		if p != leaderOf(ps) {
+			follower = p
+		}
+	}
+	d := newDataNode(t, "n1")
+	d.joins(follower)
+	ctx := t.Context()
+	report := &atollpb.ReportRequest{ClusterId: d.cluster, Report: d.report, Forwarded: true}
+	if _, err := follower.metadata().Report(ctx, report); status.Code(err) != codes.Unavailable {
+		t.Errorf("a forwarded report at a follower: %v", err)
+	}
+	voter := &atollpb.AddVoterRequest{ClusterId: d.cluster, NodeId: "meta4", Incarnation: "i1", ClusterAddr: "127.0.0.1:1", Forwarded: true}
+	if _, err := atollpb.NewConsensusClient(follower.conn).AddVoter(ctx, voter); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "no metadata leader") {
+		t.Errorf("a forwarded voter at a follower: %v", err)
+	}
+}
+
+func TestEvenVotersAreWarnedOf(t *testing.T) {
+	var log syncBuffer
+	logged := func(c *Config) { fast(c); c.Log = slog.New(slog.NewTextHandler(&log, nil)) }
+	first := newProcessWith(t, "meta1", logged)
+	first.ready()
+	settled(newProcessWith(t, "meta2", fast, first.addr), 2)
+	first.until("the warning", func() bool { return strings.Contains(log.String(), "even number") })
+	settled(newProcessWith(t, "meta3", fast, first.addr), 3)
+	if n := strings.Count(log.String(), "even number"); n != 1 {
+		t.Errorf("%d warnings:\n%s", n, log.String())
+	}
+}
+
+// syncBuffer is a log that is read while it is written.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
 }
 
 // A follower that was away for longer than the log reaches back takes a snapshot, while changes go on.

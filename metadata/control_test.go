@@ -2,11 +2,14 @@ package metadata
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/atolldb/atoll/metadata/consensus"
+	"github.com/atolldb/atoll/metadata/control"
 	"github.com/atolldb/atoll/raftfsm"
 	"github.com/atolldb/atoll/rpc/atollpb"
 )
@@ -150,13 +153,79 @@ func TestP7TombstoneStaysUntilAllReported(t *testing.T) {
 	}
 }
 
+// Many purges cost few commands: a promotion under way waits for no more than the one at hand.
+func TestPurgesAreBatched(t *testing.T) {
+	p, n1, n2 := pair(t, nil)
+	const many = 200
+	var ids []uint64
+	raft := p.node.consensus
+	for i := range many {
+		made, err := raft.Propose(t.Context(), &raftfsm.CreateNamespace{Name: fmt.Sprintf("n%d", i)}, consensus.ProposeOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := raft.Propose(t.Context(), &raftfsm.DeleteNamespace{ID: made.NamespaceID}, consensus.ProposeOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, made.NamespaceID)
+	}
+	before := p.node.Status().LastLogIndex
+	n1.report.PurgedNamespaces, n2.report.PurgedNamespaces = ids, ids
+	n1.reports(p)
+	n2.reports(p)
+	p.until("the end of the tombstones", func() bool {
+		for range raft.State().Tombstones() {
+			return false
+		}
+		return true
+	})
+	if commands := p.node.Status().LastLogIndex - before; commands > 10 {
+		t.Errorf("%d commands for %d purges", commands, many)
+	}
+}
+
 func TestWaitAppliedAfterChangeOfLeader(t *testing.T) {
 	p, _, _ := pair(t, nil)
 	p.restart()
 	p.ready()
 	// The new leader has no reports: that says nothing about who is live.
-	lagging, err := p.node.control.WaitApplied(t.Context(), 1, time.Millisecond)
-	if err != nil || len(lagging) != 2 {
-		t.Fatalf("lagging %v: %v", lagging, err)
+	lag := p.node.control.WaitApplied(t.Context(), 1, time.Millisecond)
+	if len(lag.Nodes) != 2 || len(lag.Unreachable) != 0 {
+		t.Fatalf("lag %v", lag)
+	}
+}
+
+// The control plane's half of promise P3: the reply names a node that can't be reached, and doesn't wait
+// for it.
+func TestP3UnreachableNodesAreNamed(t *testing.T) {
+	p, n1, _ := pair(t, nil)
+	revision := p.namespaces(atollpb.NamespacesOp_NAMESPACES_OP_ADD, "a", "s").Revision
+	p.until("the silence of both nodes", func() bool {
+		reports, err := p.node.control.Reports(t.Context())
+		return err == nil && !slices.ContainsFunc(reports, func(r control.Report) bool { return r.Live })
+	})
+	n1.report.ViewRevision = revision
+	n1.reports(p)
+	lag := p.node.control.WaitApplied(t.Context(), revision, time.Hour)
+	if !slices.Equal(lag.Nodes, []string{"n2"}) || !slices.Equal(lag.Unreachable, []string{"n2"}) {
+		t.Fatalf("lag %v", lag)
+	}
+	r, err := p.metadata().Namespaces(t.Context(), &atollpb.NamespacesRequest{
+		ClusterId: p.node.Status().ClusterID, NodeId: "n1", Op: atollpb.NamespacesOp_NAMESPACES_OP_DEL, Name: "a", WaitAppliedMs: 1,
+	})
+	if err != nil || !slices.Contains(r.LaggingNodes, "n2") {
+		t.Fatalf("NAMESPACE DEL: %v, %v", r, err)
+	}
+}
+
+func TestWaitAppliedWithoutALeader(t *testing.T) {
+	ps := newCluster(t)
+	newDataNode(t, "n1").joins(ps[0])
+	ps[0].until("the node", func() bool { return ps[0].node.consensus.State().Node("n1") != nil })
+	ps[1].kill()
+	ps[2].kill()
+	ps[0].until("no leader", func() bool { return ps[0].node.Status().LeaderID == "" })
+	if lag := ps[0].node.control.WaitApplied(t.Context(), 1, time.Millisecond); !slices.Equal(lag.Nodes, []string{"n1"}) {
+		t.Fatalf("lag %v", lag)
 	}
 }

@@ -57,12 +57,11 @@ func TestOneNode(t *testing.T) {
 	}
 	d.report.ViewRevision = v.revision
 	d.reports(p)
-	lagging, err := p.node.control.WaitApplied(t.Context(), v.revision, 0)
-	if err != nil || len(lagging) != 0 {
-		t.Fatalf("lagging %v: %v", lagging, err)
+	if lag := p.node.control.WaitApplied(t.Context(), v.revision, 0); len(lag.Nodes) != 0 {
+		t.Fatalf("lag %v", lag)
 	}
-	if lagging, err = p.node.control.WaitApplied(t.Context(), v.revision+1, 0); err != nil || len(lagging) != 1 {
-		t.Fatalf("lagging %v: %v", lagging, err)
+	if lag := p.node.control.WaitApplied(t.Context(), v.revision+1, 0); len(lag.Nodes) != 1 || len(lag.Unreachable) != 0 {
+		t.Fatalf("lag %v", lag)
 	}
 
 	p.restart()
@@ -151,6 +150,11 @@ func TestNamespacesRetryHasOneEffect(t *testing.T) {
 	}
 	if p.node.consensus.State().NamespaceByName("a") == nil {
 		t.Fatal("the retry deleted the new namespace of that name")
+	}
+	p.namespaces(atollpb.NamespacesOp_NAMESPACES_OP_ADD, "b", "s2")
+	del.Name = "b"
+	if r, err := p.metadata().Namespaces(t.Context(), del); status.Code(err) != codes.InvalidArgument {
+		t.Fatalf("another request under the same id: %v %v", r, err)
 	}
 }
 

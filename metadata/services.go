@@ -141,10 +141,7 @@ func (s *metadataService) Namespaces(ctx context.Context, r *atollpb.NamespacesR
 	}
 	result, err := s.namespaces(ctx, r)
 	var refusal *raftfsm.Error
-	if errors.As(err, &refusal) && (refusal.Code == raftfsm.CodeConflict || refusal.Code == raftfsm.CodePrecondition) {
-		return nil, statusError(err)
-	}
-	if refusal != nil {
+	if errors.As(err, &refusal) && answered(refusal.Code) {
 		return &atollpb.NamespacesResponse{Result: namespacesResult(refusal.Code), Message: refusal.Message}, nil
 	}
 	if err != nil {
@@ -153,11 +150,7 @@ func (s *metadataService) Namespaces(ctx context.Context, r *atollpb.NamespacesR
 	response := &atollpb.NamespacesResponse{Revision: result.Revision}
 	wait := min(time.Duration(r.WaitAppliedMs)*time.Millisecond, waitAppliedMax)
 	if wait > 0 {
-		// The change is made: that this node can't ask who has applied it doesn't undo it.
-		response.LaggingNodes, err = s.node.control.WaitApplied(ctx, result.Revision, wait)
-		if err != nil && len(response.LaggingNodes) == 0 {
-			response.LaggingNodes = []string{r.NodeId}
-		}
+		response.LaggingNodes = s.node.control.WaitApplied(ctx, result.Revision, wait).Nodes
 	}
 	return response, nil
 }
@@ -167,6 +160,7 @@ func (s *metadataService) namespaces(ctx context.Context, r *atollpb.NamespacesR
 	options := consensus.ProposeOptions{Actor: r.NodeId}
 	if r.RequestId != "" {
 		options.RequestID = "resp:" + r.RequestId
+		options.Digest = raftfsm.DigestOf(r.Op.String(), r.Name, string(r.TokenHash))
 	}
 	token := raftfsm.NewToken{ID: newID(), Hash: r.TokenHash, Role: atollpb.Role_ROLE_READ_WRITE}
 	if r.Op == atollpb.NamespacesOp_NAMESPACES_OP_ADD {
@@ -179,8 +173,8 @@ func (s *metadataService) namespaces(ctx context.Context, r *atollpb.NamespacesR
 	if err != nil {
 		return raftfsm.Result{}, err
 	}
-	if result, ok := state.Recall(options.RequestID); ok && options.RequestID != "" {
-		return result, nil // the name may be gone by now, and the change is this request's
+	if outcome, ok := state.Recall(options.RequestID, options.Digest); ok {
+		return outcome.Result, outcome.Err() // the name may be gone by now, and the change is this request's
 	}
 	namespace := state.NamespaceByName(r.Name)
 	if namespace == nil {
@@ -193,6 +187,15 @@ func (s *metadataService) namespaces(ctx context.Context, r *atollpb.NamespacesR
 		return raft.Propose(ctx, &raftfsm.DeleteNamespace{ID: namespace.Id}, options)
 	}
 	return raftfsm.Result{}, &raftfsm.Error{Code: raftfsm.CodeInvalid, Field: "op", Message: "op is unknown"}
+}
+
+// answered reports whether a NAMESPACE command has an answer of its own for a refusal.
+func answered(c raftfsm.Code) bool {
+	switch c {
+	case raftfsm.CodeConflict, raftfsm.CodePrecondition, raftfsm.CodeRequestReused:
+		return false
+	}
+	return true
 }
 
 func namespacesResult(c raftfsm.Code) atollpb.NamespacesResult {
@@ -213,7 +216,7 @@ func namespacesResult(c raftfsm.Code) atollpb.NamespacesResult {
 func statusError(err error) error {
 	var refusal *raftfsm.Error
 	switch {
-	case errors.As(err, &refusal) && refusal.Code == raftfsm.CodeInvalid:
+	case errors.As(err, &refusal) && (refusal.Code == raftfsm.CodeInvalid || refusal.Code == raftfsm.CodeRequestReused):
 		return status.Error(codes.InvalidArgument, refusal.Message)
 	case refusal != nil:
 		return status.Error(codes.FailedPrecondition, refusal.Message)

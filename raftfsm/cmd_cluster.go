@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/atolldb/atoll/rpc/atollpb"
 )
 
@@ -23,18 +25,27 @@ type InitCluster struct {
 // MetadataNode is a metadata node as commands carry it.
 type MetadataNode struct {
 	ID          string
+	Incarnation string // of its directory
 	ClusterAddr string
 	HTTPAddr    string
 }
 
+func (n *MetadataNode) record() *atollpb.MetadataNode {
+	return &atollpb.MetadataNode{Id: n.ID, Incarnation: n.Incarnation, ClusterAddr: n.ClusterAddr, HttpAddr: n.HTTPAddr}
+}
+
 func (n *MetadataNode) fields(f *fields) {
 	f.str(&n.ID)
+	f.str(&n.Incarnation)
 	f.str(&n.ClusterAddr)
 	f.str(&n.HTTPAddr)
 }
 
 func (n *MetadataNode) validate() *Error {
 	if err := validateID("node_id", n.ID); err != nil {
+		return err
+	}
+	if err := validateID("incarnation", n.Incarnation); err != nil {
 		return err
 	}
 	if err := validateAddr("cluster_addr", n.ClusterAddr); err != nil {
@@ -76,9 +87,7 @@ func (c *InitCluster) apply(t *txn) (Result, *Error) {
 	t.putCluster(&atollpb.ClusterInfo{
 		ClusterId: c.ClusterID, MetadataHistoryId: c.MetadataHistoryID, TokenKey: c.TokenKey,
 		DefaultNamespaceId: t.index, CreatedMs: t.timeMs,
-		MetadataNodes: []*atollpb.MetadataNode{{
-			Id: c.MetadataNode.ID, ClusterAddr: c.MetadataNode.ClusterAddr, HttpAddr: c.MetadataNode.HTTPAddr,
-		}},
+		MetadataNodes: []*atollpb.MetadataNode{c.MetadataNode.record()},
 	})
 	if err := t.createToken(namespace, c.AdminToken); err != nil {
 		return Result{}, err
@@ -89,7 +98,9 @@ func (c *InitCluster) apply(t *txn) (Result, *Error) {
 	return result, nil
 }
 
-// SetMetadataNodes replaces the list of metadata nodes that data nodes may dial.
+// SetMetadataNodes replaces the list of metadata nodes that data nodes may dial. A known id keeps its
+// incarnation: a voter with an emptied disk has forgotten what it voted for and acknowledged, so in the old
+// one's place it could bring two leaders about, and lose what a majority had.
 type SetMetadataNodes struct {
 	Nodes            []MetadataNode
 	ExpectedRevision uint64 // of the cluster's record: compare and set
@@ -117,11 +128,14 @@ func (c *SetMetadataNodes) apply(t *txn) (Result, *Error) {
 		if err := n.validate(); err != nil {
 			return Result{}, err
 		}
-		nodes = append(nodes, &atollpb.MetadataNode{Id: n.ID, ClusterAddr: n.ClusterAddr, HttpAddr: n.HTTPAddr})
+		if err := CheckMetadataNode(cluster, n.ID, n.Incarnation); err != nil {
+			return Result{}, err
+		}
+		nodes = append(nodes, n.record())
 	}
 	slices.SortFunc(nodes, func(a, b *atollpb.MetadataNode) int { return strings.Compare(a.Id, b.Id) })
 	same := slices.EqualFunc(nodes, cluster.MetadataNodes, func(a, b *atollpb.MetadataNode) bool {
-		return a.Id == b.Id && a.ClusterAddr == b.ClusterAddr && a.HttpAddr == b.HttpAddr
+		return proto.Equal(a, b)
 	})
 	if same {
 		return t.done(), nil
@@ -130,6 +144,17 @@ func (c *SetMetadataNodes) apply(t *txn) (Result, *Error) {
 	cluster.MetadataNodes = nodes
 	t.putCluster(cluster)
 	return t.done(), nil
+}
+
+// CheckMetadataNode refuses a metadata node whose id is another one's: of another directory.
+func CheckMetadataNode(cluster *atollpb.ClusterInfo, id, incarnation string) *Error {
+	for _, m := range cluster.GetMetadataNodes() {
+		if m.Id == id && m.Incarnation != incarnation {
+			return refuse(CodePrecondition, "incarnation",
+				"metadata node %q is in the cluster already, with another data directory: start it with that one, or choose another node id", id)
+		}
+	}
+	return nil
 }
 
 func notInitialised() *Error {

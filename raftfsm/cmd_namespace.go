@@ -41,6 +41,7 @@ func (c *CreateNamespace) apply(t *txn) (Result, *Error) {
 	result := Result{Revision: t.index, NamespaceID: t.index}
 	for _, token := range c.Tokens {
 		if err := t.createToken(namespace, token); err != nil {
+			err.Field = "token." + err.Field
 			return Result{}, err
 		}
 		result.TokenIDs = append(result.TokenIDs, token.ID)
@@ -160,25 +161,28 @@ func (c *ReportPurged) apply(t *txn) (Result, *Error) {
 // purgedBy returns how a tombstone names a node: a wiped disk has to purge again.
 func purgedBy(n *atollpb.Node) string { return n.Id + "/" + n.Incarnation }
 
-// DropTombstone forgets a deleted namespace. Every registered node must have reported its purge.
-type DropTombstone struct {
-	ID uint64
+// DropTombstones forgets deleted namespaces. Every registered node must have reported its purge of each.
+// Ids that have no tombstone any more are passed over.
+type DropTombstones struct {
+	IDs []uint64
 }
 
-func (c *DropTombstone) fields(f *fields) { f.u64(&c.ID) }
+func (c *DropTombstones) fields(f *fields) { list(f, &c.IDs, f.u64) }
 
-func (c *DropTombstone) apply(t *txn) (Result, *Error) {
-	namespace := t.Namespace(c.ID)
-	if namespace == nil {
-		return t.done(), nil
+func (c *DropTombstones) apply(t *txn) (Result, *Error) {
+	for _, id := range c.IDs {
+		namespace := t.Namespace(id)
+		if namespace == nil {
+			continue
+		}
+		if isActive(namespace) {
+			return Result{}, refuse(CodePrecondition, "namespace", "namespace %q is active", namespace.Name)
+		}
+		for _, node := range t.Unpurged(namespace) {
+			return Result{}, refuse(CodePrecondition, "namespace", "node %q has not purged namespace %d", node.Id, id)
+		}
+		t.removeNamespace(namespace)
 	}
-	if isActive(namespace) {
-		return Result{}, refuse(CodePrecondition, "namespace", "namespace %q is active", namespace.Name)
-	}
-	for _, node := range t.Unpurged(namespace) {
-		return Result{}, refuse(CodePrecondition, "namespace", "node %q has not purged namespace %d", node.Id, c.ID)
-	}
-	t.removeNamespace(namespace)
 	return t.done(), nil
 }
 

@@ -23,7 +23,8 @@ func (n *NewToken) fields(f *fields) {
 	f.i64(&n.ExpiresMs)
 }
 
-// createToken adds a token to an active namespace.
+// createToken adds a token to an active namespace. An expired token of the same secret gives way: it is
+// worth nothing any more.
 func (t *txn) createToken(namespace *atollpb.Namespace, n NewToken) *Error {
 	if err := validateID("token_id", n.ID); err != nil {
 		return err
@@ -44,10 +45,15 @@ func (t *txn) createToken(namespace *atollpb.Namespace, n NewToken) *Error {
 		return refuse(CodeInvalid, "role", "role %d is unknown: use read-only, read-write or admin", n.Role)
 	}
 	if n.ExpiresMs != 0 && n.ExpiresMs <= t.timeMs {
-		return refuse(CodeInvalid, "expires", "expires is not in the future")
+		return refuse(CodeInvalid, "expires_at", "expires_at is not in the future")
 	}
-	if t.Token(n.ID) != nil || t.TokenByHash(n.Hash) != nil || slices.Contains(t.delta.RemovedTokens, n.ID) {
-		return refuse(CodeTokenExists, "token", "the token already exists")
+	old := t.TokenByHash(n.Hash)
+	if old != nil && old.ExpiresMs != 0 && old.ExpiresMs <= t.timeMs {
+		t.removeToken(old)
+		old = nil
+	}
+	if t.Token(n.ID) != nil || old != nil || slices.Contains(t.delta.RemovedTokens, n.ID) {
+		return refuse(CodeTokenExists, "secret", "the token already exists")
 	}
 	t.putToken(&atollpb.Token{
 		Id: n.ID, NamespaceId: namespace.Id, Hash: n.Hash, Role: n.Role, Label: n.Label,

@@ -1,6 +1,8 @@
 package raftfsm
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"reflect"
 )
@@ -28,8 +30,23 @@ type Proposal struct {
 	// RequestID makes a retry of the same proposal have one effect, as long as the state remembers it
 	// (the last RequestsMax changes). Empty: never remembered.
 	RequestID string
+	Digest    Digest // of what the caller asked for under that id
 	TimeMs    int64  // Unix milliseconds of the proposer's clock
 	Actor     string // who asked: a token id, a node id or "control"
+}
+
+// Digest tells one caller's request from another's under the same id. It is of the request, not of the
+// command, into which the proposer puts random ids and secrets. The zero Digest is that of no request.
+type Digest [sha256.Size]byte
+
+// DigestOf returns the digest of a request's parts.
+func DigestOf(parts ...string) Digest {
+	h := sha256.New()
+	for _, part := range parts { // with its length, so that no two lists of parts run together
+		h.Write(binary.AppendUvarint(nil, uint64(len(part))))
+		h.Write([]byte(part))
+	}
+	return Digest(h.Sum(nil))
 }
 
 // Result is what an applied command did.
@@ -73,7 +90,7 @@ func commandTable() []entry {
 		{9, 1, 1, func() Command { return new(RegisterNode) }},
 		{10, 1, 1, func() Command { return new(RemoveNode) }},
 		{11, 1, 1, func() Command { return new(ReportPurged) }},
-		{12, 1, 1, func() Command { return new(DropTombstone) }},
+		{12, 1, 1, func() Command { return new(DropTombstones) }},
 		{13, 1, 1, func() Command { return new(BeginEpoch) }},
 		{14, 1, 1, func() Command { return new(BeginPromotion) }},
 		{15, 1, 1, func() Command { return new(CompletePromotion) }},
@@ -103,8 +120,7 @@ func (f *FSM) Encode(p Proposal) ([]byte, error) { return f.codec.encode(p) }
 
 // Decode reads what Encode wrote. It returns an error that wraps ErrUnknownCommand or ErrCorruptCommand.
 func (f *FSM) Decode(data []byte) (Proposal, error) {
-	p, _, err := f.codec.decode(data)
-	return p, err
+	return f.codec.decode(data)
 }
 
 func (c *codec) encode(p Proposal) ([]byte, error) {
@@ -131,25 +147,25 @@ func (c *codec) encode(p Proposal) ([]byte, error) {
 	return f.buf, nil
 }
 
-func (c *codec) decode(data []byte) (Proposal, uint64, error) {
+func (c *codec) decode(data []byte) (Proposal, error) {
 	f := &fields{buf: data, reading: true}
 	var p Proposal
 	head := envelope{proposal: &p}
 	head.fields(f)
 	if f.err != nil {
-		return p, 0, fmt.Errorf("decode envelope: %w", ErrCorruptCommand)
+		return p, fmt.Errorf("decode envelope: %w", ErrCorruptCommand)
 	}
 	e, ok := c.byID[head.id]
 	if !ok || head.version > e.version || head.version < e.versions {
-		return p, 0, fmt.Errorf("decode command %d version %d: %w", head.id, head.version, ErrUnknownCommand)
+		return p, fmt.Errorf("decode command %d version %d: %w", head.id, head.version, ErrUnknownCommand)
 	}
 	p.Command = e.make()
 	f.version = head.version
 	p.Command.fields(f)
 	if f.end() != nil {
-		return p, 0, fmt.Errorf("decode %T: %w", p.Command, ErrCorruptCommand)
+		return p, fmt.Errorf("decode %T: %w", p.Command, ErrCorruptCommand)
 	}
-	return p, e.id, nil
+	return p, nil
 }
 
 // envelope is what precedes every payload.
@@ -162,6 +178,7 @@ func (e *envelope) fields(f *fields) {
 	f.u64(&e.id)
 	f.u64(&e.version)
 	f.str(&e.proposal.RequestID)
+	f.digest(&e.proposal.Digest)
 	f.i64(&e.proposal.TimeMs)
 	f.str(&e.proposal.Actor)
 	if len(e.proposal.RequestID) > RequestIDBytesMax || len(e.proposal.Actor) > ActorBytesMax {

@@ -27,6 +27,8 @@ const (
 	CodeInvalid      Code = 5 // a field breaks its bound
 	CodeConflict     Code = 6 // a compare-and-set failed: read again
 	CodePrecondition Code = 7 // not in the present state; the message says what to do first
+	// CodeRequestReused: the request id has had its effect for another request.
+	CodeRequestReused Code = 8
 )
 
 // String returns the code's word, as in error messages and the admin API.
@@ -46,6 +48,8 @@ func (c Code) String() string {
 		return "conflict"
 	case CodePrecondition:
 		return "precondition"
+	case CodeRequestReused:
+		return "request_reused"
 	}
 	return fmt.Sprintf("code(%d)", uint8(c))
 }

@@ -100,6 +100,22 @@ func (f *fields) str(v *string) {
 	*v = string(b)
 }
 
+// digest walks a digest; the zero one takes a byte.
+func (f *fields) digest(v *Digest) {
+	var b []byte
+	if *v != (Digest{}) {
+		b = v[:]
+	}
+	f.bytes(&b)
+	if !f.reading {
+		return
+	}
+	*v = Digest{}
+	if n := copy(v[:], b); n != len(b) || n != 0 && (n != len(v) || *v == Digest{}) {
+		f.fail()
+	}
+}
+
 // enum walks a protobuf enum or any other small number.
 func enum[E ~int32 | ~uint32](f *fields, v *E) {
 	u := uint64(*v)

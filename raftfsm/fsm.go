@@ -40,7 +40,7 @@ func (f *FSM) Feed() *Feed { return f.feed }
 // (ErrUnknownCommand, ErrCorruptCommand) means that this program can't follow the log: the state is
 // unchanged, and the node has to stop before it applies anything else.
 func (f *FSM) Apply(index uint64, data []byte) (Outcome, error) {
-	p, command, err := f.codec.decode(data)
+	p, err := f.codec.decode(data)
 	if err != nil {
 		return Outcome{}, fmt.Errorf("apply index %d: %w", index, err)
 	}
@@ -49,7 +49,7 @@ func (f *FSM) Apply(index uint64, data []byte) (Outcome, error) {
 	if index <= state.applied {
 		return Outcome{}, fmt.Errorf("apply index %d after %d: %w", index, state.applied, ErrCorruptCommand)
 	}
-	outcome, known := recall(state, p.RequestID, command)
+	outcome, known := state.Recall(p.RequestID, p.Digest)
 	if known {
 		next.reader = state.reader
 		f.state.Store(next)
@@ -73,7 +73,7 @@ func (f *FSM) Apply(index uint64, data []byte) (Outcome, error) {
 		return Outcome{Result: result}, nil
 	}
 	if p.RequestID != "" {
-		next.requests = t.remember(state.requests, &request{id: p.RequestID, command: command, result: result})
+		next.requests = t.remember(state.requests, &request{id: p.RequestID, digest: p.Digest, result: result})
 	}
 	t.txn.Commit()
 	next.revision = index
@@ -81,23 +81,6 @@ func (f *FSM) Apply(index uint64, data []byte) (Outcome, error) {
 	f.state.Store(next)
 	f.feed.append(t.delta)
 	return Outcome{Result: result}, nil
-}
-
-// recall answers a proposal whose request id had its effect already.
-func recall(state *State, id string, command uint64) (Outcome, bool) {
-	if id == "" {
-		return Outcome{}, false
-	}
-	r := first[*request](state.reader, tableRequests, indexID, id)
-	if r == nil {
-		return Outcome{}, false
-	}
-	if r.command != command {
-		return Outcome{Refusal: refuse(CodeInvalid, "request_id", "request_id was used for another operation")}, true
-	}
-	result := r.result
-	result.Repeated = true
-	return Outcome{Result: result}, true
 }
 
 // remember adds a request to the table, dropping the oldest of a full one, and returns the table's size.

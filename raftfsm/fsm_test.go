@@ -75,7 +75,7 @@ func initCluster() *InitCluster {
 	admin.Role = atollpb.Role_ROLE_ADMIN
 	return &InitCluster{
 		ClusterID: "c1", MetadataHistoryID: "m1", TokenKey: make([]byte, HashBytes), AdminToken: admin,
-		MetadataNode: MetadataNode{ID: "meta1", ClusterAddr: "127.0.0.1:1", HTTPAddr: "127.0.0.1:2"},
+		MetadataNode: MetadataNode{ID: "meta1", Incarnation: "m1", ClusterAddr: "127.0.0.1:1", HTTPAddr: "127.0.0.1:2"},
 	}
 }
 
@@ -113,7 +113,7 @@ func TestInitCluster(t *testing.T) {
 
 func TestSetMetadataNodes(t *testing.T) {
 	m := newCluster(t)
-	nodes := []MetadataNode{{ID: "b", ClusterAddr: "b:1"}, {ID: "a", ClusterAddr: "a:1"}}
+	nodes := []MetadataNode{{ID: "b", Incarnation: "i1", ClusterAddr: "b:1"}, {ID: "a", Incarnation: "i1", ClusterAddr: "a:1"}}
 	rev := m.State().Cluster().ModifiedRevision
 	m.do(&SetMetadataNodes{Nodes: nodes, ExpectedRevision: rev})
 	got := m.State().Cluster()
@@ -124,6 +124,23 @@ func TestSetMetadataNodes(t *testing.T) {
 	if r := m.do(&SetMetadataNodes{Nodes: nodes, ExpectedRevision: got.ModifiedRevision}); r.Revision != got.ModifiedRevision {
 		t.Fatalf("a change of nothing has revision %d", r.Revision)
 	}
+	wiped := []MetadataNode{nodes[0], {ID: "a", Incarnation: "i2", ClusterAddr: "a:1"}}
+	if err := m.refused(CodePrecondition, &SetMetadataNodes{Nodes: wiped, ExpectedRevision: got.ModifiedRevision}); err.Field != "incarnation" {
+		t.Errorf("an emptied disk under a known id: %v", err)
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	for _, addr := range []string{"a:1", "127.0.0.1:7379", "[::1]:65535", "[fe80::1%eth0]:1", "db.example:80"} {
+		if err := validateAddr("addr", addr); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, addr := range []string{"", "a", ":1", "a:", "a:0", "a:65536", "a:x", "::1:1", "[]:1", "[::1:1", "a b:1", "http://a:1", "a]:1"} {
+		if err := validateAddr("addr", addr); err == nil || err.Field != "addr" {
+			t.Errorf("%q: %v", addr, err)
+		}
+	}
 }
 
 func TestNamespaceNames(t *testing.T) {
@@ -132,7 +149,8 @@ func TestNamespaceNames(t *testing.T) {
 		m.do(&CreateNamespace{Name: name})
 		m.refused(CodeExists, &CreateNamespace{Name: name})
 	}
-	for _, name := range []string{"", "__x", DefaultNamespace, "a b", "a\nb", "a/b", "\xff", strings.Repeat("x", 256), "a\u00a0b", "a\x00"} {
+	for _, name := range []string{"", "__x", DefaultNamespace, "a b", "a\nb", "a/b", "\xff", strings.Repeat("x", 256), "a\u00a0b", "a\x00",
+		"*", ".", "..", "a\u200bb", "\ufeffa", "a\u202eb", "a\ufffd"} {
 		if err := m.refused(CodeInvalid, &CreateNamespace{Name: name}); err.Field != "name" {
 			t.Errorf("name %q: field %q", name, err.Field)
 		}
@@ -201,6 +219,16 @@ func TestTokens(t *testing.T) {
 	if m.State().Token("t1") != nil || m.State().Token("t2") == nil {
 		t.Fatal("tokens after SET")
 	}
+	short := token("t4")
+	short.ExpiresMs = int64(m.index)*1000 + 1500 // the machine's clock steps a second a command
+	m.do(&CreateToken{NamespaceID: a, Token: short})
+	again := token("t5")
+	again.Hash = short.Hash
+	m.refused(CodeTokenExists, &CreateToken{NamespaceID: b, Token: again})
+	m.do(&CreateToken{NamespaceID: b, Token: again}) // t4 has expired
+	if m.State().Token("t4") != nil || m.State().TokenByHash(short.Hash).GetId() != "t5" {
+		t.Fatal("an expired token keeps its secret")
+	}
 	m.do(&ReplaceTokens{NamespaceID: a, Token: token("t3")})
 	if m.State().Token("t2") != nil || m.State().Token("t3") == nil {
 		t.Fatal("tokens after the second SET")
@@ -209,8 +237,9 @@ func TestTokens(t *testing.T) {
 
 func TestRequestHasOneEffect(t *testing.T) {
 	m := newCluster(t)
-	p := Proposal{Command: &CreateNamespace{Name: "a"}, RequestID: "r1"}
+	p := Proposal{Command: &CreateNamespace{Name: "a", Tokens: []NewToken{token("t1")}}, RequestID: "r1", Digest: DigestOf("create", "a")}
 	one := m.propose(p)
+	p.Command = &CreateNamespace{Name: "a", Tokens: []NewToken{token("t2")}} // the proposer made another token for the retry
 	two := m.propose(p)
 	if one.Refusal != nil || two.Refusal != nil || !two.Result.Repeated || two.Result.Revision != one.Result.Revision {
 		t.Fatalf("first %+v, second %+v", one, two)
@@ -218,9 +247,20 @@ func TestRequestHasOneEffect(t *testing.T) {
 	if m.State().Revision() != one.Result.Revision {
 		t.Fatal("the repeated request changed the revision")
 	}
-	other := m.propose(Proposal{Command: &DeleteNamespace{ID: one.Result.NamespaceID}, RequestID: "r1"})
-	if other.Refusal == nil || other.Refusal.Code != CodeInvalid {
-		t.Fatalf("another operation under the same request id: %+v", other)
+	if err := m.Restore(bytes.NewReader(dump(t, m.State()))); err != nil {
+		t.Fatal(err)
+	}
+	if two = m.propose(p); !two.Result.Repeated {
+		t.Fatalf("after a restore %+v", two)
+	}
+	// The same kind of command, about something else.
+	p.Command, p.Digest = &CreateNamespace{Name: "b"}, DigestOf("create", "b")
+	other := m.propose(p)
+	if other.Refusal == nil || other.Refusal.Code != CodeRequestReused || m.State().NamespaceByName("b") != nil {
+		t.Fatalf("another request under the same id: %+v", other)
+	}
+	if DigestOf("a", "bc") == DigestOf("ab", "c") {
+		t.Fatal("two lists of parts have one digest")
 	}
 	if out, err := DecodeOutcome(EncodeOutcome(two)); err != nil || out.Result.Revision != two.Result.Revision {
 		t.Fatalf("outcome %+v: %v", out, err)
@@ -254,7 +294,7 @@ func TestUnknownCommandStops(t *testing.T) {
 	m := newCluster(t)
 	before := m.State()
 	for name, data := range map[string][]byte{
-		"id": {200, 1, 1, 0, 0, 0}, "version": {3, 9, 0, 0, 0},
+		"id": {200, 1, 1, 0, 0, 0, 0}, "version": {3, 9, 0, 0, 0, 0},
 	} {
 		if _, err := m.Apply(m.index+1, data); !errors.Is(err, ErrUnknownCommand) {
 			t.Errorf("unknown %s: %v", name, err)

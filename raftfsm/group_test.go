@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/atolldb/atoll/rpc/atollpb"
+	"github.com/atolldb/atoll/rpc/ident"
 )
 
 func register(id string) *RegisterNode {
@@ -61,7 +62,7 @@ func TestRegisterNode(t *testing.T) {
 	for _, change := range []func(*RegisterNode){
 		func(c *RegisterNode) { c.NodeID = "" },
 		func(c *RegisterNode) { c.NodeID = "a/b" },
-		func(c *RegisterNode) { c.Incarnation = strings.Repeat("x", IDBytesMax+1) },
+		func(c *RegisterNode) { c.Incarnation = strings.Repeat("x", ident.BytesMax+1) },
 		func(c *RegisterNode) { c.RESPAddr = "" },
 		func(c *RegisterNode) { c.ClusterAddr = strings.Repeat("x", AddrBytesMax+1) },
 		func(c *RegisterNode) { c.Version = "\n" },
@@ -227,26 +228,26 @@ func TestP7TombstoneStaysUntilAllPurged(t *testing.T) {
 		return &ReportPurged{NodeID: node, Incarnation: node + "-i1", Namespaces: []uint64{id, 999}}
 	}
 	m.refused(CodeInvalid, report("n1"))
-	m.refused(CodePrecondition, &DropTombstone{ID: id})
+	m.refused(CodePrecondition, &DropTombstones{IDs: []uint64{id, 999}})
 	m.do(&DeleteNamespace{ID: id})
-	m.refused(CodePrecondition, &DropTombstone{ID: id})
+	m.refused(CodePrecondition, &DropTombstones{IDs: []uint64{id, 999}})
 	m.do(report("n1"))
-	m.refused(CodePrecondition, &DropTombstone{ID: id})
+	m.refused(CodePrecondition, &DropTombstones{IDs: []uint64{id, 999}})
 	m.refused(CodeNotFound, report("n9"))
 	m.refused(CodeConflict, &ReportPurged{NodeID: "n2", Incarnation: "x", Namespaces: []uint64{id}})
 	m.do(report("n2"))
 
 	m.do(register("n3")) // it may take a snapshot that still has the rows
-	m.refused(CodePrecondition, &DropTombstone{ID: id})
+	m.refused(CodePrecondition, &DropTombstones{IDs: []uint64{id, 999}})
 	m.do(report("n3"))
 	wiped := register("n2")
 	wiped.Incarnation = "n2-i2"
 	m.do(wiped)
-	m.refused(CodePrecondition, &DropTombstone{ID: id})
+	m.refused(CodePrecondition, &DropTombstones{IDs: []uint64{id, 999}})
 	m.do(&RemoveNode{ID: "n2"})
-	m.do(&DropTombstone{ID: id})
+	m.do(&DropTombstones{IDs: []uint64{id, 999}})
 	if m.State().Namespace(id) != nil {
 		t.Fatal("the tombstone is still there")
 	}
-	m.do(&DropTombstone{ID: id})
+	m.do(&DropTombstones{IDs: []uint64{id, 999}})
 }

@@ -25,7 +25,7 @@ func drawCommand(t *rapid.T, i int) Command {
 	}
 	switch rapid.IntRange(1, 20).Draw(t, "command") {
 	case 1:
-		return &SetMetadataNodes{Nodes: []MetadataNode{{ID: node.Draw(t, "id"), ClusterAddr: "x:1"}}, ExpectedRevision: id.Draw(t, "rev")}
+		return &SetMetadataNodes{Nodes: []MetadataNode{{ID: node.Draw(t, "id"), Incarnation: inc.Draw(t, "incarnation"), ClusterAddr: "x:1"}}, ExpectedRevision: id.Draw(t, "rev")}
 	case 2, 18, 19:
 		c := &CreateNamespace{Name: name.Draw(t, "name"), Durability: atollpb.Durability(rapid.IntRange(0, 3).Draw(t, "durability"))}
 		for range rapid.IntRange(0, 2).Draw(t, "tokens") {
@@ -51,7 +51,7 @@ func drawCommand(t *rapid.T, i int) Command {
 	case 11:
 		return &ReportPurged{NodeID: node.Draw(t, "node"), Incarnation: inc.Draw(t, "incarnation"), Namespaces: []uint64{id.Draw(t, "ns")}}
 	case 12:
-		return &DropTombstone{ID: id.Draw(t, "ns")}
+		return &DropTombstones{IDs: []uint64{id.Draw(t, "ns"), id.Draw(t, "ns")}}
 	case 13:
 		return &BeginEpoch{NodeID: node.Draw(t, "node"), Incarnation: "i1", HistoryID: fmt.Sprintf("h%d", id.Draw(t, "history")), Epoch: id.Draw(t, "epoch")}
 	case 14:
@@ -196,6 +196,7 @@ func TestEveryPrefixRestores(t *testing.T) {
 			if i > 0 {
 				p.Command = drawCommand(t, i)
 				p.RequestID = rapid.SampledFrom([]string{"", "", "r1", "r2"}).Draw(t, "request")
+				p.Digest = DigestOf(rapid.SampledFrom([]string{"d1", "d1", "d2"}).Draw(t, "digest"))
 			}
 			data, err := whole.Encode(p)
 			if err != nil {

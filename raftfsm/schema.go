@@ -31,14 +31,14 @@ const RequestsMax = 30_000
 
 // request is what the state remembers of an applied command, for its retries.
 type request struct {
-	id      string
-	command uint64
-	result  Result
+	id     string
+	digest Digest
+	result Result
 }
 
 func (r *request) fields(f *fields) {
 	f.str(&r.id)
-	f.u64(&r.command)
+	f.digest(&r.digest)
 	r.result.fields(f)
 }
 

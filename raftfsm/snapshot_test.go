@@ -13,7 +13,7 @@ import (
 func sample(t testing.TB) []byte {
 	m := newCluster(t)
 	m.do(register("n1"))
-	id := m.propose(Proposal{Command: &CreateNamespace{Name: "a", Tokens: []NewToken{token("t1")}}, RequestID: "r1"}).Result.NamespaceID
+	id := m.propose(Proposal{Command: &CreateNamespace{Name: "a", Tokens: []NewToken{token("t1")}}, RequestID: "r1", Digest: DigestOf("r1")}).Result.NamespaceID
 	m.do(&CreateNamespace{Name: "b"})
 	m.do(&DeleteNamespace{ID: id})
 	return dump(t, m.State())
@@ -114,7 +114,7 @@ func FuzzCommand(f *testing.F) {
 		}
 		f.Add(data)
 	}
-	data, err := m.Encode(Proposal{Command: initCluster()})
+	data, err := m.Encode(Proposal{Command: initCluster(), Digest: DigestOf("a")})
 	if err != nil {
 		f.Fatal(err)
 	}

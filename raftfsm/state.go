@@ -136,13 +136,20 @@ func (r reader) Groups() iter.Seq[*atollpb.Group] {
 	return all[*atollpb.Group](r, tableGroups, indexID)
 }
 
-// Recall returns the result of the change that a request id made, if the state still remembers it.
-func (s *State) Recall(requestID string) (Result, bool) {
+// Recall answers a request whose id had its effect already, if the state still remembers it: with that
+// effect's result, or with a refusal where the id was another request's.
+func (s *State) Recall(requestID string, digest Digest) (Outcome, bool) {
+	if requestID == "" {
+		return Outcome{}, false
+	}
 	r := first[*request](s.reader, tableRequests, indexID, requestID)
 	if r == nil {
-		return Result{}, false
+		return Outcome{}, false
+	}
+	if r.digest != digest {
+		return Outcome{Refusal: refuse(CodeRequestReused, "request_id", "request_id was used for another request")}, true
 	}
 	result := r.result
 	result.Repeated = true
-	return result, true
+	return Outcome{Result: result}, true
 }

@@ -1,18 +1,19 @@
 package raftfsm
 
 import (
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/atolldb/atoll/rpc/atollpb"
+	"github.com/atolldb/atoll/rpc/ident"
 )
 
 // The bounds of what callers name, in bytes.
 const (
 	NameBytesMax  = 255
 	LabelBytesMax = 128
-	IDBytesMax    = 64
 	AddrBytesMax  = 255
 	HashBytes     = 32 // HMAC-SHA-256
 )
@@ -21,7 +22,8 @@ const (
 const DefaultNamespace = "__namespace"
 
 // ValidateName checks the name of a namespace that a caller wants to create: 1 to NameBytesMax bytes of
-// UTF-8 without control characters, spaces and '/', and not starting with "__", which is reserved.
+// UTF-8 without spaces, '/', and control and format characters (which can't be seen); not "*", which stands
+// for all of them, not "." or "..", and not starting with "__", which is reserved.
 func ValidateName(name string) *Error {
 	switch {
 	case name == "":
@@ -34,27 +36,33 @@ func ValidateName(name string) *Error {
 		return refuse(CodeInvalid, "name", `name starts with "__", which is reserved`)
 	case strings.Contains(name, "/"):
 		return refuse(CodeInvalid, "name", "name contains '/'")
+	case name == "*":
+		return refuse(CodeInvalid, "name", `name is "*", which stands for all of them`)
 	case name == "." || name == "..":
 		return refuse(CodeInvalid, "name", "name is a dot or two: an HTTP path can't hold it")
 	}
 	for _, r := range name {
-		if unicode.IsControl(r) || unicode.IsSpace(r) {
+		switch {
+		case unicode.IsControl(r) || unicode.IsSpace(r):
 			return refuse(CodeInvalid, "name", "name contains a space or a control character")
+		case unicode.Is(unicode.Cf, r):
+			return refuse(CodeInvalid, "name", "name contains the format character %U, which can't be seen", r)
+		case r == unicode.ReplacementChar:
+			return replaced("name")
 		}
 	}
 	return nil
 }
 
-// validateID checks an id that a node or a proposer made: 1 to IDBytesMax of [A-Za-z0-9._-].
+// replaced refuses a text that a decoder has mended: it is not what the caller meant.
+func replaced(field string) *Error {
+	return refuse(CodeInvalid, field, "%s contains U+FFFD, which stands for bytes that were not UTF-8", field)
+}
+
+// validateID checks an id that an operator, a node or a proposer made.
 func validateID(field, id string) *Error {
-	if id == "" || len(id) > IDBytesMax {
-		return refuse(CodeInvalid, field, "%s is %d bytes long: it takes 1 to %d bytes", field, len(id), IDBytesMax)
-	}
-	for i := range len(id) {
-		c := id[i]
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-' {
-			return refuse(CodeInvalid, field, "%s takes letters, digits, '.', '_' and '-' only", field)
-		}
+	if err := ident.Check(id); err != nil {
+		return refuse(CodeInvalid, field, "%s %v", field, err)
 	}
 	return nil
 }
@@ -67,12 +75,23 @@ func validateText(field, text string, bytesMax int) *Error {
 	if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
 		return refuse(CodeInvalid, field, "%s has control characters or is not valid UTF-8", field)
 	}
+	if strings.ContainsRune(text, unicode.ReplacementChar) {
+		return replaced(field)
+	}
 	return nil
 }
 
+// validateAddr checks an address that others dial: a host, with brackets around it if it has colons, and
+// a port.
 func validateAddr(field, addr string) *Error {
-	if addr == "" {
-		return refuse(CodeInvalid, field, "%s is empty: it takes host:port", field)
+	i := strings.LastIndexByte(addr, ':')
+	host, forbidden := addr[:max(i, 0)], ":[]/ "
+	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
+		host, forbidden = host[1:len(host)-1], "[]/ "
+	}
+	port, err := strconv.ParseUint(addr[i+1:], 10, 16)
+	if err != nil || port == 0 || host == "" || strings.ContainsAny(host, forbidden) {
+		return refuse(CodeInvalid, field, "%s %q is not host:port", field, addr)
 	}
 	return validateText(field, addr, AddrBytesMax)
 }

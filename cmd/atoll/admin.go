@@ -8,17 +8,24 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/atolldb/atoll/rpc/adminapi"
 )
 
+// waitSlack is how much longer than its wait a change may take.
+const waitSlack = 5 * time.Second
+
 // adminCommand returns a command that calls the admin API.
 func (p *program) adminCommand(use, short string, args cobra.PositionalArgs, keys []string,
 	f func(context.Context, *adminCall, []string) error) *cobra.Command {
-	return p.command(use, short, args, p.adminKeys(keys...), func(ctx context.Context, c *config, args []string) error {
+	c := p.command(use, short, args, p.adminKeys(keys...), func(ctx context.Context, c *config, args []string) error {
 		token, err := adminToken(c)
 		if err != nil {
 			return err
@@ -28,10 +35,34 @@ func (p *program) adminCommand(use, short string, args cobra.PositionalArgs, key
 			return err
 		}
 		defer client.Close()
-		ctx, cancel := context.WithTimeout(ctx, c.duration("timeout"))
+		for _, name := range c.unknown {
+			fmt.Fprintf(p.stderr, "atoll: %s: there is no such variable, see CONFIG.md\n", name)
+		}
+		limit := c.duration("timeout")
+		if slices.Contains(keys, "wait") { // the answer comes after the wait
+			limit = max(limit, c.duration("wait")+waitSlack)
+		}
+		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
 		return f(ctx, &adminCall{config: c, client: client, program: p}, args)
 	})
+	c.PreRunE = func(c *cobra.Command, args []string) error { return checkUTF8(c.Flags(), args) }
+	return c
+}
+
+// checkUTF8 refuses arguments that JSON can't carry: its encoder would send something else in silence.
+func checkUTF8(flags *pflag.FlagSet, args []string) (err error) {
+	for i, arg := range args {
+		if !utf8.ValidString(arg) {
+			err = fmt.Errorf("argument %d (%q) is not valid UTF-8", i+1, arg)
+		}
+	}
+	flags.Visit(func(f *pflag.Flag) {
+		if !utf8.ValidString(f.Value.String()) {
+			err = fmt.Errorf("--%s is not valid UTF-8", f.Name)
+		}
+	})
+	return err
 }
 
 // adminToken finds the admin's token: --token, ATOLL_TOKEN or the file, or that of the data directory.
@@ -59,10 +90,12 @@ type adminCall struct {
 
 func (a *adminCall) print(v any, t *table) error { return a.program.print(a.config, v, t) }
 
-// options returns what every change is sent with: a key, so that a retry of the connection has one
-// effect, and the wait.
+// newKey makes a change have one effect when the connection sends it again.
+func newKey() adminapi.Option { return adminapi.WithIdempotencyKey("cli-" + rand.Text()) }
+
+// options returns what every change is sent with that data nodes apply: a key, and the wait.
 func (a *adminCall) options() []adminapi.Option {
-	options := []adminapi.Option{adminapi.WithIdempotencyKey("cli-" + rand.Text())}
+	options := []adminapi.Option{newKey()}
 	if d := a.duration("wait"); d > 0 {
 		options = append(options, adminapi.WaitApplied(d))
 	}
@@ -71,7 +104,11 @@ func (a *adminCall) options() []adminapi.Option {
 
 // warn says which nodes have not applied a change in time.
 func (a *adminCall) warn(c adminapi.Change) {
-	if len(c.LaggingNodes) > 0 {
-		fmt.Fprintf(a.stderr, "atoll: not yet applied by %s: the change is committed, and they will follow\n", strings.Join(c.LaggingNodes, ", "))
+	late := slices.DeleteFunc(slices.Clone(c.LaggingNodes), func(id string) bool { return slices.Contains(c.UnreachableNodes, id) })
+	if len(late) > 0 {
+		fmt.Fprintf(a.stderr, "atoll: not yet applied by %s: the change is committed, and they will follow\n", strings.Join(late, ", "))
+	}
+	if len(c.UnreachableNodes) > 0 {
+		fmt.Fprintf(a.stderr, "atoll: the metadata service does not hear %s: until it does, they may act on the state before the change\n", strings.Join(c.UnreachableNodes, ", "))
 	}
 }

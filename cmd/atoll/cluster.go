@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -107,14 +109,14 @@ func groupTable(list ...adminapi.Group) *table {
 
 func (p *program) groupPromote() *cobra.Command {
 	var acceptLoss bool
-	c := p.adminCommand("promote GROUP NODE", "Make a replica the primary", cobra.ExactArgs(2), []string{"wait"},
+	c := p.adminCommand("promote GROUP NODE", "Make a replica the primary", cobra.ExactArgs(2), nil,
 		func(ctx context.Context, a *adminCall, args []string) error {
 			id, err := strconv.ParseUint(args[0], 10, 32)
 			if err != nil {
 				return fmt.Errorf("%q is not a group's number", args[0])
 			}
 			in := adminapi.Promote{Target: args[1], AcceptLoss: acceptLoss}
-			out, err := a.client.Promote(ctx, uint32(id), in, adminapi.WithIdempotencyKey("cli-"+args[1]+"-"+strconv.FormatInt(time.Now().UnixNano(), 36)))
+			out, err := a.client.Promote(ctx, uint32(id), in, newKey())
 			if err != nil {
 				return err
 			}
@@ -128,21 +130,27 @@ func (p *program) groupPromote() *cobra.Command {
 	return c
 }
 
-// awaitPromotion follows a promotion that has begun to its end.
+// awaitPromotion follows a promotion that has begun to its end. The metadata service may be away for a
+// while: that says nothing about the promotion.
 func (a *adminCall) awaitPromotion(ctx context.Context, begun adminapi.PromoteReply) (adminapi.Group, error) {
 	tick := time.NewTicker(promotionPoll)
 	defer tick.Stop()
 	g := begun.Group
 	target := g.Primary
+	var err error
 	for g.Promotion != nil {
 		target = g.Promotion.Target
 		select {
 		case <-ctx.Done():
+			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				return g, fmt.Errorf("the promotion of %s may still be under way: see group status; last, %w", target, err)
+			}
 			return g, fmt.Errorf("the promotion of %s is still under way: see group status", target)
 		case <-tick.C:
 		}
-		list, err := a.client.Groups(ctx)
-		if err != nil {
+		var list adminapi.GroupList
+		list, err = a.client.Groups(ctx)
+		if p, ok := errors.AsType[*adminapi.Problem](err); ok && p.Status < http.StatusInternalServerError {
 			return g, fmt.Errorf("follow the promotion of %s: %w", target, err)
 		}
 		for _, found := range list.Groups {

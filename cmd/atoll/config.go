@@ -17,6 +17,8 @@ import (
 	"github.com/knadh/koanf/providers/file"
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
+
+	"github.com/atolldb/atoll/rpc/ident"
 )
 
 const envPrefix = "ATOLL_"
@@ -69,7 +71,8 @@ func (k key) bounds() string { return k.min + " to " + k.max }
 
 // config is a complete, checked configuration.
 type config struct {
-	values map[string]any // by key: string, []string, bool, int64, time.Duration
+	values  map[string]any // by key: string, []string, bool, int64, time.Duration
+	unknown []string       // variables that look like keys and are none
 }
 
 // loadConfig merges flags over environment over file over defaults, and checks every value.
@@ -113,7 +116,7 @@ func loadConfig(flags *pflag.FlagSet, environ []string) (*config, error) {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 
-	c := &config{values: map[string]any{}}
+	c := &config{values: map[string]any{}, unknown: unknownVariables(table, environ)}
 	for _, k := range table {
 		v, err := k.parse(merged.Get(k.name))
 		if err != nil {
@@ -122,6 +125,20 @@ func loadConfig(flags *pflag.FlagSet, environ []string) (*config, error) {
 		c.values[k.name] = v
 	}
 	return c, nil
+}
+
+// unknownVariables returns the variables with Atoll's prefix that are no key's. They are no error:
+// Kubernetes makes some for a service of that name. ATOLL_REQUIRE is the tests'.
+func unknownVariables(table []key, environ []string) []string {
+	var unknown []string
+	for _, e := range environ {
+		name, _, _ := strings.Cut(e, "=")
+		known := slices.ContainsFunc(table, func(k key) bool { return envName(k.name) == name })
+		if strings.HasPrefix(name, envPrefix) && !known && name != envPrefix+"REQUIRE" {
+			unknown = append(unknown, name)
+		}
+	}
+	return unknown
 }
 
 func loadFile(into *koanf.Koanf, name string) error {
@@ -142,8 +159,8 @@ func loadFile(into *koanf.Koanf, name string) error {
 
 // parse checks one value and gives it its type. The file may hold numbers, booleans and lists.
 func (k key) parse(raw any) (any, error) {
-	if k.kind == kindList {
-		return parseList(raw)
+	if k.kind == kindAddrs {
+		return parseAddrs(raw)
 	}
 	switch raw.(type) {
 	case string, bool, int, int64, uint64, float64:
@@ -152,13 +169,19 @@ func (k key) parse(raw any) (any, error) {
 	}
 	s := fmt.Sprint(raw)
 	switch k.kind {
+	case kindText:
+		if s == "" && k.byDef != "" {
+			return nil, errors.New("it is empty")
+		}
 	case kindWord:
 		if !slices.Contains(k.words, s) {
 			return nil, fmt.Errorf("%q is not one of %s", s, strings.Join(k.words, ", "))
 		}
 	case kindAddr:
-		if _, port, err := net.SplitHostPort(s); err != nil || port == "" {
-			return nil, fmt.Errorf("%q is not host:port", s)
+		return s, checkAddr(s)
+	case kindID:
+		if err := ident.Check(s); s != "" && err != nil {
+			return nil, fmt.Errorf("%q %w", s, err)
 		}
 	case kindBool:
 		b, err := strconv.ParseBool(s)
@@ -176,7 +199,14 @@ func (k key) parse(raw any) (any, error) {
 	return s, nil
 }
 
-func parseList(raw any) ([]string, error) {
+func checkAddr(s string) error {
+	if _, port, err := net.SplitHostPort(s); err != nil || port == "" {
+		return fmt.Errorf("%q is not host:port", s)
+	}
+	return nil
+}
+
+func parseAddrs(raw any) ([]string, error) {
 	var list []string
 	switch raw := raw.(type) {
 	case string:
@@ -191,7 +221,13 @@ func parseList(raw any) ([]string, error) {
 	for i := range list {
 		list[i] = strings.TrimSpace(list[i])
 	}
-	return slices.DeleteFunc(list, func(s string) bool { return s == "" }), nil
+	list = slices.DeleteFunc(list, func(s string) bool { return s == "" })
+	for _, addr := range list {
+		if err := checkAddr(addr); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
 }
 
 func bounded[T int64 | time.Duration](k key, s string, parse func(string) (T, error)) (T, error) {

@@ -47,6 +47,12 @@ func TestConfigLayers(t *testing.T) {
 	if got := strings.Join(c.list("join"), " "); got != "a:1 b:2" {
 		t.Errorf("join is %q", got)
 	}
+	if len(c.unknown) != 0 {
+		t.Errorf("unknown variables %q", c.unknown)
+	}
+	if c, err := load(t, "", []string{"ATOLL_RESP_ADR=x", "ATOLL_REQUIRE=y"}); err != nil || strings.Join(c.unknown, " ") != "ATOLL_RESP_ADR" {
+		t.Errorf("a mistyped variable: %v, %v", c, err)
+	}
 	if c.number("max-clients") != 7 || !c.flag("discard-data") || c.number("memtable") != 32<<20 || c.duration("drain-wait") != 10*time.Second {
 		t.Errorf("typed values %v", c.values)
 	}
@@ -78,6 +84,12 @@ func TestConfigRefusals(t *testing.T) {
 		{"", "", "--resp-addr=localhost:", []string{"--resp-addr", "host:port"}},
 		{"discard-data: perhaps", "", "", []string{"--discard-data", "true nor false"}},
 		{"join: {a: b}", "", "", []string{"--join", "list"}},
+		{"", "", "--join=nonsense", []string{"--join", `"nonsense" is not host:port`}},
+		{"join: [a:1, b]", "", "", []string{"--join", `"b" is not host:port`}},
+		{"", "", "--node-id=a b", []string{"--node-id", "ATOLL_NODE_ID", `"a b" takes letters`}},
+		{"", "ATOLL_NODE_ID=..", "", []string{"--node-id", "a dot or two"}},
+		{"", "", "--data-dir=", []string{"--data-dir", "it is empty"}},
+		{"", "ATOLL_ADMIN_ADDR=", "", []string{"--admin-addr", "it is empty"}},
 		{"resp-adr: x", "", "", []string{`no key "resp-adr"`}},
 		{"config: x", "", "", []string{`no key "config"`}},
 		{"resp-addr: [", "", "", []string{"config file"}},

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/atolldb/atoll/rpc/ident"
 )
 
 const (
@@ -75,7 +77,7 @@ func checkOurs(path string) error {
 		switch name := e.Name(); name {
 		case markerFile:
 			return nil
-		case lockFile, markerFile + ".tmp":
+		case lockFile, markerFile + ".tmp", "lost+found": // the last is that of a fresh file system
 		default:
 			foreign = name
 		}
@@ -123,7 +125,7 @@ func (d *dataDir) identify(nodeID string) error {
 		return err
 	}
 	var m marker
-	if err := json.Unmarshal(data, &m); err != nil || m.NodeID == "" {
+	if err := json.Unmarshal(data, &m); err != nil || ident.Check(m.NodeID) != nil {
 		return fmt.Errorf("its %s is damaged", markerFile)
 	}
 	if m.Format != markerFormat {

@@ -51,6 +51,7 @@ func TestDataDirRefusals(t *testing.T) {
 		{"foreign", map[string]string{"notes.txt": "mine"}, "", "not Atoll's"},
 		{"damaged", map[string]string{markerFile: "{"}, "", "damaged"},
 		{"no node", map[string]string{markerFile: `{"format":1}`}, "", "damaged"},
+		{"impossible node", map[string]string{markerFile: `{"format":1,"node_id":"a b"}`}, "", "damaged"},
 		{"newer", map[string]string{markerFile: `{"format":2,"node_id":"n1"}`}, "", "format 2"},
 		{"another node", map[string]string{markerFile: `{"format":1,"node_id":"n1"}`}, "n2", `"n1", not to "n2"`},
 	}
@@ -87,7 +88,7 @@ func TestDataDirRefusals(t *testing.T) {
 	})
 	t.Run("half-made", func(t *testing.T) {
 		path := t.TempDir()
-		for _, name := range []string{lockFile, markerFile + ".tmp"} {
+		for _, name := range []string{lockFile, markerFile + ".tmp", "lost+found"} {
 			if err := os.WriteFile(filepath.Join(path, name), []byte("{"), 0o600); err != nil {
 				t.Fatal(err)
 			}

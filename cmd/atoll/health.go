@@ -14,8 +14,8 @@ import (
 
 // healthCommand asks the listeners of this machine's node, so that a supervisor can.
 func (p *program) healthCommand() *cobra.Command {
-	keys := []string{configKey, "resp-addr", "http-addr", "timeout"}
-	return p.command("health [server|meta|data]", "Exit with 0 if this machine's node is ready", cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs), keys,
+	keys := []string{configKey, "resp-addr", "http-addr", "timeout", "output"}
+	c := p.command("health [server|meta|data]", "Exit with 0 if this machine's node is ready", cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs), keys,
 		func(ctx context.Context, c *config, args []string) error {
 			ctx, cancel := context.WithTimeout(ctx, c.duration("timeout"))
 			defer cancel()
@@ -33,9 +33,14 @@ func (p *program) healthCommand() *cobra.Command {
 					return err
 				}
 			}
+			if c.text("output") == "json" {
+				return p.print(c, adminapi.Health{Status: "ok"}, nil)
+			}
 			fmt.Fprintln(p.stdout, "ok")
 			return nil
 		})
+	c.ValidArgs = []string{"server", "meta", "data"}
+	return c
 }
 
 // reachable turns an address that listens everywhere into one that can be dialled.

@@ -9,7 +9,8 @@ const (
 	kindText     kind = "text"
 	kindWord     kind = "word" // one of the row's words
 	kindAddr     kind = "host:port"
-	kindList     kind = "list" // comma-separated, or a YAML list
+	kindID       kind = "id"
+	kindAddrs    kind = "host:port list" // comma-separated, or a YAML list
 	kindBool     kind = "bool"
 	kindInt      kind = "number"
 	kindSize     kind = "size"     // bytes, with KiB, MiB or GiB behind it
@@ -35,12 +36,12 @@ func keys() []key {
 	return []key{
 		{name: configKey, kind: kindText, help: "YAML file with keys of this table; flags and environment override it"},
 		{name: "data-dir", kind: kindText, byDef: "./atoll-data", help: "directory of everything that this process keeps; made if it doesn't exist"},
-		{name: "node-id", kind: kindText, help: "id of this node in the cluster; made at the first start and kept in the data directory"},
+		{name: "node-id", kind: kindID, help: "id of this node in the cluster; made at the first start and kept in the data directory"},
 		{name: "resp-addr", kind: kindAddr, byDef: "127.0.0.1:6379", help: "listens for Redis clients"},
 		{name: "http-addr", kind: kindAddr, byDef: "127.0.0.1:8379", help: "listens for the admin HTTP API"},
 		{name: "cluster-addr", kind: kindAddr, byDef: "127.0.0.1:7379", help: "listens for the other nodes of the cluster"},
 		{name: "advertise-host", kind: kindText, help: "host by which clients and other nodes reach this one; needed when an address listens on all interfaces"},
-		{name: "join", kind: kindList, help: "cluster addresses of metadata nodes of the cluster to join"},
+		{name: "join", kind: kindAddrs, help: "cluster addresses of metadata nodes of the cluster to join"},
 		{name: "discard-data", kind: kindBool, byDef: "false", help: "throw this node's rows away if they belong to another history than the cluster's"},
 		{name: "accept-loss", kind: kindBool, byDef: "false", help: "begin an empty history if this node is the primary and its disk is empty: what it held is lost"},
 		{name: "drain-wait", kind: kindDuration, byDef: "10s", min: "10ms", max: "10m", help: "how long a stop waits for running commands"},
@@ -65,10 +66,10 @@ func keys() []key {
 		{name: "auth-timeout", kind: kindDuration, byDef: "60s", min: "1s", max: "1h", help: "a RESP connection that has to authenticate ends after this time without"},
 
 		{name: "admin-addr", kind: kindText, byDef: "127.0.0.1:8379", help: "admin HTTP API that the operator's commands call: host:port or a URL"},
-		{name: "token", kind: kindText, help: "admin token of the operator's commands; without one <data-dir>/admin-token is read"},
+		{name: "token", kind: kindText, help: "admin token of the operator's commands, better as a variable, which other users don't see; without one <data-dir>/admin-token is read"},
 		{name: "output", kind: kindWord, byDef: "table", words: []string{"table", "json"}, help: "form of what the operator's commands print"},
-		{name: "timeout", kind: kindDuration, byDef: "30s", min: "1ms", max: "1h", help: "how long an operator's command may take"},
-		{name: "wait", kind: kindDuration, byDef: "5s", min: "0s", max: "60s", help: "how long a change waits for every live data node to apply it; 0s: not at all"},
+		{name: "timeout", kind: kindDuration, byDef: "45s", min: "1ms", max: "1h", help: "how long an operator's command may take; a promotion is given up after 30s"},
+		{name: "wait", kind: kindDuration, byDef: "5s", min: "0s", max: "60s", help: "how long a change waits for every live data node to apply it, also beyond --timeout; 0s: not at all"},
 	}
 }
 

@@ -18,13 +18,13 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	// After the first signal the default handling is back: a second one ends the process at once.
 	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run executes one command line and returns the process's exit code. What goes wrong is one line on
 // stderr.
-func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
-	root := newRoot(&program{environ: environ, stdout: stdout, stderr: stderr})
+func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRoot(&program{environ: environ, stdin: stdin, stdout: stdout, stderr: stderr})
 	root.SetArgs(args)
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(stderr, "atoll: "+strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
@@ -36,6 +36,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 // program is what the commands share.
 type program struct {
 	environ        []string
+	stdin          io.Reader
 	stdout, stderr io.Writer
 }
 

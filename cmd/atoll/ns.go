@@ -1,9 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -30,14 +35,32 @@ type tokenFlags struct {
 }
 
 func (f *tokenFlags) add(flags *pflag.FlagSet) {
-	flags.StringVar(&f.secret, "secret", "", "the token's secret, 16 to 512 bytes (default: one is made)")
+	flags.StringVar(&f.secret, "secret", "", "the token's secret, 16 to 512 bytes; - reads it from a line of stdin (default: one is made)")
 	flags.StringVar(&f.role, "role", "read-write", "the token's role: read-only, read-write, or admin on the default namespace")
 	flags.StringVar(&f.label, "label", "", "a note beside the token, at most 128 bytes")
 	flags.DurationVar(&f.ttl, "ttl", 0, "the token expires after this time (default: never)")
 }
 
-func (f *tokenFlags) token() (adminapi.CreateToken, error) {
+// given returns the first of the flags that was given, or an empty string.
+func (f *tokenFlags) given(flags *pflag.FlagSet) string {
+	for _, name := range []string{"secret", "role", "label", "ttl"} {
+		if flags.Changed(name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// token returns what the flags ask for.
+func (f *tokenFlags) token(stdin io.Reader) (adminapi.CreateToken, error) {
 	t := adminapi.CreateToken{Secret: f.secret, Role: f.role, Label: f.label}
+	if t.Secret == "-" {
+		line, err := readSecret(stdin)
+		if err != nil {
+			return t, fmt.Errorf("--secret: %w", err)
+		}
+		t.Secret = line
+	}
 	if f.ttl < 0 {
 		return t, errors.New("--ttl: it takes a positive duration")
 	}
@@ -48,15 +71,35 @@ func (f *tokenFlags) token() (adminapi.CreateToken, error) {
 	return t, nil
 }
 
+// readSecret reads the line of a secret, which the arguments of a process would show to other users.
+func readSecret(stdin io.Reader) (string, error) {
+	line, err := bufio.NewReader(io.LimitReader(stdin, 2*adminapi.SecretBytesMax)).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return "", fmt.Errorf("read stdin: %w", err)
+	}
+	line = strings.TrimRight(line, "\r\n")
+	switch {
+	case line == "":
+		return "", errors.New("stdin has no line")
+	case !utf8.ValidString(line):
+		return "", errors.New("stdin is not valid UTF-8")
+	}
+	return line, nil
+}
+
 func (p *program) nsCreate() *cobra.Command {
 	var flags tokenFlags
 	var durability string
 	var noToken bool
-	c := p.adminCommand("create NAME", "Create a namespace with a first token", cobra.ExactArgs(1), []string{"wait"},
+	var c *cobra.Command
+	c = p.adminCommand("create NAME", "Create a namespace with a first token", cobra.ExactArgs(1), []string{"wait"},
 		func(ctx context.Context, a *adminCall, args []string) error {
 			in := adminapi.CreateNamespace{Name: args[0], Durability: durability}
+			if given := flags.given(c.Flags()); noToken && given != "" {
+				return fmt.Errorf("--no-token and --%s contradict each other", given)
+			}
 			if !noToken {
-				token, err := flags.token()
+				token, err := flags.token(a.stdin)
 				if err != nil {
 					return err
 				}
@@ -75,6 +118,7 @@ func (p *program) nsCreate() *cobra.Command {
 			t.add(out.Namespace.Name, out.Namespace.ID, out.Namespace.Durability, secret)
 			return a.print(out, t)
 		})
+	c.Long = c.Short + ". NAME has 1 to 255 bytes of UTF-8 without spaces, '/', and control and format characters;\nit isn't '*', '.' or '..', and doesn't start with '__'."
 	flags.add(c.Flags())
 	c.Flags().StringVar(&durability, "durability", "async", "async (fsynced within a second) or local (fsynced before the reply)")
 	c.Flags().BoolVar(&noToken, "no-token", false, "make no token")

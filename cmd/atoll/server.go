@@ -37,6 +37,9 @@ func (p *program) nodeCommandOf(use, short string, keys []string, meta, data boo
 			return errors.New("--join (ATOLL_JOIN): a data node needs the cluster address of a metadata node")
 		}
 		n := &node{config: c, log: newLog(c, p.stderr)}
+		for _, name := range c.unknown {
+			n.log.Warn("there is no such variable: see CONFIG.md", "name", name)
+		}
 		err := n.open(ctx, meta, data)
 		if err == nil {
 			err = n.run(ctx)

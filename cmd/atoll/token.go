@@ -16,7 +16,7 @@ func (p *program) tokenCreate() *cobra.Command {
 	var flags tokenFlags
 	c := p.adminCommand("create NAMESPACE", "Create a token; its secret is shown this once", cobra.ExactArgs(1), []string{"wait"},
 		func(ctx context.Context, a *adminCall, args []string) error {
-			in, err := flags.token()
+			in, err := flags.token(a.stdin)
 			if err != nil {
 				return err
 			}

@@ -31,7 +31,7 @@ type Consensus interface {
 // Control knows what the data nodes report, and moves primaries.
 type Control interface {
 	Reports(context.Context) ([]control.Report, error)
-	WaitApplied(ctx context.Context, revision uint64, d time.Duration) (lagging []string, err error)
+	WaitApplied(ctx context.Context, revision uint64, d time.Duration) control.Lag
 	Promote(ctx context.Context, target string, acceptLoss bool, o consensus.ProposeOptions) (raftfsm.Result, error)
 }
 
@@ -107,9 +107,7 @@ func NewServer(h http.Handler, log *slog.Logger) *http.Server {
 func register[I, O any](h huma.API, method, path, id, summary string, f func(context.Context, *I) (*O, error)) {
 	op := huma.Operation{
 		Method: method, Path: path, OperationID: id, Summary: summary,
-		// Huma refuses a body of exactly its limit.
-		MaxBodyBytes: adminapi.BodyBytesMax + 1,
-		Errors:       []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusServiceUnavailable},
+		Errors: []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusServiceUnavailable},
 	}
 	if secured(path) {
 		op.Security = []map[string][]string{{"token": {}}}
@@ -130,7 +128,7 @@ type reply[T any] struct {
 type ChangeParams struct {
 	Wait           string `query:"wait" enum:"applied" doc:"applied: answer when every live data node has applied the change"`
 	WaitMs         int    `query:"wait_ms" minimum:"1" maximum:"60000" default:"5000" doc:"milliseconds that wait lasts at most"`
-	IdempotencyKey string `header:"Idempotency-Key" maxLength:"128" doc:"a retry with the same key has one effect"`
+	IdempotencyKey string `header:"Idempotency-Key" maxLength:"128" doc:"a retry of the same request with the same key has one effect; another request with it is refused"`
 }
 
 // propose makes a change in the caller's name.
@@ -143,24 +141,22 @@ func (a *api) propose(ctx context.Context, c raftfsm.Command, p ChangeParams) (r
 }
 
 func (a *api) options(ctx context.Context, p ChangeParams) consensus.ProposeOptions {
-	return consensus.ProposeOptions{RequestID: p.IdempotencyKey, Actor: callerOf(ctx).tokenID}
+	c := callerOf(ctx)
+	o := consensus.ProposeOptions{Actor: c.tokenID}
+	if p.IdempotencyKey != "" {
+		o.RequestID, o.Digest = p.IdempotencyKey, c.digest
+	}
+	return o
 }
 
 // change describes a change that has happened, after waiting for the data nodes if that was asked for.
-// Where nobody can say who has applied it, every node counts as lagging: the change is made all the same.
 func (a *api) change(ctx context.Context, result raftfsm.Result, p ChangeParams) adminapi.Change {
 	change := adminapi.Change{Revision: result.Revision, Repeated: result.Repeated}
 	if p.Wait == "" {
 		return change
 	}
-	lagging, err := a.Control.WaitApplied(ctx, result.Revision, time.Duration(p.WaitMs)*time.Millisecond)
-	if err != nil {
-		lagging = nil
-		for n := range a.Consensus.State().Nodes() {
-			lagging = append(lagging, n.Id)
-		}
-	}
-	change.LaggingNodes = lagging
+	lag := a.Control.WaitApplied(ctx, result.Revision, time.Duration(p.WaitMs)*time.Millisecond)
+	change.LaggingNodes, change.UnreachableNodes = lag.Nodes, lag.Unreachable
 	return change
 }
 

@@ -35,8 +35,8 @@ type fake struct {
 	readAfter error // readErr once a proposal has had its effect
 	status    error
 	reports   []control.Report
-	lagging   []string
-	waitErr   error
+	lag       control.Lag
+	twice     bool // a proposal has its effect, and is tried again because its answer was lost
 	proposed  []consensus.ProposeOptions
 	reads     int
 }
@@ -48,12 +48,16 @@ func (f *fake) Propose(_ context.Context, c raftfsm.Command, o consensus.Propose
 	if f.before != nil {
 		return raftfsm.Result{}, f.before
 	}
-	data, err := f.fsm.Encode(raftfsm.Proposal{Command: c, RequestID: o.RequestID, Actor: o.Actor, TimeMs: time.Now().UnixMilli()})
+	data, err := f.fsm.Encode(raftfsm.Proposal{Command: c, RequestID: o.RequestID, Digest: o.Digest, Actor: o.Actor, TimeMs: time.Now().UnixMilli()})
 	if err != nil {
 		return raftfsm.Result{}, err
 	}
 	f.index++
 	out, err := f.fsm.Apply(f.index, data)
+	if f.twice {
+		f.index++
+		out, err = f.fsm.Apply(f.index, data)
+	}
 	if err == nil {
 		err = out.Err()
 	}
@@ -86,9 +90,7 @@ func (f *fake) Status() consensus.Status {
 
 func (f *fake) Reports(context.Context) ([]control.Report, error) { return f.reports, f.readErr }
 
-func (f *fake) WaitApplied(context.Context, uint64, time.Duration) ([]string, error) {
-	return f.lagging, f.waitErr
-}
+func (f *fake) WaitApplied(context.Context, uint64, time.Duration) control.Lag { return f.lag }
 
 func (f *fake) Promote(ctx context.Context, target string, acceptLoss bool, o consensus.ProposeOptions) (raftfsm.Result, error) {
 	if acceptLoss {
@@ -116,7 +118,7 @@ func newWorld(t *testing.T) *world {
 	w.must(&raftfsm.InitCluster{
 		ClusterID: "c1", MetadataHistoryID: "mh1", TokenKey: key,
 		AdminToken:   raftfsm.NewToken{ID: "root", Hash: consensus.HashSecret(key, adminSecret), Role: atollpb.Role_ROLE_ADMIN},
-		MetadataNode: raftfsm.MetadataNode{ID: "m1", ClusterAddr: "127.0.0.1:7379"},
+		MetadataNode: raftfsm.MetadataNode{ID: "m1", Incarnation: "i1", ClusterAddr: "127.0.0.1:7379"},
 	})
 	for i, id := range []string{"n1", "n2"} {
 		w.must(&raftfsm.RegisterNode{
@@ -167,6 +169,10 @@ func (w *world) request(method, path, body string, headers ...string) (*http.Res
 	}
 	for _, h := range headers {
 		name, value, _ := strings.Cut(h, ": ")
+		if value == "" {
+			req.Header.Del(name)
+			continue
+		}
 		if name == "Host" {
 			req.Host = value
 		}
@@ -215,6 +221,12 @@ func TestRefusals(t *testing.T) {
 		detail       string // part of it: the field and the bound
 	}{
 		{"no such path", "GET", "/v1/nothing", "", "", 404, "/v1/nothing"},
+		{"token that is dots", "DELETE", "/v1/namespaces/acme/tokens/..", "", "", 404, "/v1/namespaces/acme/tokens/.."},
+		{"token that is escaped dots", "DELETE", "/v1/namespaces/acme/tokens/%2e%2e", "", "", 404, "nothing at"},
+		{"token that is a dot", "DELETE", "/v1/namespaces/acme/.", "", "", 404, "nothing at"},
+		{"doubled slash", "DELETE", "/v1//namespaces/acme", "", "", 404, "nothing at"},
+		{"dots before the API", "DELETE", "/x/../v1/namespaces/acme", "", "", 404, "nothing at"},
+		{"slash at the end", "DELETE", "/v1/namespaces/acme/", "", "", 404, "nothing at"},
 		{"no such method", "PUT", "/v1/namespaces", "", "", 405, "PUT"},
 		{"no token", "GET", "/v1/namespaces", "", "Authorization: ", 401, "Bearer"},
 		{"basic authentication", "GET", "/v1/namespaces", "", "Authorization: Basic eDp5", 401, "Bearer"},
@@ -223,8 +235,23 @@ func TestRefusals(t *testing.T) {
 		{"foreign host", "GET", "/v1/namespaces", "", "Host: evil.example", 421, "evil.example"},
 		{"foreign host of a public path", "GET", "/healthz", "", "Host: evil.example:80", 421, "evil.example"},
 		{"not JSON", "POST", "/v1/namespaces", "{", "", 400, "body"},
+		{"not JSON in a list", "POST", "/v1/namespaces", "[x", "", 400, "body"},
+		{"list without an end", "POST", "/v1/namespaces", strings.Repeat("[", 60000), "", 400, "body"},
+		{"deep body", "POST", "/v1/namespaces", `{"name":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + "}", "", 422, "body.name"},
+		{"key that is no text", "POST", "/v1/namespaces", `{1:2}`, "", 400, "body"},
+		{"value that is no JSON", "POST", "/v1/namespaces", `{"name":x,"name":x}`, "", 400, "body"},
+		{"brackets that don't match", "POST", "/v1/namespaces", `{"name":[}`, "", 400, "body"},
+		{"key twice in a list", "POST", "/v1/namespaces", `{"name":[{"a":1,"a":2}]}`, "", 422, "body.name.a: the key comes twice"},
 		{"wrong content type", "POST", "/v1/namespaces", "name=x", "Content-Type: text/plain", 415, "content type"},
 		{"oversized body", "POST", "/v1/namespaces", `{"name":"` + strings.Repeat("x", adminapi.BodyBytesMax) + `"}`, "", 413, "65536 bytes"},
+		{"name that is not UTF-8", "POST", "/v1/namespaces", "{\"name\":\"x\xff\"}", "", 400, "not valid UTF-8"},
+		{"name with half a pair", "POST", "/v1/namespaces", `{"name":"x\ud800"}`, "", 422, "name contains U+FFFD"},
+		{"label with half a pair", "POST", "/v1/namespaces/acme/tokens", `{"label":"x\ud800"}`, "", 422, "label contains U+FFFD"},
+		{"secret with half a pair", "POST", "/v1/namespaces/acme/tokens", `{"secret":"0123456789abcdef\ud800"}`, "", 422, "secret contains U+FFFD"},
+		{"key twice", "POST", "/v1/namespaces", `{"name":"x","name":"y"}`, "", 422, "body.name: the key comes twice"},
+		{"key twice within", "POST", "/v1/namespaces", `{"name":"x","token":{"label":"a","label":"b"}}`, "", 422, "body.token.label: the key comes twice"},
+		{"key of another case", "POST", "/v1/namespaces", `{"Name":"x"}`, "", 422, "body.Name"},
+		{"no content type", "POST", "/v1/namespaces", `{"name":"x"}`, "Content-Type: ", 415, "application/json"},
 		{"no name", "POST", "/v1/namespaces", `{}`, "", 422, "name"},
 		{"empty name", "POST", "/v1/namespaces", `{"name":""}`, "", 422, "1 to 255 bytes"},
 		{"long name", "POST", "/v1/namespaces", `{"name":"` + long + `"}`, "", 422, "1 to 255 bytes"},
@@ -278,6 +305,9 @@ func TestRefusals(t *testing.T) {
 			if !strings.Contains(p.Detail, tt.detail) {
 				t.Errorf("detail %q, want %q in it", p.Detail, tt.detail)
 			}
+			if p.Code() == "" {
+				t.Errorf("type %q", p.Type)
+			}
 			if tt.status == 401 && resp.Header.Get("WWW-Authenticate") == "" {
 				t.Error("no WWW-Authenticate header")
 			}
@@ -285,6 +315,33 @@ func TestRefusals(t *testing.T) {
 	}
 	if got := w.fsm.State().Revision(); got != revision {
 		t.Errorf("a refused request changed the state: revision %d, was %d", got, revision)
+	}
+}
+
+// TestProblemLocations looks at where a refusal says that the fault is.
+func TestProblemLocations(t *testing.T) {
+	w := newWorld(t)
+	w.must(&raftfsm.CreateNamespace{Name: "acme"})
+	for _, tt := range []struct{ path, body, header, want string }{
+		{"/v1/namespaces/acme/tokens", `{"expires_at":"2001-01-01T00:00:00Z"}`, "", "body.expires_at"},
+		{"/v1/namespaces/acme/tokens", `{"label":"\u0007"}`, "", "body.label"},
+		{"/v1/namespaces", `{"name":"x","token":{"label":"\u0007"}}`, "", "body.token.label"},
+		{"/v1/namespaces", `{"name":"x","token":{"role":"admin"}}`, "", "body.token.role"},
+		{"/v1/namespaces", `{"name":"x","token":{"role":"king"}}`, "", "body.token.role"},
+		{"/v1/namespaces", `{"name":"x","token":{"expires_at":"2001-01-01T00:00:00Z"}}`, "", "body.token.expires_at"},
+		{"/v1/namespaces", `{"name":"a b"}`, "", "body.name"},
+		{"/v1/namespaces", `{"name":"acme"}`, "", "body.name"},
+		{"/v1/namespaces", `{"name":"x","token":{"secret":"` + adminSecret + `"}}`, "", "body.token.secret"},
+		{"/v1/namespaces", `{"name":"x"}`, "Idempotency-Key: " + strings.Repeat("\u00fc", 100), "header.Idempotency-Key"},
+	} {
+		headers := []string{}
+		if tt.header != "" {
+			headers = append(headers, tt.header)
+		}
+		_, p := w.request("POST", tt.path, tt.body, headers...)
+		if len(p.Errors) != 1 || p.Errors[0].Location != tt.want {
+			t.Errorf("%s: %+v, want %s", tt.body, p, tt.want)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 
@@ -27,6 +28,7 @@ const roleLeader = "leader"
 type caller struct {
 	state   *raftfsm.State
 	tokenID string
+	digest  raftfsm.Digest // of the request
 }
 
 type callerKey struct{}
@@ -52,10 +54,15 @@ func (a *api) guard(mux *http.ServeMux) http.Handler {
 			writeProblem(w, newProblem(adminapi.CodeWrongHost, "host %q is not one of this node's names", r.Host))
 			return
 		}
+		// ServeMux would redirect to the clean path, and a client that follows would repeat a change there.
+		if path.Clean(r.URL.Path) != r.URL.Path {
+			writeProblem(w, newProblem(adminapi.CodeNotFound, "there is nothing at %s", r.URL.Path))
+			return
+		}
 		if secured(r.URL.Path) {
-			c, err := a.authenticate(r)
-			if err != nil {
-				writeProblem(w, a.problem(err))
+			c, p := a.receive(w, r)
+			if p != nil {
+				writeProblem(w, p)
 				return
 			}
 			r = r.WithContext(context.WithValue(r.Context(), callerKey{}, c))
@@ -66,6 +73,22 @@ func (a *api) guard(mux *http.ServeMux) http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// receive returns the caller of a request under /v1 and takes its body, in this order: who has no token
+// makes this node read nothing.
+func (a *api) receive(w http.ResponseWriter, r *http.Request) (caller, *problem) {
+	c, err := a.authenticate(r)
+	if err != nil {
+		return caller{}, a.problem(err)
+	}
+	body, p := takeBody(w, r)
+	if p != nil {
+		return caller{}, p
+	}
+	// The query is left out: it only says how long to wait.
+	c.digest = raftfsm.DigestOf(r.Method, r.URL.Path, string(body), c.tokenID)
+	return c, nil
 }
 
 // knowsHost guards against DNS rebinding: a page in a browser can point a name of its own at a loopback
@@ -126,31 +149,22 @@ func findToken(s *raftfsm.State, secret string) *atollpb.Token {
 
 // unmatched answers a path or method that no operation has.
 func unmatched(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
-	probe := &discard{header: http.Header{}, status: http.StatusNotFound}
+	probe := &discard{header: http.Header{}}
 	mux.ServeHTTP(probe, r)
-	if location := probe.header.Get("Location"); location != "" {
-		w.Header().Set("Location", location)
-		w.WriteHeader(probe.status)
-		return
-	}
 	p := newProblem(adminapi.CodeNotFound, "there is nothing at %s", r.URL.Path)
 	if allow := probe.header.Get("Allow"); allow != "" {
 		w.Header().Set("Allow", allow)
-		p.Type, p.Status, p.Title = "", http.StatusMethodNotAllowed, http.StatusText(http.StatusMethodNotAllowed)
-		p.Detail = r.Method + " is not possible here: use " + allow
+		p = newProblem(adminapi.CodeMethod, "%s is not possible here: use %s", r.Method, allow)
 	}
 	writeProblem(w, p)
 }
 
-// discard is a ResponseWriter that keeps the header and the status alone.
-type discard struct {
-	header http.Header
-	status int
-}
+// discard is a ResponseWriter that keeps the header alone.
+type discard struct{ header http.Header }
 
 func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
-func (d *discard) WriteHeader(status int)      { d.status = status }
+func (d *discard) WriteHeader(int)             {}
 
 func writeProblem(w http.ResponseWriter, p *problem) {
 	w.Header().Set("Content-Type", "application/problem+json")

@@ -33,14 +33,14 @@ func (a *api) createNamespace(ctx context.Context, in *createNamespaceInput) (*r
 		return nil, a.problem(refusal)
 	}
 	command := &raftfsm.CreateNamespace{Name: in.Body.Name, Durability: durability}
-	secret := ""
+	id, secret := "", ""
 	if in.Body.Token != nil {
 		token, plain, refusal := newToken(state.Cluster(), in.Body.Token)
 		if refusal != nil {
 			refusal.Field = "token." + refusal.Field
 			return nil, a.problem(refusal)
 		}
-		command.Tokens, secret = []raftfsm.NewToken{token}, plain
+		command.Tokens, id, secret = []raftfsm.NewToken{token}, token.ID, plain
 	}
 
 	result, err := a.propose(ctx, command, in.ChangeParams)
@@ -57,7 +57,7 @@ func (a *api) createNamespace(ctx context.Context, in *createNamespaceInput) (*r
 
 	out := adminapi.CreatedNamespace{Namespace: namespaceJSON(namespace)}
 	if len(result.TokenIDs) > 0 {
-		out.Token = createdToken(state, namespace, result, secret)
+		out.Token = createdToken(state, namespace, result, id, secret)
 	}
 	out.Change = a.change(ctx, result, in.ChangeParams)
 	return &reply[adminapi.CreatedNamespace]{out}, nil

@@ -81,12 +81,34 @@ func describeNode(s *raftfsm.State, n *atollpb.Node, reports map[string]control.
 	return out
 }
 
+// checkSilent refuses a node that runs: it would go on serving clients, and nobody would wait for it or
+// ask it to purge. What the state machine refuses in any case is left to it.
+func (a *api) checkSilent(ctx context.Context, id string) error {
+	reports, err := a.reports(ctx)
+	if err != nil {
+		return err
+	}
+	state := callerOf(ctx).state
+	n := state.Node(id)
+	if n == nil {
+		return nil
+	}
+	if d := describeNode(state, n, reports); d.Live && d.Role != "primary" {
+		return newProblem(adminapi.CodePrecondition, "node %q is live: stop it first, and remove it once it has been silent for %v", id, control.LiveMax)
+	}
+	return nil
+}
+
 type removeNodeInput struct {
 	NodeInput
 	ChangeParams
 }
 
 func (a *api) removeNode(ctx context.Context, in *removeNodeInput) (*reply[adminapi.Change], error) {
+	if err := a.checkSilent(ctx, in.ID); err != nil {
+		return nil, err
+	}
+
 	result, err := a.propose(ctx, &raftfsm.RemoveNode{ID: in.ID}, in.ChangeParams)
 	if err != nil {
 		return nil, err

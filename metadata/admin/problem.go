@@ -17,7 +17,9 @@ import (
 // statusOf is the table from a problem's code to its HTTP status.
 func statusOf(code string) int {
 	switch code {
-	case adminapi.CodeInvalid:
+	case adminapi.CodeMalformed:
+		return http.StatusBadRequest
+	case adminapi.CodeInvalid, adminapi.CodeRequestReused:
 		return http.StatusUnprocessableEntity
 	case adminapi.CodeNotFound:
 		return http.StatusNotFound
@@ -29,6 +31,10 @@ func statusOf(code string) int {
 		return http.StatusUnauthorized
 	case adminapi.CodeWrongHost:
 		return http.StatusMisdirectedRequest
+	case adminapi.CodeMethod:
+		return http.StatusMethodNotAllowed
+	case adminapi.CodeMediaType:
+		return http.StatusUnsupportedMediaType
 	case adminapi.CodeTooLarge:
 		return http.StatusRequestEntityTooLarge
 	case adminapi.CodeTooMuch:
@@ -108,13 +114,23 @@ func (a *api) changeProblem(err error) *problem {
 func refused(e *raftfsm.Error) *problem {
 	p := newProblem(e.Code.String(), "%s", e.Message)
 	if e.Field != "" {
-		location := e.Field
-		if e.Code == raftfsm.CodeInvalid {
-			location = "body." + e.Field
-		}
-		p.Errors = []adminapi.ProblemField{{Message: e.Message, Location: location}}
+		p.Errors = []adminapi.ProblemField{{Message: e.Message, Location: locationOf(e)}}
+	}
+	if e.Code == raftfsm.CodeRequestReused {
+		p.Detail = "this " + adminapi.IdempotencyKey + " was used for another request: nothing has happened"
 	}
 	return p
+}
+
+// locationOf says where in the request a refused field is.
+func locationOf(e *raftfsm.Error) string {
+	switch {
+	case e.Field == "request_id":
+		return "header." + adminapi.IdempotencyKey
+	case e.Code == raftfsm.CodeInvalid, e.Code == raftfsm.CodeExists, e.Code == raftfsm.CodeTokenExists:
+		return "body." + e.Field
+	}
+	return e.Field
 }
 
 func invalid(field, format string, args ...any) *raftfsm.Error {
@@ -131,9 +147,10 @@ func problemTransformer(_ huma.Context, _ string, v any) (any, error) {
 	}
 	p := adminapi.Problem{Type: m.Type, Title: m.Title, Status: m.Status, Detail: m.Detail}
 	switch {
-	case m.Status == http.StatusRequestEntityTooLarge:
-		p.Type = adminapi.ProblemPrefix + adminapi.CodeTooLarge
-		p.Detail = fmt.Sprintf("the body is larger than %d bytes", adminapi.BodyBytesMax)
+	case m.Status == http.StatusBadRequest:
+		p.Type = adminapi.ProblemPrefix + adminapi.CodeMalformed
+	case m.Status == http.StatusUnsupportedMediaType:
+		p.Type = adminapi.ProblemPrefix + adminapi.CodeMediaType
 	case m.Status < http.StatusInternalServerError:
 		p.Type = adminapi.ProblemPrefix + adminapi.CodeInvalid
 	}

@@ -47,7 +47,7 @@ func (a *api) createToken(ctx context.Context, in *createTokenInput) (*reply[adm
 	if err != nil {
 		return nil, err
 	}
-	created := createdToken(state, n, result, secret)
+	created := createdToken(state, n, result, token.ID, secret)
 	if created == nil {
 		return nil, newProblem(adminapi.CodePrecondition, "the token was created at revision %d and has been revoked since", result.Revision)
 	}
@@ -70,6 +70,8 @@ func newToken(cluster *atollpb.ClusterInfo, in *adminapi.CreateToken) (raftfsm.N
 	case len(secret) < adminapi.SecretBytesMin || len(secret) > adminapi.SecretBytesMax:
 		return raftfsm.NewToken{}, "", invalid("secret", "secret is %d bytes long: it takes %d to %d bytes",
 			len(secret), adminapi.SecretBytesMin, adminapi.SecretBytesMax)
+	case strings.ContainsRune(secret, unicode.ReplacementChar):
+		return raftfsm.NewToken{}, "", invalid("secret", "secret contains U+FFFD, which stands for bytes that were not UTF-8")
 	case strings.ContainsFunc(secret, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }):
 		return raftfsm.NewToken{}, "", invalid("secret", "secret contains a space or a control character")
 	}
@@ -87,13 +89,14 @@ func newToken(cluster *atollpb.ClusterInfo, in *adminapi.CreateToken) (raftfsm.N
 }
 
 // createdToken describes the token that a result made, or returns nil when it is gone again. The secret
-// belongs to this request's token, not to that of an earlier request that it repeats.
-func createdToken(s *raftfsm.State, n *atollpb.Namespace, result raftfsm.Result, secret string) *adminapi.CreatedToken {
+// belongs to this request's token, whose id is given, not to that of an earlier request that it repeats. A
+// result that is repeated doesn't tell them apart: consensus itself may have tried twice.
+func createdToken(s *raftfsm.State, n *atollpb.Namespace, result raftfsm.Result, id, secret string) *adminapi.CreatedToken {
 	t := s.Token(result.TokenIDs[0])
 	if t == nil {
 		return nil
 	}
-	if result.Repeated {
+	if t.Id != id {
 		secret = ""
 	}
 	return &adminapi.CreatedToken{Token: tokenJSON(t, n.Name), Secret: secret}

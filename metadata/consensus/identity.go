@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/atolldb/atoll/rpc/ident"
 )
 
 const (
@@ -18,11 +20,13 @@ const (
 
 // identity says whose a metadata directory is.
 type identity struct {
-	Format    int    `json:"format"`
-	NodeID    string `json:"node_id"`
-	ClusterID string `json:"cluster_id"` // empty until a joining node knows it
-	Joined    bool   `json:"joined"`     // it never bootstraps
-	Voters    int    `json:"voters"`     // when last seen; only the timeouts depend on it
+	Format int    `json:"format"`
+	NodeID string `json:"node_id"`
+	// Incarnation is made with the directory: the cluster keeps it, so that an emptied one is another's.
+	Incarnation string `json:"incarnation"`
+	ClusterID   string `json:"cluster_id"` // empty until a joining node knows it
+	Joined      bool   `json:"joined"`     // it never bootstraps
+	Voters      int    `json:"voters"`     // when last seen; only the timeouts depend on it
 }
 
 // openIdentity reads a directory's identity, or makes that of a new one.
@@ -30,7 +34,10 @@ func openIdentity(c *Config) (identity, error) {
 	path := filepath.Join(c.Dir, identityFile)
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		id := identity{Format: identityFormat, NodeID: c.NodeID, Joined: len(c.Join) > 0}
+		if err := ident.Check(c.NodeID); err != nil {
+			return identity{}, fmt.Errorf("node id %q %w", c.NodeID, err)
+		}
+		id := identity{Format: identityFormat, NodeID: c.NodeID, Incarnation: newID(), Joined: len(c.Join) > 0}
 		if !id.Joined {
 			id.ClusterID = newID()
 		}
@@ -45,6 +52,9 @@ func openIdentity(c *Config) (identity, error) {
 	}
 	if id.Format != identityFormat {
 		return identity{}, fmt.Errorf("metadata directory %s has format %d, this version knows %d", c.Dir, id.Format, identityFormat)
+	}
+	if id.Incarnation == "" {
+		return identity{}, fmt.Errorf("metadata identity %s has no incarnation: it is damaged", path)
 	}
 	if id.NodeID != c.NodeID {
 		return identity{}, fmt.Errorf("metadata directory %s is that of node %q, not of %q: %w", c.Dir, id.NodeID, c.NodeID, ErrForeign)

@@ -118,6 +118,71 @@ func TestBadAdminTokenFileStops(t *testing.T) {
 	}
 }
 
+// A node id that the state machine would refuse is refused before it is written down, and what else it
+// refuses at the start ends the node.
+func TestBadValuesAreRefusedAtTheStart(t *testing.T) {
+	c := testConfig(t, t.TempDir())
+	c.NodeID = "a b"
+	if _, err := Open(c); err == nil || !strings.Contains(err.Error(), `node id "a b" takes letters`) {
+		t.Errorf("node id: %v", err)
+	}
+	if entries, err := os.ReadDir(c.Dir); err != nil || len(entries) != 0 {
+		t.Errorf("the directory holds %v, %v", entries, err)
+	}
+	c = testConfig(t, c.Dir)
+	c.HTTPAddr = strings.Repeat("x", raftfsm.AddrBytesMax+1)
+	r := run(t, c)
+	<-r.failed
+	if err := r.stop(); !errors.Is(err, ErrStopped) || !strings.Contains(err.Error(), "http_addr is 256 bytes long") {
+		t.Errorf("run: %v", err)
+	}
+}
+
+func TestDeadJoinAddressIsWarnedOf(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c := testConfig(t, t.TempDir())
+	c.Join = []string{dead}
+	lines := make(chan string, 100)
+	c.Log = slog.New(slog.NewTextHandler(lineWriter(lines), nil))
+	run(t, c)
+	if line := <-lines; !strings.Contains(line, "level=WARN") || !strings.Contains(line, "join metadata node "+dead) {
+		t.Errorf("the first line is %q", line)
+	}
+}
+
+type lineWriter chan string
+
+func (w lineWriter) Write(line []byte) (int, error) {
+	w <- string(line)
+	return len(line), nil
+}
+
+func TestReasonsAreWarnedOfOnce(t *testing.T) {
+	lines := make(lineWriter, 100)
+	log := slog.New(slog.NewTextHandler(lines, nil))
+	r := reasons{}
+	for range 10 {
+		r.note(log, errors.New("one"))
+		r.note(log, errors.New("two"))
+	}
+	if len(lines) != 2 {
+		t.Errorf("%d lines", len(lines))
+	}
+	for i := range 2 * reasonsMax {
+		r.note(log, errors.New(strings.Repeat("x", i)))
+	}
+	if len(r) > reasonsMax {
+		t.Errorf("%d reasons are kept", len(r))
+	}
+}
+
 func TestForeignDirectoriesAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	c := testConfig(t, dir)
@@ -186,7 +251,7 @@ func TestUnknownCommandStopsTheNode(t *testing.T) {
 	r := run(t, testConfig(t, dir))
 	r.ready()
 	before := r.State().Revision()
-	if err := r.raft.Apply([]byte{200, 1, 1, 0, 0, 0}, time.Second).Error(); err != nil {
+	if err := r.raft.Apply([]byte{200, 1, 1, 0, 0, 0, 0}, time.Second).Error(); err != nil {
 		t.Fatal(err)
 	}
 	<-r.failed
@@ -218,7 +283,7 @@ func TestProposalsAreCheckedBeforeTheLog(t *testing.T) {
 	r.ready()
 	for what, request := range map[string]*atollpb.ProposeRequest{
 		"another cluster": {ClusterId: "other"},
-		"unknown command": {ClusterId: r.ClusterID(), Command: []byte{200, 1, 1, 0, 0, 0}},
+		"unknown command": {ClusterId: r.ClusterID(), Command: []byte{200, 1, 1, 0, 0, 0, 0}},
 	} {
 		if _, err := r.HandlePropose(t.Context(), request); status.Code(err) != codes.InvalidArgument {
 			t.Errorf("%s: %v", what, err)
@@ -234,6 +299,32 @@ func TestProposalsAreCheckedBeforeTheLog(t *testing.T) {
 	cancel()
 	if _, err := r.Propose(done, &raftfsm.CreateNamespace{Name: "b"}, ProposeOptions{}); !errors.Is(err, ErrIndeterminate) {
 		t.Errorf("proposal whose caller has gone: %v", err)
+	}
+}
+
+// The leader commits a change, and is slow to apply it. A follower may have shown it already, so a read
+// that begins now has to wait for it.
+func TestReadWaitsForWhatIsCommitted(t *testing.T) {
+	r := run(t, testConfig(t, t.TempDir()))
+	r.ready()
+	r.adaptor.mu.Lock() // the state machine stops behind the first command
+	first := r.raft.LastIndex() + 1
+	var last raft.ApplyFuture
+	for _, name := range []string{"a", "b"} {
+		data, err := r.fsm.Encode(raftfsm.Proposal{Command: &raftfsm.CreateNamespace{Name: name}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = r.raft.Apply(data, time.Second)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for r.raft.CommitIndex() <= first && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond)
+	}
+	index, err := r.readIndexHere()
+	r.adaptor.mu.Unlock()
+	if e := last.Error(); e != nil || err != nil || index != last.Index() {
+		t.Fatalf("read at %d, the last committed command is at %d: %v", index, last.Index(), errors.Join(err, e))
 	}
 }
 

@@ -16,8 +16,9 @@ import (
 
 // ProposeOptions is what a caller may say beside a command.
 type ProposeOptions struct {
-	RequestID string // a retry with the same one has one effect; empty: one is made
-	Actor     string // who asks: a token id, a node id, "control"
+	RequestID string         // a retry with the same one has one effect; empty: one is made
+	Digest    raftfsm.Digest // of the caller's request, which a retry under the same id has to repeat
+	Actor     string         // who asks: a token id, a node id, "control"
 }
 
 // errNotHere means that this node could not take the proposal and that nothing has happened.
@@ -31,7 +32,7 @@ func (n *Node) Propose(ctx context.Context, c raftfsm.Command, o ProposeOptions)
 	ctx, cancel := withCallWait(ctx)
 	defer cancel()
 	data, err := n.fsm.Encode(raftfsm.Proposal{
-		Command: c, RequestID: or(o.RequestID, newID()), Actor: o.Actor, TimeMs: time.Now().UnixMilli(),
+		Command: c, RequestID: or(o.RequestID, newID()), Digest: o.Digest, Actor: o.Actor, TimeMs: time.Now().UnixMilli(),
 	})
 	if err != nil {
 		return raftfsm.Result{}, err
@@ -188,8 +189,10 @@ func (n *Node) HandlePropose(ctx context.Context, r *atollpb.ProposeRequest) (*a
 	return &atollpb.ProposeResponse{Revision: outcome.Result.Revision, Result: raftfsm.EncodeOutcome(outcome)}, nil
 }
 
-// ProposeInTerm proposes on this node, once, and only while it leads in a term that it is ready in: what
-// a controller decided from that term's reports must not reach the log of another.
+// ProposeInTerm proposes on this node, once, and only while it leads in a term that it is ready in. The
+// term is looked at before the command waits for its place in the log: leadership that is lost and won again
+// in that time takes the command into a later term. So what a controller decides from reports has to compare
+// and set, as every command of the controllers does.
 func (n *Node) ProposeInTerm(ctx context.Context, term uint64, c raftfsm.Command) (raftfsm.Result, error) {
 	ctx, cancel := withCallWait(ctx)
 	defer cancel()

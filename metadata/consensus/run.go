@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -16,8 +17,10 @@ import (
 )
 
 // Run initialises or joins the cluster, and keeps this node's addresses in the cluster's record, until
-// the context ends (nil) or the node stops for good. ErrForeign says that it is another cluster's.
+// the context ends (nil) or the node stops for good. ErrForeign says that it is another cluster's, ErrTaken
+// that its id is another node's.
 func (n *Node) Run(ctx context.Context) error {
+	reasons := reasons{}
 	for {
 		changed := n.LeaderChanged()
 		err := n.reconcile(ctx)
@@ -26,10 +29,10 @@ func (n *Node) Run(ctx context.Context) error {
 			return n.stopped()
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, ErrForeign):
+		case errors.Is(err, ErrForeign), errors.Is(err, ErrTaken):
 			return err
 		case err != nil:
-			n.log.Debug("metadata node is not settled yet", "error", err)
+			reasons.note(n.log, err)
 		}
 		timer := time.NewTimer(reconcileWait)
 		select {
@@ -40,6 +43,25 @@ func (n *Node) Run(ctx context.Context) error {
 		}
 		timer.Stop()
 	}
+}
+
+// reasons counts why a node is not settled. A start goes through a few on its way, so only what comes again
+// is worth a warning, and that once.
+type reasons map[string]int
+
+// reasonsMax bounds the count: reasons may name ports that change.
+const reasonsMax = 64
+
+func (r reasons) note(log *slog.Logger, err error) {
+	if len(r) == reasonsMax {
+		clear(r)
+	}
+	r[err.Error()]++
+	level := slog.LevelDebug
+	if r[err.Error()] == 2 {
+		level = slog.LevelWarn
+	}
+	log.Log(context.Background(), level, "metadata node is not settled yet: it tries again", "error", err)
 }
 
 // reconcile brings the cluster one step nearer to what this node's configuration says.
@@ -94,16 +116,19 @@ func (n *Node) askVoter(ctx context.Context, addr string) (*atollpb.AddVoterResp
 	ctx, cancel := context.WithTimeout(ctx, voterWait)
 	defer cancel()
 	response, err := atollpb.NewConsensusClient(conn).AddVoter(ctx, &atollpb.AddVoterRequest{
-		ClusterId: n.ClusterID(), NodeId: n.config.NodeID,
+		ClusterId: n.ClusterID(), NodeId: n.config.NodeID, Incarnation: n.identity.Incarnation,
 		ClusterAddr: n.config.ClusterAddr, HttpAddr: n.config.HTTPAddr,
 	})
-	if status.Code(err) == codes.FailedPrecondition {
-		return nil, fmt.Errorf("join metadata node %s: %s: %w", addr, status.Convert(err).Message(), ErrForeign)
+	message := status.Convert(err).Message()
+	switch status.Code(err) {
+	case codes.OK:
+		return response, nil
+	case codes.FailedPrecondition:
+		return nil, fmt.Errorf("join metadata node %s: %s: %w", addr, message, ErrForeign)
+	case codes.AlreadyExists:
+		return nil, fmt.Errorf("join metadata node %s: %w: %s", addr, ErrTaken, message)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("join metadata node %s: %w", addr, err)
-	}
-	return response, nil
+	return nil, fmt.Errorf("join metadata node %s: %s", addr, message)
 }
 
 // initialise proposes the cluster's first records. The admin's secret is on disk before anything is.
@@ -118,10 +143,13 @@ func (n *Node) initialise(ctx context.Context) error {
 	_, err = n.Propose(ctx, &raftfsm.InitCluster{
 		ClusterID: n.ClusterID(), MetadataHistoryID: newID(), TokenKey: key,
 		AdminToken:   raftfsm.NewToken{ID: newID(), Hash: HashSecret(key, secret), Role: atollpb.Role_ROLE_ADMIN, Label: "admin"},
-		MetadataNode: raftfsm.MetadataNode{ID: n.config.NodeID, ClusterAddr: n.config.ClusterAddr, HTTPAddr: n.config.HTTPAddr},
+		MetadataNode: raftfsm.MetadataNode{ID: n.config.NodeID, Incarnation: n.identity.Incarnation, ClusterAddr: n.config.ClusterAddr, HTTPAddr: n.config.HTTPAddr},
 	}, ProposeOptions{Actor: "control"})
 	if err == nil {
 		n.log.Info("cluster initialised", "cluster", n.ClusterID(), "admin_token_file", n.config.AdminTokenFile)
+	}
+	if refusal, ok := errors.AsType[*raftfsm.Error](err); ok { // the same values would be refused for ever
+		n.fail(fmt.Errorf("initialise the cluster: %w", refusal))
 	}
 	return err
 }
@@ -153,7 +181,7 @@ func (n *Node) settle(ctx context.Context, cluster *atollpb.ClusterInfo) error {
 	}
 	if n.raft.State() == raft.Leader {
 		return n.addVoter(ctx, &atollpb.AddVoterRequest{
-			NodeId: n.config.NodeID, ClusterAddr: n.config.ClusterAddr, HttpAddr: n.config.HTTPAddr,
+			NodeId: n.config.NodeID, Incarnation: n.identity.Incarnation, ClusterAddr: n.config.ClusterAddr, HttpAddr: n.config.HTTPAddr,
 		})
 	}
 	addrs := n.config.Join

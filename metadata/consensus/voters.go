@@ -19,36 +19,73 @@ const voterWait = 5 * time.Second
 
 // HandleAddVoter answers Consensus.AddVoter on any node. Without a cluster id it only tells the
 // cluster's, which the caller writes down before it asks again: a voter has to answer Raft before its
-// addition can commit, and it answers only its own cluster.
+// addition can commit, and it answers only its own cluster. So an id that another directory has is refused
+// before that. FailedPrecondition says that the caller is another cluster's, AlreadyExists that its id is
+// another node's.
 func (n *Node) HandleAddVoter(ctx context.Context, r *atollpb.AddVoterRequest) (*atollpb.AddVoterResponse, error) {
 	own := n.ClusterID()
 	if own == "" || n.fsm.State().Cluster() == nil {
 		return nil, status.Error(codes.Unavailable, "the cluster is not initialised")
 	}
-	if r.ClusterId == "" {
-		return &atollpb.AddVoterResponse{ClusterId: own}, nil
-	}
-	if r.ClusterId != own {
+	if r.ClusterId != "" && r.ClusterId != own {
 		return nil, status.Errorf(codes.FailedPrecondition, "metadata node %q %v (%s), not to this one (%s)", r.NodeId, ErrForeign, r.ClusterId, own)
 	}
-	if n.raft.State() != raft.Leader {
-		leader, err := n.leaderClient()
-		if err != nil {
-			return nil, status.Error(codes.Unavailable, err.Error())
-		}
-		return leader.AddVoter(ctx, r)
+	var err error
+	switch {
+	case r.ClusterId == "":
+		err = n.checkIncarnation(ctx, r)
+	case n.raft.State() == raft.Leader:
+		err = n.addVoter(ctx, r)
+	case r.Forwarded: // two nodes that each take the other for the leader must not hand it to and fro
+		err = ErrNoLeader
+	default:
+		return n.forwardVoter(ctx, r)
 	}
-	if err := n.addVoter(ctx, r); err != nil {
-		var refusal *raftfsm.Error
-		if errors.As(err, &refusal) {
-			return nil, status.Error(codes.InvalidArgument, err.Error())
-		}
-		return nil, status.Error(codes.Unavailable, err.Error())
+	if err != nil {
+		return nil, voterError(err)
 	}
 	return &atollpb.AddVoterResponse{ClusterId: own}, nil
 }
 
-// addVoter adds a voter, or corrects its addresses, on the leader.
+func (n *Node) forwardVoter(ctx context.Context, r *atollpb.AddVoterRequest) (*atollpb.AddVoterResponse, error) {
+	leader, err := n.leaderClient()
+	if err != nil {
+		return nil, status.Error(codes.Unavailable, err.Error())
+	}
+	r.Forwarded = true
+	return leader.AddVoter(ctx, r)
+}
+
+func voterError(err error) error {
+	refusal, ok := errors.AsType[*raftfsm.Error](err)
+	switch {
+	case ok && refusal.Code == raftfsm.CodePrecondition:
+		return status.Error(codes.AlreadyExists, refusal.Message)
+	case ok:
+		return status.Error(codes.InvalidArgument, refusal.Message)
+	}
+	return status.Error(codes.Unavailable, err.Error())
+}
+
+// checkIncarnation refuses a node whose id is that of another directory. An id that this node knows keeps its
+// directory, so its own state is enough to refuse, also when the emptied voter is the one that a majority
+// lacks; to agree it takes the cluster's.
+func (n *Node) checkIncarnation(ctx context.Context, r *atollpb.AddVoterRequest) error {
+	if err := raftfsm.CheckMetadataNode(n.fsm.State().Cluster(), r.NodeId, r.Incarnation); err != nil {
+		return err
+	}
+	state, err := n.Read(ctx)
+	if err != nil {
+		return err
+	}
+	if err := raftfsm.CheckMetadataNode(state.Cluster(), r.NodeId, r.Incarnation); err != nil {
+		return err
+	}
+	return nil
+}
+
+// addVoter adds a voter, or corrects its addresses, on the leader. The cluster's record comes first: from
+// then on the id is this directory's, also if the leader dies before Raft knows the voter.
 func (n *Node) addVoter(ctx context.Context, r *atollpb.AddVoterRequest) error {
 	if r.NodeId == "" || r.ClusterAddr == "" {
 		return &raftfsm.Error{Code: raftfsm.CodeInvalid, Field: "node_id", Message: "node_id and cluster_addr must be given"}
@@ -56,6 +93,9 @@ func (n *Node) addVoter(ctx context.Context, r *atollpb.AddVoterRequest) error {
 	n.voterMu.Lock()
 	defer n.voterMu.Unlock()
 	if _, err := n.ready(); err != nil {
+		return err
+	}
+	if err := n.checkIncarnation(ctx, r); err != nil {
 		return err
 	}
 	known := false
@@ -68,22 +108,37 @@ func (n *Node) addVoter(ctx context.Context, r *atollpb.AddVoterRequest) error {
 		known = known || same && string(server.Address) == r.ClusterAddr
 	}
 	if !known {
-		// A voter that can't be reached would count for the majority and never answer.
-		if r.NodeId != n.config.NodeID {
-			check, cancel := context.WithTimeout(ctx, voterWait)
-			conn, err := n.stream.dial(check, r.ClusterAddr)
-			cancel()
-			if err != nil {
-				return fmt.Errorf("reach the new voter: %w", err)
-			}
-			_ = conn.Close()
+		if err := n.reach(ctx, r); err != nil {
+			return err
 		}
-		if err := n.raft.AddVoter(raft.ServerID(r.NodeId), raft.ServerAddress(r.ClusterAddr), 0, voterWait).Error(); err != nil {
-			return fmt.Errorf("add voter: %w", err)
-		}
-		n.log.Info("metadata node added", "node", r.NodeId, "addr", r.ClusterAddr)
 	}
-	return n.publish(ctx, raftfsm.MetadataNode{ID: r.NodeId, ClusterAddr: r.ClusterAddr, HTTPAddr: r.HttpAddr})
+	err := n.publish(ctx, raftfsm.MetadataNode{ID: r.NodeId, Incarnation: r.Incarnation, ClusterAddr: r.ClusterAddr, HTTPAddr: r.HttpAddr})
+	if err != nil || known {
+		return err
+	}
+	if err := n.raft.AddVoter(raft.ServerID(r.NodeId), raft.ServerAddress(r.ClusterAddr), 0, voterWait).Error(); err != nil {
+		return fmt.Errorf("add voter: %w", err)
+	}
+	n.log.Info("metadata node added", "node", r.NodeId, "addr", r.ClusterAddr)
+	if voters := len(n.servers()); voters%2 == 0 {
+		n.log.Warn("an even number of metadata nodes survives no more failures than one node less: add another", "voters", voters)
+	}
+	return nil
+}
+
+// reach checks a new voter's address: one that can't be reached would count for the majority and never
+// answer.
+func (n *Node) reach(ctx context.Context, r *atollpb.AddVoterRequest) error {
+	if r.NodeId == n.config.NodeID {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, voterWait)
+	defer cancel()
+	conn, err := n.stream.dial(ctx, r.ClusterAddr)
+	if err != nil {
+		return fmt.Errorf("reach the new voter: %w", err)
+	}
+	return conn.Close()
 }
 
 // publish brings a metadata node's addresses into the cluster's record.
@@ -94,13 +149,14 @@ func (n *Node) publish(ctx context.Context, node raftfsm.MetadataNode) error {
 			return err
 		}
 		cluster := state.Cluster()
-		if m := metadataNode(cluster, node.ID); m != nil && m.ClusterAddr == node.ClusterAddr && m.HttpAddr == node.HTTPAddr {
+		if m := metadataNode(cluster, node.ID); m != nil && m.Incarnation == node.Incarnation &&
+			m.ClusterAddr == node.ClusterAddr && m.HttpAddr == node.HTTPAddr {
 			return nil
 		}
 		c := &raftfsm.SetMetadataNodes{ExpectedRevision: cluster.ModifiedRevision, Nodes: []raftfsm.MetadataNode{node}}
 		for _, m := range cluster.MetadataNodes {
 			if m.Id != node.ID {
-				c.Nodes = append(c.Nodes, raftfsm.MetadataNode{ID: m.Id, ClusterAddr: m.ClusterAddr, HTTPAddr: m.HttpAddr})
+				c.Nodes = append(c.Nodes, raftfsm.MetadataNode{ID: m.Id, Incarnation: m.Incarnation, ClusterAddr: m.ClusterAddr, HTTPAddr: m.HttpAddr})
 			}
 		}
 		_, err = n.Propose(ctx, c, ProposeOptions{Actor: "control"})

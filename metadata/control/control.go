@@ -29,6 +29,7 @@ const (
 	tick         = time.Second
 	pollInterval = 10 * time.Millisecond // of a follower that waits for the leader's reports
 	noteBytesMax = 256
+	purgeMax     = 1024 // tombstones that one command is about
 )
 
 // Config is what a Controller needs.
@@ -60,6 +61,7 @@ type Controller struct {
 
 	promotion      uint64 // revision of the one under way, as Run saw it
 	promotionSince time.Time
+	purgeRevision  uint64 // of the last state, as Run saw it, without a tombstone to drop
 }
 
 type received struct {
@@ -100,9 +102,13 @@ func (c *Controller) HandleReport(ctx context.Context, r *atollpb.ReportRequest)
 	}
 	if _, ok := c.lead(); !ok {
 		_, leader, err := c.node.LeaderClient()
+		if err == nil && r.Forwarded { // two nodes that each take the other for the leader must not hand it to and fro
+			err = consensus.ErrNoLeader
+		}
 		if err != nil {
 			return nil, status.Error(codes.Unavailable, err.Error())
 		}
+		r.Forwarded = true
 		return leader.Report(ctx, r)
 	}
 	state := c.node.State()
@@ -178,19 +184,24 @@ func (c *Controller) HandleReports(_ context.Context, r *atollpb.ReportsRequest)
 	return response, nil
 }
 
-// WaitApplied waits at most d for every live data node to report a view at or above a revision, and
-// returns the ids of live nodes that have not.
-func (c *Controller) WaitApplied(ctx context.Context, revision uint64, d time.Duration) ([]string, error) {
+// Lag names the registered nodes that have not applied a revision, as far as the leader has heard.
+type Lag struct {
+	Nodes       []string // every one of them
+	Unreachable []string // those of them that are not live: they may act on the state before
+}
+
+// WaitApplied waits at most d for every live data node to report a view at or above a revision. Where
+// nobody can say who has applied it, every registered node lags.
+func (c *Controller) WaitApplied(ctx context.Context, revision uint64, d time.Duration) Lag {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	for {
 		c.mu.Lock()
 		reported := c.reported
 		c.mu.Unlock()
-		reports, err := c.Reports(ctx)
-		lagging := laggingNodes(reports, revision)
-		if err == nil && len(lagging) == 0 {
-			return nil, nil
+		lag, err := c.lag(ctx, revision)
+		if err == nil && len(lag.Nodes) == len(lag.Unreachable) {
+			return lag
 		}
 		wait := tick
 		if _, ok := c.node.Leading(); !ok {
@@ -202,23 +213,33 @@ func (c *Controller) WaitApplied(ctx context.Context, revision uint64, d time.Du
 		case <-poll.C:
 		case <-timer.C:
 			poll.Stop()
-			return lagging, err
+			return lag
 		case <-ctx.Done():
 			poll.Stop()
-			return lagging, ctx.Err()
+			return lag
 		}
 		poll.Stop()
 	}
 }
 
-func laggingNodes(reports []Report, revision uint64) []string {
-	var ids []string
+func (c *Controller) lag(ctx context.Context, revision uint64) (lag Lag, err error) {
+	reports, err := c.Reports(ctx)
+	if err != nil {
+		for node := range c.node.State().Nodes() {
+			lag.Nodes = append(lag.Nodes, node.Id)
+		}
+		return lag, err
+	}
 	for _, r := range reports {
-		if r.Live && r.ViewRevision < revision {
-			ids = append(ids, r.NodeId)
+		if r.ViewRevision >= revision {
+			continue
+		}
+		lag.Nodes = append(lag.Nodes, r.NodeId)
+		if !r.Live {
+			lag.Unreachable = append(lag.Unreachable, r.NodeId)
 		}
 	}
-	return ids
+	return lag, nil
 }
 
 // Promote makes a replica the primary. Without acceptLoss it begins a planned promotion, which loses
@@ -234,7 +255,7 @@ func (c *Controller) Promote(ctx context.Context, target string, acceptLoss bool
 		return raftfsm.Result{}, err
 	}
 	group := state.Group(raftfsm.GroupID)
-	if state.Node(target) != nil && group.GetPrimary() != target && !repeated(state, o.RequestID) {
+	if state.Node(target) != nil && group.GetPrimary() != target && !repeated(state, o) {
 		if err := promotable(group, reports, target, acceptLoss); err != nil {
 			return raftfsm.Result{}, err
 		}
@@ -245,8 +266,9 @@ func (c *Controller) Promote(ctx context.Context, target string, acceptLoss bool
 	return c.node.Propose(ctx, &raftfsm.BeginPromotion{Target: target}, o)
 }
 
-func repeated(state *raftfsm.State, requestID string) bool {
-	_, ok := state.Recall(requestID)
+// repeated reports whether the state machine will answer from memory.
+func repeated(state *raftfsm.State, o consensus.ProposeOptions) bool {
+	_, ok := state.Recall(o.RequestID, o.Digest)
 	return ok
 }
 

@@ -112,26 +112,62 @@ func caughtUp(group *atollpb.Group, primary, target *atollpb.NodeReport) (uint64
 	return final.GetIndex(), true
 }
 
-// purge writes reported purges into tombstones, and drops those that every registered node has purged.
+// purge writes reported purges into tombstones, and drops those that every registered node has purged. One
+// step proposes a bounded part of what there is: a promotion must not wait behind a thousand deletions.
 func (c *Controller) purge(ctx context.Context, term uint64, state *raftfsm.State, reports []Report) {
-	written := map[string][]uint64{}
-	for tombstone := range state.Tombstones() {
-		unpurged := state.Unpurged(tombstone)
-		if len(unpurged) == 0 {
-			if !c.propose(ctx, term, &raftfsm.DropTombstone{ID: tombstone.Id}) {
-				return
-			}
+	for _, r := range reports {
+		if ids := purged(state, r); len(ids) > 0 {
+			c.propose(ctx, term, &raftfsm.ReportPurged{NodeID: r.NodeId, Incarnation: r.Incarnation, Namespaces: ids})
+		}
+	}
+	if state.Revision() == c.purgeRevision {
+		return
+	}
+	ids := droppable(state)
+	if len(ids) == 0 {
+		c.purgeRevision = state.Revision() // only another state can have more
+		return
+	}
+	if c.propose(ctx, term, &raftfsm.DropTombstones{IDs: ids}) {
+		c.log.Debug("forgot deleted namespaces that every node has purged", "count", len(ids))
+	}
+}
+
+// purged returns the tombstones that a node has purged and that don't say so yet. A node reports a purge
+// until its view has it, so these are few.
+func purged(state *raftfsm.State, r Report) []uint64 {
+	var ids []uint64
+	for _, id := range r.PurgedNamespaces {
+		namespace := state.Namespace(id)
+		if namespace == nil || namespace.State != atollpb.NamespaceState_NAMESPACE_STATE_DELETED {
 			continue
 		}
-		for _, node := range unpurged {
-			if slices.Contains(find(reports, node.Id).PurgedNamespaces, tombstone.Id) {
-				written[node.Id] = append(written[node.Id], tombstone.Id)
-			}
+		waits := slices.ContainsFunc(state.Unpurged(namespace), func(n *atollpb.Node) bool { return n.Id == r.NodeId })
+		if waits {
+			ids = append(ids, id)
+		}
+		if len(ids) == purgeMax {
+			break
 		}
 	}
-	for node := range state.Nodes() {
-		for ids := range slices.Chunk(written[node.Id], 4096) {
-			c.propose(ctx, term, &raftfsm.ReportPurged{NodeID: node.Id, Incarnation: node.Incarnation, Namespaces: ids})
+	return ids
+}
+
+// droppable returns tombstones that no registered node has yet to purge.
+func droppable(state *raftfsm.State) []uint64 {
+	nodes := 0
+	for range state.Nodes() {
+		nodes++
+	}
+	var ids []uint64
+	for tombstone := range state.Tombstones() {
+		if len(tombstone.PurgedBy) < nodes || len(state.Unpurged(tombstone)) > 0 {
+			continue
+		}
+		ids = append(ids, tombstone.Id)
+		if len(ids) == purgeMax {
+			break
 		}
 	}
+	return ids
 }

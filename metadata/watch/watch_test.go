@@ -35,7 +35,7 @@ func newSource(t testing.TB) *source {
 	admin := raftfsm.NewToken{ID: "admin", Hash: make([]byte, raftfsm.HashBytes), Role: atollpb.Role_ROLE_ADMIN}
 	s.do(&raftfsm.InitCluster{
 		ClusterID: "c", MetadataHistoryID: "m", TokenKey: make([]byte, raftfsm.HashBytes), AdminToken: admin,
-		MetadataNode: raftfsm.MetadataNode{ID: "m1", ClusterAddr: "m1:1"},
+		MetadataNode: raftfsm.MetadataNode{ID: "m1", Incarnation: "i1", ClusterAddr: "m1:1"},
 	})
 	return s
 }

@@ -21,9 +21,10 @@ const (
 
 // Change is what every request that changes something answers.
 type Change struct {
-	Revision     uint64   `json:"revision" doc:"of the metadata state that contains the effect"`
-	Repeated     bool     `json:"repeated,omitempty" doc:"an earlier request with the same Idempotency-Key had the effect"`
-	LaggingNodes []string `json:"lagging_nodes,omitempty" doc:"with wait=applied: nodes that have not applied the revision in time"`
+	Revision         uint64   `json:"revision" doc:"of the metadata state that contains the effect"`
+	Repeated         bool     `json:"repeated,omitempty" doc:"an earlier request with the same Idempotency-Key had the effect"`
+	LaggingNodes     []string `json:"lagging_nodes,omitempty" doc:"with wait=applied: every registered node that has not applied the revision in time"`
+	UnreachableNodes []string `json:"unreachable_nodes,omitempty" doc:"those of lagging_nodes that have not reported recently: nothing waited for them"`
 }
 
 // Namespace is a tenant.
@@ -45,7 +46,7 @@ type NamespaceList struct {
 
 // CreateNamespace asks for a new namespace.
 type CreateNamespace struct {
-	Name       string       `json:"name" doc:"1 to 255 bytes of UTF-8 without spaces, control characters and '/', not starting with __"`
+	Name       string       `json:"name" doc:"1 to 255 bytes of UTF-8 without spaces, control and format characters and '/', not '*', not starting with __"`
 	Durability string       `json:"durability,omitempty" doc:"async (default) or local"`
 	Token      *CreateToken `json:"token,omitempty" doc:"a first token, made with the namespace in one step"`
 }

@@ -41,8 +41,11 @@ func NewClient(addr, token string) (*Client, error) {
 	if strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return nil, errors.New("the admin token has control characters")
 	}
-	transport := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 30 * time.Second}
-	return &Client{base: strings.TrimSuffix(u.String(), "/"), token: token, http: &http.Client{Transport: transport}}, nil
+	return &Client{base: strings.TrimSuffix(u.String(), "/"), token: token, http: &http.Client{
+		Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 30 * time.Second},
+		// The API never redirects. What does would carry a change, and the token, to another path.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
 }
 
 // Close ends the idle connections.
@@ -57,7 +60,7 @@ func WithIdempotencyKey(key string) Option {
 }
 
 // WaitApplied makes a change answer when every live data node has applied it, or after d (at most 60
-// seconds) with the nodes that have not.
+// seconds), with the nodes that have not.
 func WaitApplied(d time.Duration) Option {
 	return func(r *http.Request) {
 		q := r.URL.Query()
@@ -68,9 +71,12 @@ func WaitApplied(d time.Duration) Option {
 }
 
 // call sends one request, with in as its body if not nil, and returns the decoded answer.
-func call[T any](ctx context.Context, c *Client, method, path string, in any, opts ...Option) (T, error) {
+func call[T any](ctx context.Context, c *Client, method string, to target, in any, opts ...Option) (T, error) {
 	var out T
-	data, err := c.do(ctx, method, path, in, opts)
+	if to.err != nil {
+		return out, to.err
+	}
+	data, err := c.do(ctx, method, to.path, in, opts)
 	if err != nil {
 		return out, err
 	}
@@ -128,11 +134,33 @@ func problemOf(resp *http.Response, data []byte) error {
 	return p
 }
 
-func namespacePath(name string) string { return "/v1/namespaces/" + url.PathEscape(name) }
+// target is the path of a request; err says why it must not be sent.
+type target struct {
+	path string
+	err  error
+}
+
+func at(path string) target { return target{path: path} }
+
+// then appends a fixed part.
+func (t target) then(path string) target { return target{t.path + path, t.err} }
+
+// id appends what the caller named. Servers and proxies take empty and dotted segments out of a path, so
+// that the request would be about something else.
+func (t target) id(field, value string) target {
+	if value == "" || value == "." || value == ".." {
+		return target{t.path, errors.Join(t.err, fmt.Errorf("%s %q: an HTTP path can't hold it", field, value))}
+	}
+	return t.then("/" + url.PathEscape(value))
+}
+
+func namespace(name string) target { return at("/v1/namespaces").id("namespace", name) }
+
+func node(id string) target { return at("/v1/nodes").id("node id", id) }
 
 // CreateNamespace makes a namespace.
 func (c *Client) CreateNamespace(ctx context.Context, in CreateNamespace, opts ...Option) (CreatedNamespace, error) {
-	return call[CreatedNamespace](ctx, c, http.MethodPost, "/v1/namespaces", in, opts...)
+	return call[CreatedNamespace](ctx, c, http.MethodPost, at("/v1/namespaces"), in, opts...)
 }
 
 // Namespaces returns every namespace, page by page, in the order of their names.
@@ -144,7 +172,7 @@ func (c *Client) Namespaces(ctx context.Context) ([]Namespace, error) {
 		if after != "" {
 			q.Set("after", after)
 		}
-		page, err := call[NamespaceList](ctx, c, http.MethodGet, "/v1/namespaces?"+q.Encode(), nil)
+		page, err := call[NamespaceList](ctx, c, http.MethodGet, at("/v1/namespaces?"+q.Encode()), nil)
 		if err != nil {
 			return nil, err
 		}
@@ -158,77 +186,77 @@ func (c *Client) Namespaces(ctx context.Context) ([]Namespace, error) {
 
 // Namespace returns one namespace.
 func (c *Client) Namespace(ctx context.Context, name string) (Namespace, error) {
-	return call[Namespace](ctx, c, http.MethodGet, namespacePath(name), nil)
+	return call[Namespace](ctx, c, http.MethodGet, namespace(name), nil)
 }
 
 // UpdateNamespace changes a namespace's settings.
 func (c *Client) UpdateNamespace(ctx context.Context, name string, in UpdateNamespace, opts ...Option) (UpdatedNamespace, error) {
-	return call[UpdatedNamespace](ctx, c, http.MethodPatch, namespacePath(name), in, opts...)
+	return call[UpdatedNamespace](ctx, c, http.MethodPatch, namespace(name), in, opts...)
 }
 
 // DeleteNamespace deletes a namespace with its tokens and its data.
 func (c *Client) DeleteNamespace(ctx context.Context, name string, opts ...Option) (Change, error) {
-	return call[Change](ctx, c, http.MethodDelete, namespacePath(name), nil, opts...)
+	return call[Change](ctx, c, http.MethodDelete, namespace(name), nil, opts...)
 }
 
 // Tombstones returns the deleted namespaces that are not purged everywhere.
 func (c *Client) Tombstones(ctx context.Context) (TombstoneList, error) {
-	return call[TombstoneList](ctx, c, http.MethodGet, "/v1/tombstones", nil)
+	return call[TombstoneList](ctx, c, http.MethodGet, at("/v1/tombstones"), nil)
 }
 
 // CreateToken makes a token of a namespace.
-func (c *Client) CreateToken(ctx context.Context, namespace string, in CreateToken, opts ...Option) (CreatedTokenReply, error) {
-	return call[CreatedTokenReply](ctx, c, http.MethodPost, namespacePath(namespace)+"/tokens", in, opts...)
+func (c *Client) CreateToken(ctx context.Context, name string, in CreateToken, opts ...Option) (CreatedTokenReply, error) {
+	return call[CreatedTokenReply](ctx, c, http.MethodPost, namespace(name).then("/tokens"), in, opts...)
 }
 
 // Tokens returns the tokens of a namespace.
-func (c *Client) Tokens(ctx context.Context, namespace string) (TokenList, error) {
-	return call[TokenList](ctx, c, http.MethodGet, namespacePath(namespace)+"/tokens", nil)
+func (c *Client) Tokens(ctx context.Context, name string) (TokenList, error) {
+	return call[TokenList](ctx, c, http.MethodGet, namespace(name).then("/tokens"), nil)
 }
 
 // RevokeToken ends a token of a namespace.
-func (c *Client) RevokeToken(ctx context.Context, namespace, id string, opts ...Option) (Change, error) {
-	return call[Change](ctx, c, http.MethodDelete, namespacePath(namespace)+"/tokens/"+url.PathEscape(id), nil, opts...)
+func (c *Client) RevokeToken(ctx context.Context, name, id string, opts ...Option) (Change, error) {
+	return call[Change](ctx, c, http.MethodDelete, namespace(name).then("/tokens").id("token id", id), nil, opts...)
 }
 
 // Nodes returns the registered data nodes.
 func (c *Client) Nodes(ctx context.Context) (NodeList, error) {
-	return call[NodeList](ctx, c, http.MethodGet, "/v1/nodes", nil)
+	return call[NodeList](ctx, c, http.MethodGet, at("/v1/nodes"), nil)
 }
 
 // Node returns one data node.
 func (c *Client) Node(ctx context.Context, id string) (Node, error) {
-	return call[Node](ctx, c, http.MethodGet, "/v1/nodes/"+url.PathEscape(id), nil)
+	return call[Node](ctx, c, http.MethodGet, node(id), nil)
 }
 
 // RemoveNode forgets a data node.
 func (c *Client) RemoveNode(ctx context.Context, id string, opts ...Option) (Change, error) {
-	return call[Change](ctx, c, http.MethodDelete, "/v1/nodes/"+url.PathEscape(id), nil, opts...)
+	return call[Change](ctx, c, http.MethodDelete, node(id), nil, opts...)
 }
 
 // Groups returns the groups.
 func (c *Client) Groups(ctx context.Context) (GroupList, error) {
-	return call[GroupList](ctx, c, http.MethodGet, "/v1/groups", nil)
+	return call[GroupList](ctx, c, http.MethodGet, at("/v1/groups"), nil)
 }
 
 // Promote makes a replica of a group its primary.
 func (c *Client) Promote(ctx context.Context, group uint32, in Promote, opts ...Option) (PromoteReply, error) {
-	return call[PromoteReply](ctx, c, http.MethodPost, fmt.Sprintf("/v1/groups/%d/promote", group), in, opts...)
+	return call[PromoteReply](ctx, c, http.MethodPost, at(fmt.Sprintf("/v1/groups/%d/promote", group)), in, opts...)
 }
 
 // Cluster returns the metadata service's state.
 func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
-	return call[Cluster](ctx, c, http.MethodGet, "/v1/cluster", nil)
+	return call[Cluster](ctx, c, http.MethodGet, at("/v1/cluster"), nil)
 }
 
 // Ready returns nil when the metadata node has a leader and an initialised state.
 func (c *Client) Ready(ctx context.Context) error {
-	_, err := call[Health](ctx, c, http.MethodGet, "/readyz", nil)
+	_, err := call[Health](ctx, c, http.MethodGet, at("/readyz"), nil)
 	return err
 }
 
 // Alive returns nil when the metadata node's process answers and its Raft has not stopped.
 func (c *Client) Alive(ctx context.Context) error {
-	_, err := call[Health](ctx, c, http.MethodGet, "/healthz", nil)
+	_, err := call[Health](ctx, c, http.MethodGet, at("/healthz"), nil)
 	return err
 }

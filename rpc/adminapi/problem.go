@@ -9,8 +9,9 @@ import (
 const ProblemPrefix = "urn:atoll:problem:"
 
 // The codes of problems. A refusal of the state machine has its own code: exists, token_exists,
-// not_found, forbidden, invalid, conflict, precondition.
+// not_found, forbidden, invalid, conflict, precondition, request_reused.
 const (
+	CodeMalformed    = "malformed" // the request can't be read
 	CodeInvalid      = "invalid"
 	CodeNotFound     = "not_found"
 	CodeExists       = "exists"
@@ -18,12 +19,16 @@ const (
 	CodeForbidden    = "forbidden"
 	CodeConflict     = "conflict"
 	CodePrecondition = "precondition"
-	CodeUnauthorized = "unauthorized"
-	CodeWrongHost    = "wrong_host"
-	CodeNoLeader     = "no_leader"   // nothing happened
-	CodeTooMuch      = "too_much"    // nothing happened: try again later
-	CodeTooLarge     = "too_large"   // nothing happened
-	CodeUnavailable  = "unavailable" // nothing happened
+	// CodeRequestReused: the Idempotency-Key had its effect for another request. Nothing happened.
+	CodeRequestReused = "request_reused"
+	CodeUnauthorized  = "unauthorized"
+	CodeWrongHost     = "wrong_host"
+	CodeNoLeader      = "no_leader"   // nothing happened
+	CodeTooMuch       = "too_much"    // nothing happened: try again later
+	CodeMediaType     = "media_type"  // the body is not said to be JSON
+	CodeMethod        = "method"      // the path doesn't take this method
+	CodeTooLarge      = "too_large"   // nothing happened
+	CodeUnavailable   = "unavailable" // nothing happened
 	// CodeIndeterminate is the one that leaves open whether the change happened. A retry with the same
 	// Idempotency-Key is safe.
 	CodeIndeterminate = "indeterminate"

@@ -736,6 +736,7 @@ type ReportRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	Report        *NodeReport            `protobuf:"bytes,2,opt,name=report,proto3" json:"report,omitempty"`
+	Forwarded     bool                   `protobuf:"varint,3,opt,name=forwarded,proto3" json:"forwarded,omitempty"` // by another metadata node, and not to be again
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -782,6 +783,13 @@ func (x *ReportRequest) GetReport() *NodeReport {
 		return x.Report
 	}
 	return nil
+}
+
+func (x *ReportRequest) GetForwarded() bool {
+	if x != nil {
+		return x.Forwarded
+	}
+	return false
 }
 
 type ReportResponse struct {
@@ -1053,7 +1061,7 @@ type NamespacesResponse struct {
 	Result        NamespacesResult       `protobuf:"varint,1,opt,name=result,proto3,enum=atoll.v1.NamespacesResult" json:"result,omitempty"`
 	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	Revision      uint64                 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
-	LaggingNodes  []string               `protobuf:"bytes,4,rep,name=lagging_nodes,json=laggingNodes,proto3" json:"lagging_nodes,omitempty"` // live nodes that had not applied it in time
+	LaggingNodes  []string               `protobuf:"bytes,4,rep,name=lagging_nodes,json=laggingNodes,proto3" json:"lagging_nodes,omitempty"` // registered nodes that had not applied it in time
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1314,6 +1322,8 @@ type AddVoterRequest struct {
 	NodeId        string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	ClusterAddr   string                 `protobuf:"bytes,3,opt,name=cluster_addr,json=clusterAddr,proto3" json:"cluster_addr,omitempty"`
 	HttpAddr      string                 `protobuf:"bytes,4,opt,name=http_addr,json=httpAddr,proto3" json:"http_addr,omitempty"`
+	Incarnation   string                 `protobuf:"bytes,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of its metadata directory
+	Forwarded     bool                   `protobuf:"varint,6,opt,name=forwarded,proto3" json:"forwarded,omitempty"`    // by another metadata node, and not to be again
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1374,6 +1384,20 @@ func (x *AddVoterRequest) GetHttpAddr() string {
 		return x.HttpAddr
 	}
 	return ""
+}
+
+func (x *AddVoterRequest) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *AddVoterRequest) GetForwarded() bool {
+	if x != nil {
+		return x.Forwarded
+	}
+	return false
 }
 
 type AddVoterResponse struct {
@@ -1623,11 +1647,12 @@ const file_atoll_v1_metadata_proto_rawDesc = "" +
 	" \x01(\x04R\x10quiescedRevision\x12\x12\n" +
 	"\x04keys\x18\v \x01(\x04R\x04keys\x12\x14\n" +
 	"\x05bytes\x18\f \x01(\x04R\x05bytes\x12\x12\n" +
-	"\x04note\x18\r \x01(\tR\x04note\"\\\n" +
+	"\x04note\x18\r \x01(\tR\x04note\"z\n" +
 	"\rReportRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12,\n" +
-	"\x06report\x18\x02 \x01(\v2\x14.atoll.v1.NodeReportR\x06report\",\n" +
+	"\x06report\x18\x02 \x01(\v2\x14.atoll.v1.NodeReportR\x06report\x12\x1c\n" +
+	"\tforwarded\x18\x03 \x01(\bR\tforwarded\",\n" +
 	"\x0eReportResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\"\xc1\x01\n" +
 	"\x11BeginEpochRequest\x12\x1d\n" +
@@ -1669,13 +1694,15 @@ const file_atoll_v1_metadata_proto_rawDesc = "" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\")\n" +
 	"\x11ReadIndexResponse\x12\x14\n" +
-	"\x05index\x18\x01 \x01(\x04R\x05index\"\x89\x01\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\"\xc9\x01\n" +
 	"\x0fAddVoterRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12!\n" +
 	"\fcluster_addr\x18\x03 \x01(\tR\vclusterAddr\x12\x1b\n" +
-	"\thttp_addr\x18\x04 \x01(\tR\bhttpAddr\"1\n" +
+	"\thttp_addr\x18\x04 \x01(\tR\bhttpAddr\x12 \n" +
+	"\vincarnation\x18\x05 \x01(\tR\vincarnation\x12\x1c\n" +
+	"\tforwarded\x18\x06 \x01(\bR\tforwarded\"1\n" +
 	"\x10AddVoterResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\"/\n" +

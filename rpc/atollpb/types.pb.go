@@ -731,6 +731,7 @@ type MetadataNode struct {
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	ClusterAddr   string                 `protobuf:"bytes,2,opt,name=cluster_addr,json=clusterAddr,proto3" json:"cluster_addr,omitempty"`
 	HttpAddr      string                 `protobuf:"bytes,3,opt,name=http_addr,json=httpAddr,proto3" json:"http_addr,omitempty"`
+	Incarnation   string                 `protobuf:"bytes,4,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // new for each metadata directory
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -782,6 +783,13 @@ func (x *MetadataNode) GetClusterAddr() string {
 func (x *MetadataNode) GetHttpAddr() string {
 	if x != nil {
 		return x.HttpAddr
+	}
+	return ""
+}
+
+func (x *MetadataNode) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
 	}
 	return ""
 }
@@ -1001,11 +1009,12 @@ const file_atoll_v1_types_proto_rawDesc = "" +
 	"\x11modified_revision\x18\t \x01(\x04R\x10modifiedRevision\x12/\n" +
 	"\x13primary_incarnation\x18\n" +
 	" \x01(\tR\x12primaryIncarnation\x12%\n" +
-	"\x0epast_histories\x18\v \x03(\tR\rpastHistories\"^\n" +
+	"\x0epast_histories\x18\v \x03(\tR\rpastHistories\"\x80\x01\n" +
 	"\fMetadataNode\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fcluster_addr\x18\x02 \x01(\tR\vclusterAddr\x12\x1b\n" +
-	"\thttp_addr\x18\x03 \x01(\tR\bhttpAddr\"\xb6\x02\n" +
+	"\thttp_addr\x18\x03 \x01(\tR\bhttpAddr\x12 \n" +
+	"\vincarnation\x18\x04 \x01(\tR\vincarnation\"\xb6\x02\n" +
 	"\vClusterInfo\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12.\n" +
