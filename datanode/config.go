@@ -23,8 +23,8 @@ type Config struct {
 	Join         []string // cluster addresses of metadata nodes
 	// DiscardData throws away rows of another history instead of refusing to join.
 	DiscardData bool
-	// AcceptLoss begins an empty history if this node is the primary and its disk is empty.
-	AcceptLoss bool
+	// BeginEmpty begins an empty history if this node is the primary and its disk is empty.
+	BeginEmpty bool
 	// KeepJoining tries again where the cluster refuses the node, instead of ending: the process runs a
 	// metadata node too, which the way out may need.
 	KeepJoining bool

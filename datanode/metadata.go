@@ -138,7 +138,7 @@ func (n *Node) join(ctx context.Context) (*atollpb.JoinResponse, error) {
 	r := &atollpb.JoinRequest{
 		ClusterId: n.clusterID(), NodeId: n.cfg.NodeID, Incarnation: n.id.Incarnation,
 		RespAddr: n.cfg.RESPAddr, ClusterAddr: n.cfg.ClusterAddr, Version: n.cfg.Version, HasData: hasData,
-		AcceptLoss: n.cfg.AcceptLoss,
+		BeginEmpty: n.cfg.BeginEmpty,
 	}
 	if s := n.member.Store(); s != nil {
 		r.HasData, r.DataHistoryId = true, cmp.Or(s.Applied().History, s.Log().State().History)

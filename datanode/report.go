@@ -28,6 +28,9 @@ func (n *Node) report(ctx context.Context) {
 	failing := false
 	for ctx.Err() == nil {
 		changed := n.views.Changed()
+		if n.promoted() {
+			n.syncLog() // writers wait for it
+		}
 		r := n.buildReport()
 		if n.urgent(told, r) || time.Since(at) >= reportEvery {
 			n.addTotals(r)
@@ -54,13 +57,25 @@ func (n *Node) urgent(told, r *atollpb.NodeReport) bool {
 	return told == nil || told.GetViewRevision() != r.GetViewRevision() || told.GetState() != r.GetState() ||
 		told.GetQuiescedRevision() != r.GetQuiescedRevision() || told.GetWritten().GetEpoch() != r.GetWritten().GetEpoch() ||
 		told.GetNote() != r.GetNote() || !slices.Equal(told.GetPurgedNamespaces(), r.GetPurgedNamespaces()) ||
-		(told.GetAppliedIndex() != r.GetAppliedIndex() && n.promoted())
+		((told.GetAppliedIndex() != r.GetAppliedIndex() || told.GetSyncedIndex() != r.GetSyncedIndex()) && n.promoted())
 }
 
 // promoted says that this node is to become the primary, which has stopped writing until it has all.
 func (n *Node) promoted() bool {
 	v := n.views.Current()
 	return v != nil && v.Group(replication.GroupID).GetPromotion().GetTarget() == n.cfg.NodeID
+}
+
+// syncLog fsyncs what the log holds, without waiting for the time of it.
+func (n *Node) syncLog() {
+	s := n.member.Store()
+	if s == nil || !s.Enter() {
+		return
+	}
+	defer s.Leave()
+	if err := s.Log().Sync(); err != nil {
+		n.cfg.Fatal(err)
+	}
 }
 
 // buildReport is what can be had at every check, whatever the number of namespaces.

@@ -84,7 +84,7 @@ func TestLostDataDirectory(t *testing.T) {
 	server.stop()
 
 	move(data, away)
-	server.args = append(server.args, "--accept-loss")
+	server.args = append(server.args, "--begin-empty")
 	server.restart()
 	server.until("taking writes", func(ctx context.Context) error {
 		_, err := server.do(ctx, "", "SET", "precious", "2")

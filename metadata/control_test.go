@@ -20,7 +20,7 @@ func (p *process) group() *atollpb.Group { return p.node.consensus.State().Group
 func (d *dataNode) at(p *process, index uint64) {
 	g := p.group()
 	d.report.Written = &atollpb.Position{HistoryId: g.HistoryId, Epoch: g.Epoch, Index: index}
-	d.report.AppliedIndex = index
+	d.report.AppliedIndex, d.report.SyncedIndex = index, index
 }
 
 // pair starts a metadata node with a primary, n1, and a replica, n2, both at index 10.
@@ -47,7 +47,8 @@ func TestPlannedPromotion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The primary has stopped at 12; the replica has not come there, then has it but has not applied it.
+	// The primary has stopped at 12; the replica has not come there, then has it but has not applied it, then
+	// has not fsynced it.
 	n1.at(p, 12)
 	n1.report.QuiescedRevision = begun.Revision
 	n1.reports(p)
@@ -55,10 +56,12 @@ func TestPlannedPromotion(t *testing.T) {
 	n2.at(p, 12)
 	n2.report.AppliedIndex = 11
 	n2.reports(p)
+	n2.report.AppliedIndex, n2.report.SyncedIndex = 12, 11
+	n2.reports(p)
 	if g := p.group(); g.Primary != "n1" {
 		t.Fatalf("promoted before the target had everything: %v", g)
 	}
-	n2.report.AppliedIndex = 12
+	n2.report.SyncedIndex = 12
 	n2.reports(p)
 	p.until("the promotion", func() bool { return p.group().Primary == "n2" })
 	g := p.group()

@@ -83,7 +83,7 @@ func (s *metadataService) Join(ctx context.Context, r *atollpb.JoinRequest) (*at
 	}
 	result, err := raft.Propose(ctx, &raftfsm.RegisterNode{
 		NodeID: r.NodeId, Incarnation: r.Incarnation, RESPAddr: r.RespAddr, ClusterAddr: r.ClusterAddr, Version: r.Version,
-		DataHistoryID: r.DataHistoryId, HasData: r.HasData, NewHistoryID: newID(), AcceptLoss: r.AcceptLoss,
+		DataHistoryID: r.DataHistoryId, HasData: r.HasData, NewHistoryID: newID(), BeginEmpty: r.BeginEmpty,
 	}, consensus.ProposeOptions{Actor: r.NodeId})
 	if err == nil {
 		err = raft.WaitApplied(ctx, result.Revision)

@@ -25,7 +25,7 @@ type RegisterNode struct {
 	DataHistoryID string // of the rows that the node holds
 	HasData       bool
 	NewHistoryID  string // made by the proposer, used if the node becomes the primary of a new history
-	AcceptLoss    bool   // a primary whose disk is empty begins a new history, if no replica has the old one
+	BeginEmpty    bool   // a primary whose disk is empty begins a new history, if no replica has the old one
 }
 
 func (c *RegisterNode) fields(f *fields) {
@@ -37,7 +37,7 @@ func (c *RegisterNode) fields(f *fields) {
 	f.str(&c.DataHistoryID)
 	f.boolean(&c.HasData)
 	f.str(&c.NewHistoryID)
-	f.boolean(&c.AcceptLoss)
+	f.boolean(&c.BeginEmpty)
 }
 
 func (c *RegisterNode) validate() *Error {
@@ -95,9 +95,9 @@ func (c *RegisterNode) validatePrimary(group *atollpb.Group, node *atollpb.Node)
 	case len(group.Replicas) > 0 || c.HasData:
 		return refuse(CodePrecondition, "incarnation",
 			"node %q is the primary, and has another disk than the one it was registered with: promote another node with --accept-loss first", c.NodeID)
-	case !c.AcceptLoss:
+	case !c.BeginEmpty:
 		return refuse(CodePrecondition, "incarnation",
-			"node %q is the primary, and its disk is empty: bring its data directory back, or start it with --accept-loss to begin anew without what it held", c.NodeID)
+			"node %q is the primary, and its disk is empty: bring its data directory back, or start it with --begin-empty to go on without what it held", c.NodeID)
 	}
 	return nil
 }

@@ -101,11 +101,11 @@ func TestWipedDisks(t *testing.T) {
 
 	// Its disk may only be not mounted: a primary begins again only if it is told to.
 	before := m.group()
-	if err := m.refused(CodePrecondition, wiped); !strings.Contains(err.Message, "--accept-loss") {
+	if err := m.refused(CodePrecondition, wiped); !strings.Contains(err.Message, "--begin-empty") {
 		t.Fatalf("refusal %v", err)
 	}
 	m.do(register("n1")) // the disk is back
-	wiped.AcceptLoss = true
+	wiped.BeginEmpty = true
 	r := m.do(wiped)
 	m.checkGroup("n1")
 	g := m.group()

@@ -43,7 +43,7 @@ func keys() []key {
 		{name: "advertise-host", kind: kindText, help: "host by which clients and other nodes reach this one; needed when an address listens on all interfaces"},
 		{name: "join", kind: kindAddrs, help: "cluster addresses of metadata nodes of the cluster to join"},
 		{name: "discard-data", kind: kindBool, byDef: "false", help: "throw this node's rows away if they belong to another history than the cluster's"},
-		{name: "accept-loss", kind: kindBool, byDef: "false", help: "begin an empty history if this node is the primary and its disk is empty: what it held is lost"},
+		{name: "begin-empty", kind: kindBool, byDef: "false", help: "begin an empty history if this node is the primary and its disk is empty: what it held is lost"},
 		{name: "drain-wait", kind: kindDuration, byDef: "10s", min: "10ms", max: "10m", help: "how long a stop waits for running commands"},
 		{name: "log-level", kind: kindWord, byDef: "info", words: []string{"debug", "info", "warn", "error"}, help: "the least severe lines to log"},
 		{name: "log-format", kind: kindWord, byDef: "text", words: []string{"text", "json"}, help: "form of the log on stderr"},
@@ -81,7 +81,7 @@ func (p *program) nodeKeys(more ...string) []string {
 // dataKeys are those of a process with a data node.
 func (p *program) dataKeys(more ...string) []string {
 	return p.nodeKeys(append([]string{
-		"resp-addr", "discard-data", "accept-loss", "replica-writes", "block-cache", "row-cache", "memtable", "log-segment", "log-retain", "log-retain-age",
+		"resp-addr", "discard-data", "begin-empty", "replica-writes", "block-cache", "row-cache", "memtable", "log-segment", "log-retain", "log-retain-age",
 		"disk-reserve", "sync-rate", "packed-members", "packed-size", "max-clients", "bulk-max", "output-max", "idle-timeout", "auth-timeout", "drain-wait",
 	}, more...)...)
 }

@@ -138,7 +138,7 @@ func (n *node) openData(ctx context.Context, meta bool) error {
 		Dir: dir, NodeID: n.dir.nodeID, Version: version,
 		RESPAddr: n.lis.advertised.resp, ClusterAddr: n.lis.advertised.cluster,
 		RESPListener: n.lis.resp, Join: join,
-		DiscardData: c.flag("discard-data"), AcceptLoss: c.flag("accept-loss"), KeepJoining: meta,
+		DiscardData: c.flag("discard-data"), BeginEmpty: c.flag("begin-empty"), KeepJoining: meta,
 		BlockCacheBytes: c.number("block-cache"), RowCacheBytes: int(c.number("row-cache")), MemTableBytes: int(c.number("memtable")),
 		SegmentBytes: c.number("log-segment"), RetainBytes: c.number("log-retain"), RetainAge: c.duration("log-retain-age"),
 		ReserveBytes: uint64(c.number("disk-reserve")), SyncRateBytes: c.number("sync-rate"),

@@ -94,7 +94,7 @@ const (
 type NamespaceResult struct {
 	Status  NamespaceStatus
 	Message string
-	Lagging []string // live nodes that had not applied the change in time
+	Lagging []string // registered nodes that had not applied the change in time
 }
 
 // Position is a place in the group's log.

@@ -94,8 +94,9 @@ func find(reports []Report, id string) *atollpb.NodeReport {
 	return reports[i].NodeReport
 }
 
-// caughtUp reports whether the primary has quiesced for the group's promotion and the target has applied
-// its log to the end, with the end's index. A quiesced primary stays so while the promotion lasts, so an
+// caughtUp reports whether the primary has quiesced for the group's promotion and the target has applied and
+// fsynced its log to the end, with the end's index. What was fsynced before an acknowledgement must outlive a
+// power cut of the new primary too. A quiesced primary stays so while the promotion lasts, so an
 // old report of it is as good as a new one.
 func caughtUp(group *atollpb.Group, primary, target *atollpb.NodeReport) (uint64, bool) {
 	final := primary.GetWritten()
@@ -106,7 +107,8 @@ func caughtUp(group *atollpb.Group, primary, target *atollpb.NodeReport) (uint64
 		target.GetWritten().GetHistoryId() != group.HistoryId,
 		target.GetWritten().GetIndex() != final.GetIndex(),
 		target.GetWritten().GetEpoch() != final.GetEpoch(),
-		target.AppliedIndex != final.GetIndex():
+		target.AppliedIndex != final.GetIndex(),
+		target.SyncedIndex < final.GetIndex():
 		return 0, false
 	}
 	return final.GetIndex(), true

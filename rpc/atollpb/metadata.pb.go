@@ -199,7 +199,7 @@ type JoinRequest struct {
 	DataHistoryId string                 `protobuf:"bytes,7,opt,name=data_history_id,json=dataHistoryId,proto3" json:"data_history_id,omitempty"` // of the rows that the node holds; empty for none
 	HasData       bool                   `protobuf:"varint,8,opt,name=has_data,json=hasData,proto3" json:"has_data,omitempty"`
 	// An emptied disk of the group's primary may begin an empty history: what it held is lost.
-	AcceptLoss    bool `protobuf:"varint,9,opt,name=accept_loss,json=acceptLoss,proto3" json:"accept_loss,omitempty"`
+	BeginEmpty    bool `protobuf:"varint,9,opt,name=begin_empty,json=beginEmpty,proto3" json:"begin_empty,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -290,9 +290,9 @@ func (x *JoinRequest) GetHasData() bool {
 	return false
 }
 
-func (x *JoinRequest) GetAcceptLoss() bool {
+func (x *JoinRequest) GetBeginEmpty() bool {
 	if x != nil {
-		return x.AcceptLoss
+		return x.BeginEmpty
 	}
 	return false
 }
@@ -1599,8 +1599,8 @@ const file_atoll_v1_metadata_proto_rawDesc = "" +
 	"\aversion\x18\x06 \x01(\tR\aversion\x12&\n" +
 	"\x0fdata_history_id\x18\a \x01(\tR\rdataHistoryId\x12\x19\n" +
 	"\bhas_data\x18\b \x01(\bR\ahasData\x12\x1f\n" +
-	"\vaccept_loss\x18\t \x01(\bR\n" +
-	"acceptLoss\"\xd5\x01\n" +
+	"\vbegin_empty\x18\t \x01(\bR\n" +
+	"beginEmpty\"\xd5\x01\n" +
 	"\fJoinResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x1a\n" +
