@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/atolldb/atoll/rpc/adminapi"
 )
@@ -91,4 +92,78 @@ func TestLostDataDirectory(t *testing.T) {
 		return err
 	})
 	server.holds("2")
+}
+
+// TestDiskOfAnotherCluster: a node that belongs to one cluster is refused by another, with its rows untouched,
+// until it is told to throw them away.
+func TestDiskOfAnotherCluster(t *testing.T) {
+	first, second := startServer(t), startServer(t)
+	if _, err := second.do(t.Context(), "", "SET", "precious", "2"); err != nil {
+		t.Fatal(err)
+	}
+	node := first.joinData("--node-id", "wanderer")
+	first.idOf(node)
+	node.stop()
+	first.stop() // it would be asked first
+	args := node.args
+	node.args = []string{"--node-id", "wanderer", "--join", second.cluster}
+	node.start()
+	select {
+	case <-node.exit:
+	case <-time.After(readyWait):
+		t.Fatalf("it runs: %s", tail(node.log()))
+	}
+	if node.err == nil || !strings.Contains(node.log(), "belongs to another cluster") || !strings.Contains(node.log(), "--discard-data") {
+		t.Errorf("it ended with %v and said %s", node.err, tail(node.log()))
+	}
+	node.args = args
+	first.restart()
+	node.restart() // at home it is as it was
+	first.idOf(node)
+	node.stop()
+	first.stop()
+	node.args = []string{"--node-id", "wanderer", "--join", second.cluster, "--discard-data"}
+	node.restart()
+	node.until("a replica of the other", func(ctx context.Context) error {
+		if got, err := node.do(ctx, "", "GET", "precious"); err != nil || fmt.Sprint(got) != "2" {
+			return fmt.Errorf("precious is %v, %w", got, err)
+		}
+		return nil
+	})
+}
+
+// TestReplicaOf: the command confirms what the metadata service says, and refuses the rest with the reason.
+func TestReplicaOf(t *testing.T) {
+	server := startServer(t, "--node-id", "alpha")
+	replica := server.joinData("--node-id", "beta")
+	server.idOf(replica)
+	admin := server.adminToken()
+	split := func(addr string) []any {
+		host, port, _ := strings.Cut(addr, ":")
+		return []any{host, port}
+	}
+	for _, c := range []struct {
+		on   *process
+		args []any
+		want string
+	}{
+		{replica, split(server.respAddr), "OK Already connected to specified master"},
+		{replica, split(replica.respAddr), "ERR this node can't be its own replica"},
+		{replica, []any{"127.0.0.1", "1"}, "ERR 127.0.0.1:1 is not the client address of a registered node"},
+		{replica, []any{"NO", "ONE"}, "ERR REPLICAOF NO ONE is refused: move the primary with `atoll group promote`"},
+		{server, split(replica.respAddr), "ERR node beta is not a primary: move the primary with `atoll group promote`"},
+	} {
+		for _, name := range []any{"REPLICAOF", "SLAVEOF"} {
+			got, err := c.on.do(t.Context(), admin, append([]any{name}, c.args...)...)
+			if err != nil {
+				got = err.Error()
+			}
+			if got != c.want {
+				t.Errorf("%v %v answered %v, want %s", name, c.args, got, c.want)
+			}
+			if _, err := c.on.do(t.Context(), "", append([]any{name}, c.args...)...); err == nil {
+				t.Errorf("%v %v without the admin's token was allowed", name, c.args)
+			}
+		}
+	}
 }
