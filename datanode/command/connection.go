@@ -194,7 +194,7 @@ func quit(c *Ctx) {
 // reset makes the session what it was when it connected.
 func reset(c *Ctx) {
 	s := c.Session
-	s.leave()
+	s.leave(c.Env.Clock())
 	s.replies = replyOn
 	s.selectDB(0)
 	s.setProto(2)

@@ -2,6 +2,7 @@ package command
 
 import (
 	"strings"
+	"time"
 
 	"github.com/atolldb/atoll/datanode/store"
 	"github.com/atolldb/atoll/datanode/tenant"
@@ -172,13 +173,13 @@ func (e *Executor) adopt(s *Session, v *tenant.View, g tenant.Grant) {
 	s.shared.grant, s.shared.namespace = g, ns.Name
 }
 
-// leave takes the session's grant away.
-func (s *Session) leave() {
+// leave takes the session's grant away. Where authentication is asked for, its time begins again.
+func (s *Session) leave(now time.Time) {
 	s.grant, s.view, s.ns, s.nsStore, s.stats = tenant.Grant{}, nil, nil, nil, nil
 	s.waitIndex = 0
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
-	s.shared.grant, s.shared.namespace = tenant.Grant{}, ""
+	s.shared.grant, s.shared.namespace, s.shared.anonymousSince = tenant.Grant{}, "", now
 }
 
 // namespaceIn returns the runtime of the session's namespace in a generation.

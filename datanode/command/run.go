@@ -15,7 +15,7 @@ import (
 // bytes are buffered between two runs, it calls flush. It returns flush's error.
 func (e *Executor) Execute(ctx context.Context, s *Session, cmds []redcon.Command, flush func() error) error {
 	now := e.env.NowMS()
-	s.active.Store(now)
+	defer func() { s.Touch(e.env.Clock()) }()
 	s.count.Add(uint64(len(cmds)))
 	for len(cmds) > 0 && !s.closing && !s.drop {
 		cmds = cmds[e.run(ctx, s, cmds, now):]

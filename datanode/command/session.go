@@ -32,7 +32,7 @@ type Session struct {
 	scratch    scratch
 
 	shared  shared
-	active  atomic.Int64 // Unix milliseconds of the last batch
+	active  atomic.Int64 // Unix milliseconds of what the peer or the executor did last
 	last    atomic.Pointer[command]
 	count   atomic.Uint64 // commands
 	closer  func()        // closes the connection; safe from any goroutine
@@ -75,7 +75,8 @@ type shared struct {
 	name            string
 	libName, libVer string
 	grant           tenant.Grant
-	namespace       string // its name
+	namespace       string    // its name
+	anonymousSince  time.Time // while there is no grant
 	db, proto       int
 	noEvict         bool
 	noTouch         bool
@@ -97,8 +98,11 @@ func (s *Session) Authenticated() bool { return s.grant.Valid() }
 // Closing reports whether the connection ends once its replies were sent; drop says that they aren't.
 func (s *Session) Closing() (closing, drop bool) { return s.closing || s.drop, s.drop }
 
-// LastActive returns when the last batch began.
+// LastActive returns when the peer last sent or took something, or the last batch ended.
 func (s *Session) LastActive() time.Time { return time.UnixMilli(s.active.Load()) }
+
+// Touch notes that the peer sent or took something. Any goroutine may call it.
+func (s *Session) Touch(now time.Time) { s.active.Store(now.UnixMilli()) }
 
 // Close ends the connection, from any goroutine. What it is executing is finished, its replies may be
 // lost.
@@ -121,11 +125,12 @@ func (s *Session) Holds(v *tenant.View, nowMS int64) bool {
 	return ok
 }
 
-// Anonymous reports whether the session has no namespace. Any goroutine may ask.
-func (s *Session) Anonymous() bool {
+// AnonymousSince reports since when the session has had no namespace; ok is false when it has one. Any
+// goroutine may ask.
+func (s *Session) AnonymousSince() (since time.Time, ok bool) {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
-	return !s.shared.grant.Valid()
+	return s.shared.anonymousSince, !s.shared.grant.Valid()
 }
 
 // Registry holds the sessions of a node.
@@ -143,8 +148,8 @@ func NewRegistry() *Registry { return &Registry{sessions: make(map[int64]*Sessio
 // outputBytes.
 func (r *Registry) Open(p Peer, outputBytes int, now time.Time, closer func()) *Session {
 	s := &Session{Peer: p, Out: NewReply(outputBytes), closer: closer, created: now}
-	s.shared.proto = 2
-	s.active.Store(now.UnixMilli())
+	s.shared.proto, s.shared.anonymousSince = 2, now
+	s.Touch(now)
 	r.total.Add(1)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -182,6 +187,3 @@ func (r *Registry) All() []*Session {
 	slices.SortFunc(list, func(a, b *Session) int { return int(a.ID - b.ID) })
 	return list
 }
-
-// Created returns when the connection was accepted.
-func (s *Session) Created() time.Time { return s.created }
