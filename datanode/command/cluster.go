@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/atolldb/atoll/datanode/datatype"
 	"github.com/atolldb/atoll/datanode/tenant"
@@ -91,6 +92,12 @@ func (c *Ctx) changeNamespace(op NamespaceOp, name string, secret []byte, forbid
 		return
 	case name == "" || len(name) > namespaceNameMax:
 		c.Out.Error("ERR the name of a namespace has 1 to 255 bytes")
+		return
+	case !utf8.ValidString(name): // a message between processes can't hold it
+		c.Out.Error("ERR name is not valid UTF-8")
+		return
+	case op == NamespaceAdd && (name == "*" || name == "default"): // NAMESPACE GET and AUTH mean something else by them
+		c.Out.Error("ERR the name of a namespace cannot be '" + name + "'")
 		return
 	case op != NamespaceDel && (len(secret) == 0 || len(secret) > secretMax):
 		c.Out.Error("ERR a token has 1 to 512 bytes")
