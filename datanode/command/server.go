@@ -48,6 +48,10 @@ func serverTime(c *Ctx) {
 
 // settings are what CONFIG GET answers, sorted. They say how Atoll behaves in Redis' terms.
 func settings(c *Ctx) [][2]string {
+	readOnly := "yes"
+	if c.ex.limits.ForwardWrites {
+		readOnly = "no"
+	}
 	return [][2]string{
 		{"appendfsync", "everysec"},
 		{"appendonly", "yes"},
@@ -58,9 +62,9 @@ func settings(c *Ctx) [][2]string {
 		{"maxmemory-policy", "noeviction"},
 		{"notify-keyspace-events", ""},
 		{"proto-max-bulk-len", strconv.Itoa(c.ex.limits.BulkBytes)},
-		{"replica-read-only", "yes"},
+		{"replica-read-only", readOnly},
 		{"save", ""},
-		{"slave-read-only", "yes"},
+		{"slave-read-only", readOnly},
 		{"timeout", strconv.Itoa(int(c.ex.limits.IdleTimeout.Seconds()))},
 	}
 }
