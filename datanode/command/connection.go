@@ -60,17 +60,18 @@ func (c *Ctx) authenticate(name string, secret []byte) bool {
 		c.Session.selectDB(0)
 	}
 	c.ex.adopt(c.Session, v, g)
+	c.Session.countConnection()
 	return true
 }
 
 // helloOptions is what HELLO was asked for.
 type helloOptions struct {
-	proto     int // 0: unchanged
-	auth      bool
-	name      string
-	secret    []byte
-	setName   bool
-	nameBytes []byte
+	proto      int // 0: unchanged
+	auth       bool
+	name       string
+	secret     []byte
+	setName    bool
+	clientName string
 }
 
 func hello(c *Ctx) {
@@ -88,11 +89,7 @@ func hello(c *Ctx) {
 		return
 	}
 	if o.setName {
-		if !validClientName(o.nameBytes) {
-			c.Fail(errClientName)
-			return
-		}
-		c.Session.setName(string(o.nameBytes))
+		c.Session.setName(o.clientName)
 	}
 	if o.proto != 0 {
 		c.Session.setProto(o.proto)
@@ -118,6 +115,7 @@ func hello(c *Ctx) {
 	c.Out.Array(0)
 }
 
+// parseHello looks at every option before one of them changes the session.
 func parseHello(args [][]byte) (o helloOptions, refusal Error) {
 	if len(args) > 1 {
 		n, ok := datatype.ParseInt(args[1])
@@ -136,7 +134,10 @@ func parseHello(args [][]byte) (o helloOptions, refusal Error) {
 			o.auth, o.name, o.secret = true, string(args[i+1]), args[i+2]
 			i += 2
 		case is(args[i], "setname") && left >= 1:
-			o.setName, o.nameBytes = true, args[i+1]
+			if refusal = checkClientName("Client names", args[i+1]); refusal != "" {
+				return o, refusal
+			}
+			o.setName, o.clientName = true, string(args[i+1])
 			i++
 		default:
 			return o, Error("ERR Syntax error in HELLO option '" + printable(args[i], 128) + "'")

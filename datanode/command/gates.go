@@ -143,6 +143,7 @@ func (e *Executor) hold(s *Session, v *tenant.View, nowMS int64) bool {
 	if !s.grant.Valid() {
 		if g, ok := v.OpenGrant(); ok && s.Peer.Loopback {
 			e.adopt(s, v, g)
+			s.countConnection()
 		}
 		return true
 	}
@@ -159,7 +160,6 @@ func (e *Executor) adopt(s *Session, v *tenant.View, g tenant.Grant) {
 	if s.grant.NamespaceID != g.NamespaceID {
 		s.ns, s.nsStore = nil, nil
 		s.stats = e.namespaceStats(g.NamespaceID)
-		s.stats.connections.Add(1)
 		s.waitIndex = 0
 	}
 	s.grant, s.view = g, v
@@ -171,6 +171,15 @@ func (e *Executor) adopt(s *Session, v *tenant.View, g tenant.Grant) {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
 	s.shared.grant, s.shared.namespace = g, ns.Name
+}
+
+// countConnection counts a connection in the namespace that it has entered, once for each time that it
+// changes it. Sessions of forwarded commands are nobody's connection.
+func (s *Session) countConnection() {
+	if s.countedIn != s.grant.NamespaceID {
+		s.countedIn = s.grant.NamespaceID
+		s.stats.connections.Add(1)
+	}
 }
 
 // leave takes the session's grant away. Where authentication is asked for, its time begins again.

@@ -25,6 +25,7 @@ type Session struct {
 	nsStore    *store.Store // that ns belongs to
 	durability store.Durability
 	stats      *namespaceStats
+	countedIn  uint64 // the namespace that counted this connection last
 	replies    replyMode
 	waitIndex  uint64 // of the last forwarded write: reads here wait for it
 	closing    bool   // ends after what is buffered was sent
