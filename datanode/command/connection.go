@@ -1,6 +1,7 @@
 package command
 
 import (
+	"math"
 	"strings"
 
 	"github.com/atolldb/atoll/datanode/datatype"
@@ -161,17 +162,27 @@ func (s *Session) selectDB(i int) {
 }
 
 func selectDB(c *Ctx) {
-	n, ok := datatype.ParseInt(c.Args[1])
-	if !ok {
-		c.Fail(errNotInteger)
+	n, refusal := parseDB(c.Args[1])
+	if refusal != "" {
+		c.Fail(refusal)
 		return
 	}
-	if n < 0 || n >= databases {
-		c.Fail(errDBIndex)
-		return
-	}
-	c.Session.selectDB(int(n))
+	c.Session.selectDB(n)
 	c.Out.OK()
+}
+
+// parseDB reads the number of a database.
+func parseDB(b []byte) (n int, refusal Error) {
+	i, ok := datatype.ParseInt(b)
+	switch {
+	case !ok:
+		return 0, errNotInteger
+	case i < math.MinInt32 || i > math.MaxInt32:
+		return 0, errIntRange
+	case i < 0 || i >= databases:
+		return 0, errDBIndex
+	}
+	return int(i), ""
 }
 
 func ping(c *Ctx) {
@@ -196,7 +207,9 @@ func quit(c *Ctx) {
 func reset(c *Ctx) {
 	s := c.Session
 	s.leave(c.Env.Clock())
-	s.replies = replyOn
+	if s.replies == replyOff { // as in Redis, SKIP skips this reply and ends with it
+		s.replies = replyOn
+	}
 	s.selectDB(0)
 	s.setProto(2)
 	s.setName("")

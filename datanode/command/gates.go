@@ -62,7 +62,11 @@ func checkKnown(c *candidate) string {
 	if c.cmd.Run != nil {
 		return ""
 	}
-	return "ERR unknown subcommand '" + printable(c.args[1], 128) + "'. Try " + strings.ToUpper(c.cmd.Name) + " HELP."
+	return unknownSubcommand(c.args[1], strings.ToUpper(c.cmd.Name))
+}
+
+func unknownSubcommand(name []byte, container string) string {
+	return "ERR unknown subcommand '" + printable(name, 128) + "'. Try " + container + " HELP."
 }
 
 func checkArity(c *candidate) string {

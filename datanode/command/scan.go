@@ -100,21 +100,41 @@ func parseScanOptions(c *Ctx, at int, keys bool) (o scanOptions, ok bool) {
 	return o, true
 }
 
-// cursor reads the cursor in Args[at] and returns where the scan goes on, nil for its start, or answers with
-// the error.
-func (c *Ctx) cursor(at int, kind scanKind, key []byte) (last []byte, ok bool) {
-	n, ok := datatype.ParseInt(c.Args[at])
-	if ok && n == 0 {
-		return nil, true
-	}
-	if ok && n > 0 {
-		var p position
-		if p, ok = c.cursors().find(uint64(n), kind, c.Session.DB, key); ok {
-			return p.last, true
+// parseCursor reads the number of a cursor as strtoul does, but that it refuses negative ones.
+func parseCursor(b []byte) (number int64, ok bool) {
+	digits := b
+	if len(b) > 0 && (b[0] == '+' || b[0] == '-') {
+		if digits = b[1:]; len(digits) == 0 {
+			return 0, false
 		}
 	}
-	c.fail(errCursor)
-	return nil, false
+	digits = bytes.TrimLeft(digits, "0")
+	if len(digits) == 0 {
+		return 0, true
+	}
+	number, ok = datatype.ParseInt(digits)
+	return number, ok && number > 0 && b[0] != '-'
+}
+
+// cursor reads the number of the cursor in Args[at], or answers with the error.
+func (c *Ctx) cursor(at int) (number int64, ok bool) {
+	number, ok = parseCursor(c.Args[at])
+	if !ok {
+		c.fail(errCursor)
+	}
+	return number, ok
+}
+
+// resume returns where the scan of a cursor goes on, nil for its start, or answers with the error.
+func (c *Ctx) resume(number int64, kind scanKind, key []byte) (last []byte, ok bool) {
+	if number == 0 {
+		return nil, true
+	}
+	p, ok := c.cursors().find(uint64(number), kind, c.Session.DB, key)
+	if !ok {
+		c.fail(errCursor)
+	}
+	return p.last, ok
 }
 
 func (c *Ctx) cursors() *cursorTable {
@@ -150,11 +170,15 @@ func behind(last []byte) []byte {
 // scanCommand looks at COUNT keys in the order of their bytes, from behind the last one that was looked at:
 // whatever comes and goes meanwhile, a key that is there all the time is passed exactly once.
 func scanCommand(c *Ctx, w *work) {
-	last, ok := c.cursor(1, scanKeys, nil)
+	number, ok := c.cursor(1)
 	if !ok {
 		return
 	}
 	o, ok := parseScanOptions(c, 2, true)
+	if !ok {
+		return
+	}
+	last, ok := c.resume(number, scanKeys, nil)
 	if !ok {
 		return
 	}
@@ -191,7 +215,7 @@ func (o *scanOptions) scan(w *work, walk func(visit func(name, value []byte, row
 // A packed collection is answered whole, at once. A spread one is walked in the order of its members' bytes.
 
 func hscanCommand(c *Ctx, w *work) {
-	last, ok := c.cursor(2, scanHash, c.Args[1])
+	number, ok := c.cursor(2)
 	if !ok {
 		return
 	}
@@ -199,7 +223,7 @@ func hscanCommand(c *Ctx, w *work) {
 	if !ok {
 		return
 	}
-	scanCollection(c, w, scanHash, last, h.Len() == 0, h.Spread(), func(from []byte, fn func(name, value []byte) bool) {
+	scanCollection(c, w, scanHash, number, h.Len() == 0, h.Spread(), func(from []byte, fn func(name, value []byte) bool) {
 		if h.Spread() {
 			h.EachFrom(from, fn)
 		} else {
@@ -209,7 +233,7 @@ func hscanCommand(c *Ctx, w *work) {
 }
 
 func zscanCommand(c *Ctx, w *work) {
-	last, ok := c.cursor(2, scanZSet, c.Args[1])
+	number, ok := c.cursor(2)
 	if !ok {
 		return
 	}
@@ -218,7 +242,7 @@ func zscanCommand(c *Ctx, w *work) {
 		return
 	}
 	var text [32]byte
-	scanCollection(c, w, scanZSet, last, z.Len() == 0, z.Spread(), func(from []byte, fn func(name, value []byte) bool) {
+	scanCollection(c, w, scanZSet, number, z.Len() == 0, z.Spread(), func(from []byte, fn func(name, value []byte) bool) {
 		each := func(member []byte, score float64) bool { return fn(member, AppendDouble(text[:0], score)) }
 		if z.Spread() {
 			z.EachMember(from, each)
@@ -228,9 +252,13 @@ func zscanCommand(c *Ctx, w *work) {
 	})
 }
 
-func scanCollection(c *Ctx, w *work, kind scanKind, last []byte, empty, spread bool, each func(from []byte, fn func(name, value []byte) bool)) {
-	if empty { // as in Redis, before the options are looked at
+func scanCollection(c *Ctx, w *work, kind scanKind, number int64, empty, spread bool, each func(from []byte, fn func(name, value []byte) bool)) {
+	if empty { // as in Redis, before the options are looked at, and wherever the cursor is
 		replyScan(c, w, 0)
+		return
+	}
+	last, ok := c.resume(number, kind, c.Args[1])
+	if !ok {
 		return
 	}
 	o, ok := parseScanOptions(c, 3, false)

@@ -73,10 +73,14 @@ func configGet(c *Ctx) {
 	var found [][2]string
 	for _, s := range settings(c) {
 		for _, pattern := range c.Args[2:] {
-			if datatype.Glob(bytes.ToLower(pattern), []byte(s[0])) {
-				found = append(found, s)
-				break
+			if !datatype.Glob(bytes.ToLower(pattern), []byte(s[0])) {
+				continue
 			}
+			if !bytes.ContainsAny(pattern, "[*?") {
+				s[0] = string(pattern) // as it was asked for
+			}
+			found = append(found, s)
+			break
 		}
 	}
 	c.Out.Map(len(found))

@@ -99,6 +99,9 @@ func (s *Session) Authenticated() bool { return s.grant.Valid() }
 // Closing reports whether the connection ends once its replies were sent; drop says that they aren't.
 func (s *Session) Closing() (closing, drop bool) { return s.closing || s.drop, s.drop }
 
+// Silenced reports whether CLIENT REPLY keeps what would be answered now from the peer.
+func (s *Session) Silenced() bool { return s.replies != replyOn }
+
 // LastActive returns when the peer last sent or took something, or the last batch ended.
 func (s *Session) LastActive() time.Time { return time.UnixMilli(s.active.Load()) }
 

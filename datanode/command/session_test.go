@@ -134,3 +134,15 @@ func TestReplicaReadOnlySetting(t *testing.T) {
 		})
 	}
 }
+
+// TestReplyModesAndReset holds which replies are Redis' after each CLIENT REPLY.
+func TestReplyModesAndReset(t *testing.T) {
+	b := commandtest.New(t)
+	for mode, want := range map[string]string{"SKIP": "+OK\r\n$1\r\n1\r\n", "OFF": "+RESET\r\n+OK\r\n$1\r\n1\r\n"} {
+		s := b.Session(t, commandtest.AWriteSecret)
+		got := b.Pipeline(t, s, []string{"CLIENT", "REPLY", mode}, []string{"RESET"}, []string{"AUTH", commandtest.AWriteSecret}, []string{"PING", "1"})
+		if got != want {
+			t.Errorf("%s: %q, want %q", mode, got, want)
+		}
+	}
+}

@@ -92,7 +92,9 @@ func (c *conn) refuse(err error) {
 	var p ProtocolError
 	switch {
 	case errors.As(err, &p):
-		c.session.Out.Error(p.Error())
+		if !c.session.Silenced() {
+			c.session.Out.Error(p.Error())
+		}
 		if c.flush() == nil {
 			c.hangUp()
 		}
