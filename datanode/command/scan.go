@@ -39,11 +39,8 @@ func (m *matcher) match(s []byte) bool {
 func keysCommand(c *Ctx, w *work) {
 	m := newMatcher(c.Args[1])
 	for key := range w.Tx.Keys(w.DB, store.KeyBounds{Prefix: m.prefix}) {
-		if m.match(key) {
-			w.found.add(key)
-		}
-		if c.Out.limit > 0 && len(w.found.bytes) > c.Out.limit {
-			break // the reply can't be sent any more
+		if m.match(key) && !c.collect(w, key) {
+			break
 		}
 	}
 	c.Out.Array(w.found.len())
@@ -182,7 +179,7 @@ func scanCommand(c *Ctx, w *work) {
 	if !ok {
 		return
 	}
-	last = o.scan(w, func(visit func(name, value []byte, row store.Row) bool) {
+	last = o.scan(c, w, func(visit func(name, value []byte, row store.Row) bool) {
 		for key, row := range w.Tx.Keys(w.DB, store.KeyBounds{From: behind(last), Prefix: o.prefix}) {
 			if !visit(key, nil, row) {
 				return
@@ -194,13 +191,12 @@ func scanCommand(c *Ctx, w *work) {
 
 // scan collects up to count elements of a walk and returns the name of the last one that was looked at, nil
 // when the walk came to its end.
-func (o *scanOptions) scan(w *work, walk func(visit func(name, value []byte, row store.Row) bool), pairs bool) (last []byte) {
+func (o *scanOptions) scan(c *Ctx, w *work, walk func(visit func(name, value []byte, row store.Row) bool), pairs bool) (last []byte) {
 	var seen int64
 	walk(func(name, value []byte, row store.Row) bool {
 		if o.match(name) && (!o.hasType || datatype.TypeName(row.Type) == o.ofType) {
-			w.found.add(name)
-			if pairs {
-				w.found.add(value)
+			if !c.collect(w, name) || pairs && !c.collect(w, value) {
+				return false
 			}
 		}
 		if seen++; seen < o.count {
@@ -268,7 +264,7 @@ func scanCollection(c *Ctx, w *work, kind scanKind, number int64, empty, spread 
 	if !spread {
 		o.count = 1<<63 - 1
 	}
-	last = o.scan(w, func(visit func(name, value []byte, row store.Row) bool) {
+	last = o.scan(c, w, func(visit func(name, value []byte, row store.Row) bool) {
 		each(behind(last), func(name, value []byte) bool { return visit(name, value, store.Row{}) })
 	}, true)
 	replyScan(c, w, c.nextCursor(kind, c.Args[1], last))

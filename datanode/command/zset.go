@@ -273,7 +273,7 @@ func zpop(c *Ctx, w *work, reverse bool) {
 		}
 		c.Out.Bulk(member)
 		c.Out.Double(score)
-		return true
+		return !c.Out.Overflowed()
 	})
 	z.DeleteSpan(span, reverse, count)
 	z.Save()
