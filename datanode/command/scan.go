@@ -127,7 +127,7 @@ func (c *Ctx) resume(number int64, kind scanKind, key []byte) (last []byte, ok b
 	if number == 0 {
 		return nil, true
 	}
-	p, ok := c.cursors().find(uint64(number), kind, c.Session.DB, key)
+	p, ok := c.cursors().find(uint64(number), kind, c.Session.DB, store.HashKey(c.Session.DB, key))
 	if !ok {
 		c.fail(errCursor)
 	}
@@ -143,7 +143,7 @@ func (c *Ctx) nextCursor(kind scanKind, key, last []byte) int64 {
 	if last == nil {
 		return 0
 	}
-	return int64(c.cursors().add(position{kind: kind, db: c.Session.DB, key: string(key), last: last}))
+	return int64(c.cursors().add(position{kind: kind, db: c.Session.DB, key: store.HashKey(c.Session.DB, key), last: last}))
 }
 
 // replyScan answers with the cursor and what was found.
@@ -189,7 +189,7 @@ func scanCommand(c *Ctx, w *work) {
 	replyScan(c, w, c.nextCursor(scanKeys, nil, last))
 }
 
-// scan collects up to count elements of a walk and returns the name of the last one that was looked at, nil
+// scan collects up to count elements of a walk, or to the next one that a cursor can remember, and returns the name of the last one that was looked at, nil
 // when the walk came to its end.
 func (o *scanOptions) scan(c *Ctx, w *work, walk func(visit func(name, value []byte, row store.Row) bool), pairs bool) (last []byte) {
 	var seen int64
@@ -199,7 +199,7 @@ func (o *scanOptions) scan(c *Ctx, w *work, walk func(visit func(name, value []b
 				return false
 			}
 		}
-		if seen++; seen < o.count {
+		if seen++; seen < o.count || len(name) > cursorNameMax {
 			return true
 		}
 		last = append([]byte{}, name...)
