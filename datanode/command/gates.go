@@ -164,7 +164,7 @@ func (e *Executor) adopt(s *Session, v *tenant.View, g tenant.Grant) {
 	if s.grant.NamespaceID != g.NamespaceID {
 		s.ns, s.nsStore = nil, nil
 		s.stats = e.namespaceStats(g.NamespaceID)
-		s.waitIndex = 0
+		s.wait = written{}
 	}
 	s.grant, s.view = g, v
 	ns := v.Namespace(g.NamespaceID)
@@ -189,7 +189,7 @@ func (s *Session) countConnection() {
 // leave takes the session's grant away. Where authentication is asked for, its time begins again.
 func (s *Session) leave(now time.Time) {
 	s.grant, s.view, s.ns, s.nsStore, s.stats = tenant.Grant{}, nil, nil, nil, nil
-	s.waitIndex = 0
+	s.wait = written{}
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
 	s.shared.grant, s.shared.namespace, s.shared.anonymousSince = tenant.Grant{}, "", now

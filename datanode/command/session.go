@@ -27,9 +27,9 @@ type Session struct {
 	stats      *namespaceStats
 	countedIn  uint64 // the namespace that counted this connection last
 	replies    replyMode
-	waitIndex  uint64 // of the last forwarded write: reads here wait for it
-	closing    bool   // ends after what is buffered was sent
-	drop       bool   // ends without sending anything
+	wait       written // the last forwarded write: reads on a replica wait for it
+	closing    bool    // ends after what is buffered was sent
+	drop       bool    // ends without sending anything
 	scratch    scratch
 
 	shared  shared
@@ -39,6 +39,13 @@ type Session struct {
 	closer  func()        // closes the connection; safe from any goroutine
 	closed  atomic.Bool
 	created time.Time
+}
+
+// written is where a forwarded write is in the log. An index means nothing in another history, such as the
+// one that a forced promotion begins.
+type written struct {
+	index   uint64
+	history string
 }
 
 // Peer is the two ends of a connection.
