@@ -19,7 +19,7 @@ func connectionSpecs() []Spec {
 	return []Spec{
 		{Name: "auth", Arity: -2, Flags: conn | FlagNoAuth | FlagNoScript | FlagSession, Scope: ScopeConnection, Group: "connection",
 			Since: "1.0.0", Summary: "Authenticates the connection with a token.", Run: auth},
-		{Name: "hello", Arity: -1, Flags: conn | FlagNoAuth | FlagNoScript | FlagSession, Scope: ScopeConnection, Group: "connection",
+		{Name: "hello", Arity: -1, Flags: conn | FlagNoAuth | FlagNoScript | FlagSession | FlagInMulti, Scope: ScopeConnection, Group: "connection",
 			Since: "6.0.0", Summary: "Handshakes with the server.", Run: hello},
 		{Name: "select", Arity: 2, Flags: conn | FlagSession, Scope: ScopeTenant, Group: "connection",
 			Since: "1.0.0", Summary: "Changes the selected database.", Run: selectDB},
@@ -27,9 +27,9 @@ func connectionSpecs() []Spec {
 			Since: "1.0.0", Summary: "Returns the server's liveliness response.", Run: ping},
 		{Name: "echo", Arity: 2, Flags: conn, Scope: ScopeTenant, Group: "connection",
 			Since: "1.0.0", Summary: "Returns the given string.", Run: echo},
-		{Name: "quit", Arity: -1, Flags: conn | FlagNoAuth | FlagNoScript | FlagSession, Scope: ScopeConnection, Group: "connection",
+		{Name: "quit", Arity: -1, Flags: conn | FlagNoAuth | FlagNoScript | FlagSession | FlagInMulti, Scope: ScopeConnection, Group: "connection",
 			Since: "1.0.0", Summary: "Closes the connection.", Run: quit},
-		{Name: "reset", Arity: 1, Flags: conn | FlagNoAuth | FlagNoScript | FlagSession, Scope: ScopeConnection, Group: "connection",
+		{Name: "reset", Arity: 1, Flags: conn | FlagNoAuth | FlagNoScript | FlagSession | FlagInMulti, Scope: ScopeConnection, Group: "connection",
 			Since: "6.2.0", Summary: "Resets the connection.", Run: reset},
 	}
 }
@@ -89,6 +89,7 @@ func hello(c *Ctx) {
 			"AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time")
 		return
 	}
+	c.Session.inMulti = false
 	if o.setName {
 		c.Session.setName(o.clientName)
 	}

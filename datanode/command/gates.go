@@ -34,6 +34,7 @@ func gates() []gate {
 		{"authentication", checkAuthenticated},
 		{"scope", checkScope},
 		{"role", checkRole},
+		{"transaction", checkMulti},
 		{"read-only", checkPrimary},
 	}
 }
@@ -189,7 +190,7 @@ func (s *Session) countConnection() {
 // leave takes the session's grant away. Where authentication is asked for, its time begins again.
 func (s *Session) leave(now time.Time) {
 	s.grant, s.view, s.ns, s.nsStore, s.stats = tenant.Grant{}, nil, nil, nil, nil
-	s.wait = written{}
+	s.wait, s.inMulti = written{}, false
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
 	s.shared.grant, s.shared.namespace, s.shared.anonymousSince = tenant.Grant{}, "", now

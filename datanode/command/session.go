@@ -27,6 +27,7 @@ type Session struct {
 	stats      *namespaceStats
 	countedIn  uint64 // the namespace that counted this connection last
 	replies    replyMode
+	inMulti    bool    // a MULTI was refused, and so is its body
 	wait       written // the last forwarded write: reads on a replica wait for it
 	closing    bool    // ends after what is buffered was sent
 	drop       bool    // ends without sending anything
