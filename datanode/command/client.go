@@ -2,15 +2,15 @@ package command
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/atolldb/atoll/datanode/datatype"
+	"github.com/atolldb/atoll/datanode/tenant"
 )
 
-const errClientName = Error("ERR Client names cannot contain spaces, newlines or special characters.")
-
-// clientNameMax bounds what CLIENT SETNAME and SETINFO keep, in bytes.
-const clientNameMax = 256
+// clientNameMax bounds what CLIENT SETNAME and SETINFO keep, in bytes; Redis has no bound.
+const clientNameMax = 4096
 
 func clientSpecs() []Spec {
 	const conn = FlagNoScript | FlagLoading | FlagStale | FlagSession
@@ -41,16 +41,17 @@ func clientSpecs() []Spec {
 	}}
 }
 
-func validClientName(b []byte) bool {
+// checkClientName returns the refusal of a name, or of what else the client says of itself, as what.
+func checkClientName(what string, b []byte) Error {
 	if len(b) > clientNameMax {
-		return false
+		return Error("ERR " + what + " cannot be longer than " + strconv.Itoa(clientNameMax) + " bytes.")
 	}
 	for _, c := range b {
 		if c < '!' || c > '~' {
-			return false
+			return Error("ERR " + what + " cannot contain spaces, newlines or special characters.")
 		}
 	}
-	return true
+	return ""
 }
 
 func (s *Session) setName(name string) {
@@ -68,8 +69,8 @@ func clientGetName(c *Ctx) {
 }
 
 func clientSetName(c *Ctx) {
-	if !validClientName(c.Args[2]) {
-		c.Fail(errClientName)
+	if refusal := checkClientName("Client names", c.Args[2]); refusal != "" {
+		c.Fail(refusal)
 		return
 	}
 	c.Session.setName(c.Arg(2))
@@ -82,8 +83,8 @@ func clientSetInfo(c *Ctx) {
 		c.Out.Error("ERR Unrecognized option '" + printable(c.Args[2], 128) + "'")
 		return
 	}
-	if !validClientName(c.Args[3]) {
-		c.Out.Error("ERR " + option + " cannot contain spaces, newlines or special characters.")
+	if refusal := checkClientName(option, c.Args[3]); refusal != "" {
+		c.Fail(refusal)
 		return
 	}
 	s := &c.Session.shared
@@ -125,20 +126,22 @@ func clientInfo(c *Ctx) {
 	c.Out.Verbatim("txt", c.Session.line(c.Env.NowMS())+"\n")
 }
 
-// visible yields the sessions that this one may know of: its namespace's, an admin every one.
-func (c *Ctx) visible(yield func(*Session) bool) {
-	admin, own := c.Session.grant.Admin(), c.Session.grant.NamespaceID
+// visible yields the sessions that this one may know of, with their grants: those of its namespace, but not
+// those of admins, which are in the default namespace; an admin every one.
+func (c *Ctx) visible(yield func(*Session, tenant.Grant) bool) {
+	own := &c.Session.grant
 	for _, s := range c.ex.sessions.All() {
-		if (admin || s.namespaceID() == own) && !yield(s) {
+		g := s.sharedGrant()
+		if (own.Admin() || (g.NamespaceID == own.NamespaceID && !g.Admin())) && !yield(s, g) {
 			return
 		}
 	}
 }
 
-func (s *Session) namespaceID() uint64 {
+func (s *Session) sharedGrant() tenant.Grant {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
-	return s.shared.grant.NamespaceID
+	return s.shared.grant
 }
 
 func clientList(c *Ctx) {
@@ -187,103 +190,6 @@ func clientType(b []byte) (normal, known bool) {
 		return false, true
 	}
 	return false, false
-}
-
-// killFilter is what CLIENT KILL was asked for; the zero value fits everything.
-type killFilter struct {
-	id          int64
-	addr, laddr string
-	user        string
-	maxAge      int64
-	none        bool // a type that no connection here has
-	skipMe      bool
-}
-
-func (f *killFilter) fits(s *Session, nowMS int64) bool {
-	user := "default"
-	s.shared.mu.Lock()
-	if s.shared.grant.TokenID != "" {
-		user = s.shared.grant.TokenID
-	}
-	s.shared.mu.Unlock()
-	return !f.none && (f.id == 0 || f.id == s.ID) && (f.addr == "" || f.addr == s.Peer.Remote) &&
-		(f.laddr == "" || f.laddr == s.Peer.Local) && (f.user == "" || f.user == user) &&
-		(f.maxAge == 0 || (nowMS-s.created.UnixMilli())/1000 >= f.maxAge)
-}
-
-func clientKill(c *Ctx) {
-	f, refusal := parseKill(c.Args)
-	if refusal != "" {
-		c.Fail(refusal)
-		return
-	}
-	old := len(c.Args) == 3
-	killed, now := int64(0), c.Env.NowMS()
-	for s := range c.visible {
-		if (s == c.Session && f.skipMe) || !f.fits(s, now) {
-			continue
-		}
-		killed++
-		if s == c.Session {
-			s.closing = true // after the reply
-			continue
-		}
-		s.Close()
-	}
-	switch {
-	case !old:
-		c.Out.Int(killed)
-	case killed == 0:
-		c.Out.Error("ERR No such client")
-	default:
-		c.Out.OK()
-	}
-}
-
-func parseKill(args [][]byte) (f killFilter, refusal Error) {
-	if len(args) == 3 {
-		return killFilter{addr: string(args[2])}, ""
-	}
-	f.skipMe = true
-	for i := 2; i < len(args); i += 2 {
-		if i+1 >= len(args) {
-			return f, errSyntax
-		}
-		value := args[i+1]
-		switch {
-		case is(args[i], "id"):
-			id, ok := datatype.ParseInt(value)
-			if !ok || id <= 0 {
-				return f, "ERR client-id should be greater than 0"
-			}
-			f.id = id
-		case is(args[i], "addr"):
-			f.addr = string(value)
-		case is(args[i], "laddr"):
-			f.laddr = string(value)
-		case is(args[i], "user"):
-			f.user = string(value)
-		case is(args[i], "maxage"):
-			age, ok := datatype.ParseInt(value)
-			if !ok || age <= 0 {
-				return f, "ERR maxage is not an integer or out of range"
-			}
-			f.maxAge = age
-		case is(args[i], "type"):
-			normal, ok := clientType(value)
-			if !ok {
-				return f, Error("ERR Unknown client type '" + printable(value, 128) + "'")
-			}
-			f.none = !normal
-		case is(args[i], "skipme") && is(value, "yes"):
-			f.skipMe = true
-		case is(args[i], "skipme") && is(value, "no"):
-			f.skipMe = false
-		default:
-			return f, errSyntax
-		}
-	}
-	return f, ""
 }
 
 // onOff reads the argument of the on/off subcommands, or writes the refusal.
@@ -354,14 +260,18 @@ func clientTrackingInfo(c *Ctx) {
 }
 
 func clientCaching(c *Ctx) {
-	if is(c.Args[2], "yes") || is(c.Args[2], "no") {
-		c.Out.Error("ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled")
-		return
-	}
-	c.Fail(errSyntax)
+	c.Out.Error("ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled")
 }
 
 func clientUnblock(c *Ctx) {
+	switch {
+	case len(c.Args) > 4:
+		c.Out.Error("ERR unknown subcommand or wrong number of arguments for 'UNBLOCK'. Try CLIENT HELP.")
+		return
+	case len(c.Args) == 4 && !is(c.Args[3], "timeout") && !is(c.Args[3], "error"):
+		c.Out.Error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
+		return
+	}
 	if _, ok := datatype.ParseInt(c.Args[2]); !ok {
 		c.Fail(errNotInteger)
 		return

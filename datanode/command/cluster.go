@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/atolldb/atoll/datanode/datatype"
 	"github.com/atolldb/atoll/datanode/tenant"
@@ -35,9 +36,9 @@ const groupID = 1
 func clusterSpecs() []Spec {
 	const conn = FlagNoScript | FlagLoading | FlagStale | FlagSession
 	const remote = FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagNetwork
-	noCluster := func(name, since string, arity int) Spec {
-		return Spec{Name: name, Arity: arity, Flags: FlagFast | FlagLoading | FlagStale, Scope: ScopeTenant, Group: "cluster",
-			Since: since, Summary: "Refused: Redis Cluster is not spoken.", Run: func(c *Ctx) { c.Fail(errNoCluster) }}
+	noCluster := func(name string) Spec {
+		return Spec{Name: name, Arity: 1, Flags: FlagFast | FlagLoading | FlagStale, Scope: ScopeTenant, Group: "cluster",
+			Since: "3.0.0", Summary: "Refused: Redis Cluster is not spoken.", Run: func(c *Ctx) { c.Fail(errNoCluster) }}
 	}
 	return []Spec{
 		{Name: "namespace", Arity: -2, Flags: FlagNoScript | FlagLoading | FlagStale, Scope: ScopeTenant, Group: "server", Since: "1.0.0",
@@ -61,10 +62,23 @@ func clusterSpecs() []Spec {
 			Summary: "The old name of REPLICAOF.", Run: replicaOf},
 		{Name: "role", Arity: 1, Flags: FlagFast | conn, Scope: ScopeAdmin, Group: "server", Since: "2.8.12",
 			Summary: "Returns the replication role of this node.", Run: role},
-		noCluster("cluster", "3.0.0", -2),
-		noCluster("readonly", "3.0.0", 1),
-		noCluster("readwrite", "3.0.0", 1),
-		noCluster("asking", "3.0.0", 1),
+		{Name: "cluster", Arity: -2, Flags: FlagFast | FlagLoading | FlagStale, Scope: ScopeTenant, Group: "cluster",
+			Since: "3.0.0", Summary: "Refused: Redis Cluster is not spoken.", Run: clusterCommand},
+		noCluster("readonly"),
+		noCluster("readwrite"),
+		noCluster("asking"),
+	}
+}
+
+// clusterCommand tells the subcommands that Redis knows, and refuses with its cluster support off, from others.
+func clusterCommand(c *Ctx) {
+	switch strings.ToLower(printable(c.Args[1], nameBytesMax)) {
+	case "addslots", "addslotsrange", "bumpepoch", "count-failure-reports", "countkeysinslot", "delslots", "delslotsrange", "failover",
+		"flushslots", "forget", "getkeysinslot", "help", "info", "keyslot", "links", "meet", "myid", "nodes", "replicate", "replicas",
+		"reset", "saveconfig", "set-config-epoch", "setslot", "shards", "slaves", "slots":
+		c.Fail(errNoCluster)
+	default:
+		c.Out.Error(unknownSubcommand(c.Args[1], "CLUSTER"))
 	}
 }
 
@@ -91,6 +105,12 @@ func (c *Ctx) changeNamespace(op NamespaceOp, name string, secret []byte, forbid
 		return
 	case name == "" || len(name) > namespaceNameMax:
 		c.Out.Error("ERR the name of a namespace has 1 to 255 bytes")
+		return
+	case !utf8.ValidString(name): // a message between processes can't hold it
+		c.Out.Error("ERR name is not valid UTF-8")
+		return
+	case op == NamespaceAdd && (name == "*" || name == "default"): // NAMESPACE GET and AUTH mean something else by them
+		c.Out.Error("ERR the name of a namespace cannot be '" + name + "'")
 		return
 	case op != NamespaceDel && (len(secret) == 0 || len(secret) > secretMax):
 		c.Out.Error("ERR a token has 1 to 512 bytes")

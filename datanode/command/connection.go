@@ -1,6 +1,7 @@
 package command
 
 import (
+	"math"
 	"strings"
 
 	"github.com/atolldb/atoll/datanode/datatype"
@@ -18,7 +19,7 @@ func connectionSpecs() []Spec {
 	return []Spec{
 		{Name: "auth", Arity: -2, Flags: conn | FlagNoAuth | FlagNoScript | FlagSession, Scope: ScopeConnection, Group: "connection",
 			Since: "1.0.0", Summary: "Authenticates the connection with a token.", Run: auth},
-		{Name: "hello", Arity: -1, Flags: conn | FlagNoAuth | FlagNoScript | FlagSession, Scope: ScopeConnection, Group: "connection",
+		{Name: "hello", Arity: -1, Flags: conn | FlagNoAuth | FlagNoScript | FlagSession | FlagInMulti, Scope: ScopeConnection, Group: "connection",
 			Since: "6.0.0", Summary: "Handshakes with the server.", Run: hello},
 		{Name: "select", Arity: 2, Flags: conn | FlagSession, Scope: ScopeTenant, Group: "connection",
 			Since: "1.0.0", Summary: "Changes the selected database.", Run: selectDB},
@@ -26,9 +27,9 @@ func connectionSpecs() []Spec {
 			Since: "1.0.0", Summary: "Returns the server's liveliness response.", Run: ping},
 		{Name: "echo", Arity: 2, Flags: conn, Scope: ScopeTenant, Group: "connection",
 			Since: "1.0.0", Summary: "Returns the given string.", Run: echo},
-		{Name: "quit", Arity: -1, Flags: conn | FlagNoAuth | FlagNoScript | FlagSession, Scope: ScopeConnection, Group: "connection",
+		{Name: "quit", Arity: -1, Flags: conn | FlagNoAuth | FlagNoScript | FlagSession | FlagInMulti, Scope: ScopeConnection, Group: "connection",
 			Since: "1.0.0", Summary: "Closes the connection.", Run: quit},
-		{Name: "reset", Arity: 1, Flags: conn | FlagNoAuth | FlagNoScript | FlagSession, Scope: ScopeConnection, Group: "connection",
+		{Name: "reset", Arity: 1, Flags: conn | FlagNoAuth | FlagNoScript | FlagSession | FlagInMulti, Scope: ScopeConnection, Group: "connection",
 			Since: "6.2.0", Summary: "Resets the connection.", Run: reset},
 	}
 }
@@ -60,17 +61,18 @@ func (c *Ctx) authenticate(name string, secret []byte) bool {
 		c.Session.selectDB(0)
 	}
 	c.ex.adopt(c.Session, v, g)
+	c.Session.countConnection()
 	return true
 }
 
 // helloOptions is what HELLO was asked for.
 type helloOptions struct {
-	proto     int // 0: unchanged
-	auth      bool
-	name      string
-	secret    []byte
-	setName   bool
-	nameBytes []byte
+	proto      int // 0: unchanged
+	auth       bool
+	name       string
+	secret     []byte
+	setName    bool
+	clientName string
 }
 
 func hello(c *Ctx) {
@@ -87,12 +89,9 @@ func hello(c *Ctx) {
 			"AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time")
 		return
 	}
+	c.Session.inMulti = false
 	if o.setName {
-		if !validClientName(o.nameBytes) {
-			c.Fail(errClientName)
-			return
-		}
-		c.Session.setName(string(o.nameBytes))
+		c.Session.setName(o.clientName)
 	}
 	if o.proto != 0 {
 		c.Session.setProto(o.proto)
@@ -118,6 +117,7 @@ func hello(c *Ctx) {
 	c.Out.Array(0)
 }
 
+// parseHello looks at every option before one of them changes the session.
 func parseHello(args [][]byte) (o helloOptions, refusal Error) {
 	if len(args) > 1 {
 		n, ok := datatype.ParseInt(args[1])
@@ -136,7 +136,10 @@ func parseHello(args [][]byte) (o helloOptions, refusal Error) {
 			o.auth, o.name, o.secret = true, string(args[i+1]), args[i+2]
 			i += 2
 		case is(args[i], "setname") && left >= 1:
-			o.setName, o.nameBytes = true, args[i+1]
+			if refusal = checkClientName("Client names", args[i+1]); refusal != "" {
+				return o, refusal
+			}
+			o.setName, o.clientName = true, string(args[i+1])
 			i++
 		default:
 			return o, Error("ERR Syntax error in HELLO option '" + printable(args[i], 128) + "'")
@@ -160,17 +163,27 @@ func (s *Session) selectDB(i int) {
 }
 
 func selectDB(c *Ctx) {
-	n, ok := datatype.ParseInt(c.Args[1])
-	if !ok {
-		c.Fail(errNotInteger)
+	n, refusal := parseDB(c.Args[1])
+	if refusal != "" {
+		c.Fail(refusal)
 		return
 	}
-	if n < 0 || n >= databases {
-		c.Fail(errDBIndex)
-		return
-	}
-	c.Session.selectDB(int(n))
+	c.Session.selectDB(n)
 	c.Out.OK()
+}
+
+// parseDB reads the number of a database.
+func parseDB(b []byte) (n int, refusal Error) {
+	i, ok := datatype.ParseInt(b)
+	switch {
+	case !ok:
+		return 0, errNotInteger
+	case i < math.MinInt32 || i > math.MaxInt32:
+		return 0, errIntRange
+	case i < 0 || i >= databases:
+		return 0, errDBIndex
+	}
+	return int(i), ""
 }
 
 func ping(c *Ctx) {
@@ -194,8 +207,10 @@ func quit(c *Ctx) {
 // reset makes the session what it was when it connected.
 func reset(c *Ctx) {
 	s := c.Session
-	s.leave()
-	s.replies = replyOn
+	s.leave(c.Env.Clock())
+	if s.replies == replyOff { // as in Redis, SKIP skips this reply and ends with it
+		s.replies = replyOn
+	}
 	s.selectDB(0)
 	s.setProto(2)
 	s.setName("")

@@ -7,14 +7,16 @@ import (
 )
 
 // A scan's cursor is a number that stands for where the scan goes on. Numbers are handed out by one table
-// for each namespace, so a tenant can neither see nor push out another's. A number is below 2^53, since
-// clients read it as a double, and carries a random part, so that one from before a restart is unknown and
-// not another scan's.
+// for each namespace, so a tenant can't see another's, and can't push one out either, unless more than
+// cursorTablesMax namespaces scan: then the one that scanned least recently loses its table. A number is
+// below 2^53, since clients read it as a double, and carries a random part, so that one from before a
+// restart is unknown and not another scan's.
 const (
-	cursorsMax      = 1024    // of a namespace
-	cursorBytesMax  = 1 << 20 // of a namespace: the positions, which are keys or members
-	cursorsUsedMax  = 256     // that were continued already, kept for a client that repeats a call
-	cursorTablesMax = 4096    // namespaces with scans under way
+	cursorsMax      = 1024      // of a namespace
+	cursorBytesMax  = 256 << 10 // of a namespace: the positions, which are keys or members
+	cursorNameMax   = 16 << 10  // bytes of one: a scan goes on behind a longer name, to one that it can remember
+	cursorsUsedMax  = 256       // that were continued already, kept for a client that repeats a call
+	cursorTablesMax = 4096      // namespaces with scans under way, and so 1 GiB of positions at the most
 	cursorSeqBits   = 32
 	cursorSaltMax   = 1<<(53-cursorSeqBits) - 1
 )
@@ -32,11 +34,9 @@ const (
 type position struct {
 	kind scanKind
 	db   int
-	key  string // of the collection
+	key  uint64 // of the collection: its lock hash, since a key may be long, and the cursor is its tenant's own
 	last []byte // the key, field or member that was looked at last
 }
-
-func (p *position) size() int { return len(p.key) + len(p.last) }
 
 // cursorTables are the tables of all namespaces.
 type cursorTables struct {
@@ -93,7 +93,7 @@ func (t *cursorTable) add(p position) uint64 {
 	number := t.salt<<cursorSeqBits | uint64(t.seq)
 	t.drop(t.open[number]) // the sequence has come round
 	t.open[number] = t.fresh.PushBack(&cursor{number: number, position: p})
-	t.bytes += p.size()
+	t.bytes += len(p.last)
 	for len(t.open) > cursorsMax || t.bytes > cursorBytesMax && len(t.open) > 1 {
 		oldest := t.used.Front()
 		if oldest == nil {
@@ -105,7 +105,7 @@ func (t *cursorTable) add(p position) uint64 {
 }
 
 // find returns the position of a number, which must be one of this scan.
-func (t *cursorTable) find(number uint64, kind scanKind, db int, key []byte) (position, bool) {
+func (t *cursorTable) find(number uint64, kind scanKind, db int, key uint64) (position, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := t.open[number]
@@ -113,7 +113,7 @@ func (t *cursorTable) find(number uint64, kind scanKind, db int, key []byte) (po
 		return position{}, false
 	}
 	c := e.Value.(*cursor)
-	if c.kind != kind || c.db != db || c.key != string(key) {
+	if c.kind != kind || c.db != db || c.key != key {
 		return position{}, false
 	}
 	if !c.used {
@@ -138,5 +138,5 @@ func (t *cursorTable) drop(e *list.Element) {
 		t.fresh.Remove(e)
 	}
 	delete(t.open, c.number)
-	t.bytes -= c.size()
+	t.bytes -= len(c.last)
 }

@@ -33,6 +33,7 @@ const (
 	errDamage     = Error("ERR the data is damaged here, nothing was written")
 	errSyntax     = Error("ERR syntax error")
 	errNotInteger = Error("ERR value is not an integer or out of range")
+	errIntRange   = Error("ERR value is out of range, value must between -2147483648 and 2147483647")
 	errNoCluster  = Error("ERR This instance has cluster support disabled")
 	errDBIndex    = Error("ERR DB index is out of range")
 	errNoTracking = Error("ERR client-side caching is not supported")

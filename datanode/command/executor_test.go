@@ -70,7 +70,7 @@ func TestConnectionCommands(t *testing.T) {
 		{"NAMESPACE GET *", "-ERR admin permission required to perform the command\r\n"},
 		{"CONFIG GET save", "*2\r\n$4\r\nsave\r\n$0\r\n\r\n"},
 		{"COMMAND GETKEYS mset a 1 b 2", "*2\r\n$1\r\na\r\n$1\r\nb\r\n"},
-		{"COMMAND INFO nope", "*1\r\n*-1\r\n"},
+		{"COMMAND INFO nope", "*1\r\n$-1\r\n"},
 		{"HELLO 3 AUTH a a-write-secret SETNAME y", "%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n…"},
 		{"CLIENT GETNAME", "$1\r\ny\r\n"},
 		{"GET nokey", "_\r\n"},

@@ -48,6 +48,13 @@ func (w *words) at(i int) []byte {
 	return w.bytes[from:w.ends[i]]
 }
 
+// collect adds a string to what w has found, and reports whether a reply of it can still be sent. If not,
+// the connection ends at its output limit, and nothing more need be looked for.
+func (c *Ctx) collect(w *work, b []byte) bool {
+	w.found.add(b)
+	return c.Out.fits(len(w.found.bytes) + bulkFrame*w.found.len())
+}
+
 // keepWords bounds what a words keeps for the next command.
 const keepWords = 64 << 10
 

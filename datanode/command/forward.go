@@ -3,6 +3,7 @@ package command
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/atolldb/atoll/datanode/tenant"
 	"github.com/tidwall/redcon"
@@ -38,7 +39,7 @@ func (f *Forwarder) Execute(from ForwardSession, args [][]byte) ForwardReply {
 
 // reset makes a pooled session that of from.
 func (s *Session) reset(from ForwardSession) {
-	s.leave()
+	s.leave(time.Time{}) // nobody waits for it to authenticate
 	s.closing, s.drop, s.DB = false, false, from.DB
 	s.Out.Reset(64 << 10)
 	s.Out.SetProto(max(2, min(from.Proto, 3)))

@@ -10,6 +10,7 @@ import (
 	"github.com/atolldb/atoll/datanode/command"
 	"github.com/atolldb/atoll/datanode/command/commandtest"
 	"github.com/atolldb/atoll/datanode/store"
+	"github.com/atolldb/atoll/rpc/atollpb"
 )
 
 // pair is a replica whose writes go to a primary; both have the same view, and stores of their own.
@@ -207,5 +208,36 @@ func TestRunsOfLargeRows(t *testing.T) {
 	}
 	if got := b.Pipeline(t, s, lines...); got != strings.Repeat(":100000\r\n", 10) {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestReadsWaitInOneHistory holds that an acknowledged write is waited for on a replica, and no longer where
+// its index means nothing.
+func TestReadsWaitInOneHistory(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*commandtest.Bench)
+		waits  int
+	}{
+		"a replica":          {func(*commandtest.Bench) {}, 1},
+		"the primary by now": {func(b *commandtest.Bench) { b.Node.SetReplica(false) }, 0},
+		"another history": {func(b *commandtest.Bench) {
+			b.Install(t, &atollpb.ViewFrame{FromRevision: 100, Revision: 101, Last: true,
+				Groups: []*atollpb.Group{{Id: 1, Primary: "node-2", Epoch: 101, HistoryId: "forced"}}})
+		}, 0},
+	} {
+		_, replica, _ := pair(t)
+		replica.Node.OnForward = func(_ command.ForwardSession, _ [][][]byte, reply func(command.ForwardReply)) error {
+			reply(command.ForwardReply{RESP: []byte("+OK\r\n"), Index: 1 << 40})
+			return nil
+		}
+		s := replica.Session(t, commandtest.AWriteSecret)
+		replica.Do(t, s, "SET", "k", "v")
+		tt.change(replica)
+		for range 2 {
+			replica.Do(t, s, "GET", "k")
+		}
+		if got := len(replica.Node.WaitedFor); got != tt.waits {
+			t.Errorf("%s: %d waits, want %d", name, got, tt.waits)
+		}
 	}
 }

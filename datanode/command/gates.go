@@ -2,6 +2,7 @@ package command
 
 import (
 	"strings"
+	"time"
 
 	"github.com/atolldb/atoll/datanode/store"
 	"github.com/atolldb/atoll/datanode/tenant"
@@ -33,6 +34,7 @@ func gates() []gate {
 		{"authentication", checkAuthenticated},
 		{"scope", checkScope},
 		{"role", checkRole},
+		{"transaction", checkMulti},
 		{"read-only", checkPrimary},
 	}
 }
@@ -61,7 +63,11 @@ func checkKnown(c *candidate) string {
 	if c.cmd.Run != nil {
 		return ""
 	}
-	return "ERR unknown subcommand '" + printable(c.args[1], 128) + "'. Try " + strings.ToUpper(c.cmd.Name) + " HELP."
+	return unknownSubcommand(c.args[1], strings.ToUpper(c.cmd.Name))
+}
+
+func unknownSubcommand(name []byte, container string) string {
+	return "ERR unknown subcommand '" + printable(name, 128) + "'. Try " + container + " HELP."
 }
 
 func checkArity(c *candidate) string {
@@ -142,6 +148,7 @@ func (e *Executor) hold(s *Session, v *tenant.View, nowMS int64) bool {
 	if !s.grant.Valid() {
 		if g, ok := v.OpenGrant(); ok && s.Peer.Loopback {
 			e.adopt(s, v, g)
+			s.countConnection()
 		}
 		return true
 	}
@@ -158,8 +165,7 @@ func (e *Executor) adopt(s *Session, v *tenant.View, g tenant.Grant) {
 	if s.grant.NamespaceID != g.NamespaceID {
 		s.ns, s.nsStore = nil, nil
 		s.stats = e.namespaceStats(g.NamespaceID)
-		s.stats.connections.Add(1)
-		s.waitIndex = 0
+		s.wait = written{}
 	}
 	s.grant, s.view = g, v
 	ns := v.Namespace(g.NamespaceID)
@@ -172,13 +178,22 @@ func (e *Executor) adopt(s *Session, v *tenant.View, g tenant.Grant) {
 	s.shared.grant, s.shared.namespace = g, ns.Name
 }
 
-// leave takes the session's grant away.
-func (s *Session) leave() {
+// countConnection counts a connection in the namespace that it has entered, once for each time that it
+// changes it. Sessions of forwarded commands are nobody's connection.
+func (s *Session) countConnection() {
+	if s.countedIn != s.grant.NamespaceID {
+		s.countedIn = s.grant.NamespaceID
+		s.stats.connections.Add(1)
+	}
+}
+
+// leave takes the session's grant away. Where authentication is asked for, its time begins again.
+func (s *Session) leave(now time.Time) {
 	s.grant, s.view, s.ns, s.nsStore, s.stats = tenant.Grant{}, nil, nil, nil, nil
-	s.waitIndex = 0
+	s.wait, s.inMulti = written{}, false
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
-	s.shared.grant, s.shared.namespace = tenant.Grant{}, ""
+	s.shared.grant, s.shared.namespace, s.shared.anonymousSince = tenant.Grant{}, "", now
 }
 
 // namespaceIn returns the runtime of the session's namespace in a generation.

@@ -99,6 +99,9 @@ func hmgetCommand(c *Ctx, w *work) {
 	}
 	c.Out.Array(len(c.Args) - 2)
 	for _, field := range c.Args[2:] {
+		if c.Out.Overflowed() {
+			return // the same field may be asked for any number of times
+		}
 		replyField(c, &h, field)
 	}
 }
@@ -142,7 +145,7 @@ func hgetallCommand(c *Ctx, w *work) {
 		h.Each(func(field, value []byte) bool {
 			c.Out.Bulk(field)
 			c.Out.Bulk(value)
-			return true
+			return !c.Out.Overflowed()
 		})
 	}
 }
@@ -152,7 +155,7 @@ func hkeysCommand(c *Ctx, w *work) {
 		c.Out.Array(int(h.Len()))
 		h.Each(func(field, _ []byte) bool {
 			c.Out.Bulk(field)
-			return true
+			return !c.Out.Overflowed()
 		})
 	}
 }
@@ -162,7 +165,7 @@ func hvalsCommand(c *Ctx, w *work) {
 		c.Out.Array(int(h.Len()))
 		h.Each(func(_, value []byte) bool {
 			c.Out.Bulk(value)
-			return true
+			return !c.Out.Overflowed()
 		})
 	}
 }

@@ -18,7 +18,7 @@ func commandSubs() []Spec {
 		sub("info", -2, "2.8.13", "Returns information about commands.", commandInfo),
 		sub("list", -2, "7.0.0", "Lists the commands' names.", commandList),
 		sub("docs", -2, "7.0.0", "Returns documentary information about commands.", commandDocs),
-		sub("getkeys", -3, "2.8.13", "Returns the keys of a command line.", commandGetKeys),
+		sub("getkeys", -4, "2.8.13", "Returns the keys of a command line.", commandGetKeys),
 		sub("help", 2, "5.0.0", "Lists the subcommands.", func(c *Ctx) { writeHelp(c, "COMMAND") }),
 	}
 }
@@ -45,7 +45,7 @@ func (t *Table) lookup(name string) *command {
 // commandAll is COMMAND without a subcommand. One that is unknown comes here too.
 func commandAll(c *Ctx) {
 	if len(c.Args) > 1 {
-		c.Out.Error("ERR unknown subcommand '" + printable(c.Args[1], 128) + "'. Try COMMAND HELP.")
+		c.Out.Error(unknownSubcommand(c.Args[1], "COMMAND"))
 		return
 	}
 	c.Out.Array(len(c.ex.table.byName))
@@ -68,7 +68,7 @@ func commandInfo(c *Ctx) {
 			writeInfo(c.Out, cmd)
 			continue
 		}
-		c.Out.NullArray()
+		c.Out.Null()
 	}
 }
 
@@ -100,9 +100,9 @@ func writeInfo(out *Reply, cmd *command) {
 	for _, n := range categories {
 		out.Simple(n)
 	}
-	out.Array(0) // tips
+	out.Set(0) // tips
 	writeKeySpecs(out, cmd)
-	out.Array(len(cmd.Subs))
+	out.Set(len(cmd.Subs))
 	for i := range cmd.Subs {
 		writeInfo(out, cmd.subs[cmd.Subs[i].Name])
 	}
@@ -151,7 +151,7 @@ func categoriesOf(cmd *command) []string {
 func writeKeySpecs(out *Reply, cmd *command) {
 	k := cmd.Keys
 	if k.First <= 0 {
-		out.Array(0)
+		out.Set(0)
 		return
 	}
 	last := k.Last
@@ -162,7 +162,7 @@ func writeKeySpecs(out *Reply, cmd *command) {
 	if cmd.Flags&FlagWrite != 0 {
 		access = "RW"
 	}
-	out.Array(1)
+	out.Set(1)
 	out.Map(3)
 	out.BulkString("flags")
 	out.Set(2)
@@ -268,17 +268,20 @@ func commandGetKeys(c *Ctx) {
 	if cmd != nil && cmd.subs != nil && len(args) > 1 {
 		cmd = find(cmd.subs, args[1])
 	}
-	if cmd == nil {
+	switch {
+	case cmd == nil:
 		c.Out.Error("ERR Invalid command specified")
 		return
-	}
-	if !cmd.arityOK(len(args)) {
+	case cmd.Keys.First <= 0 && cmd.Keys.Find == nil:
+		c.Out.Error("ERR The command has no key arguments")
+		return
+	case !cmd.arityOK(len(args)):
 		c.Out.Error("ERR Invalid number of arguments specified for command")
 		return
 	}
 	positions := cmd.Keys.Positions(args, nil)
 	if len(positions) == 0 {
-		c.Out.Error("ERR The command has no key arguments")
+		c.Out.Error("ERR Invalid arguments specified for command")
 		return
 	}
 	c.Out.Array(len(positions))

@@ -168,14 +168,9 @@ func copyOptions(args [][]byte, db int) (target int, replace bool, code Error) {
 			replace = true
 		case is(args[i], "DB") && i+1 < len(args):
 			i++
-			n, ok := datatype.ParseInt(args[i])
-			switch {
-			case !ok || n < math.MinInt32 || n > math.MaxInt32:
-				return 0, false, errNotInteger
-			case n < 0 || n >= store.Databases:
-				return 0, false, errDBIndex
+			if target, code = parseDB(args[i]); code != "" {
+				return 0, false, code
 			}
-			target = int(n)
 		default:
 			return 0, false, errSyntax
 		}

@@ -36,8 +36,12 @@ func parseRandom(c *Ctx, word string) (o randomOptions, ok bool) {
 	return o, true
 }
 
-// pickBatch bounds how many picks that may repeat are held at once: a count of -9e18 is a legal argument.
-const pickBatch = 1024
+// Picks that may repeat are made in batches, since a count of -9e18 is a legal argument. A batch walks the
+// collection once, so it has as many picks as the collection has elements, within these bounds.
+const (
+	pickBatchMin = 1024
+	pickBatchMax = 1 << 20
+)
 
 // replyRandom answers with random elements of a collection of n. walk calls its function for every element,
 // always in the same order, and reply writes the second half of an element.
@@ -50,10 +54,13 @@ func replyRandom(c *Ctx, w *work, o randomOptions, n int64, walk func(func(name,
 		}
 		return
 	}
-	total, batch := -o.count, int64(pickBatch)
+	total, batch := -o.count, min(max(n, pickBatchMin), pickBatchMax)
 	if o.count > 0 {
 		total = min(o.count, n)
 		batch = total
+	}
+	if !c.Out.fitsBulks(total) {
+		return
 	}
 	nested := o.with && c.Out.Proto() >= 3
 	switch {
@@ -63,28 +70,34 @@ func replyRandom(c *Ctx, w *work, o randomOptions, n int64, walk func(func(name,
 		c.Out.Array(int(total))
 	}
 	for ; total > 0 && !c.Out.Overflowed(); total -= batch {
-		for _, at := range gather(c, w, n, min(batch, total), o.count > 0, walk) {
+		for _, at := range gather(c, w, o, n, min(batch, total), walk) {
+			if c.Out.Overflowed() {
+				return
+			}
 			if nested {
 				c.Out.Array(2)
 			}
-			c.Out.Bulk(w.found.at(2 * at))
-			if o.with {
-				reply(w.found.at(2*at + 1))
+			if !o.with {
+				c.Out.Bulk(w.found.at(at))
+				continue
 			}
+			c.Out.Bulk(w.found.at(2 * at))
+			reply(w.found.at(2*at + 1))
 		}
 	}
 }
 
-// gather collects count elements in w.found, names and values in turn, and returns which of them to answer
-// with, in order.
-func gather(c *Ctx, w *work, n, count int64, distinct bool, walk func(func(name, value []byte) bool)) []int {
+// gather collects count elements in w.found, names and, if asked for, values in turn, and returns which of
+// them to answer with, in order.
+func gather(c *Ctx, w *work, o randomOptions, n, count int64, walk func(func(name, value []byte) bool)) []int {
 	w.found.reset()
 	var picks []int64
-	if distinct {
+	if o.count > 0 {
 		picks = sample(c, n, count)
 	} else {
-		for range count {
-			picks = append(picks, c.Env.Families.random(n))
+		picks = make([]int64, count)
+		for i := range picks {
+			picks[i] = c.Env.Families.random(n)
 		}
 	}
 	wanted := slices.Clone(picks)
@@ -94,8 +107,9 @@ func gather(c *Ctx, w *work, n, count int64, distinct bool, walk func(func(name,
 	next := 0
 	walk(func(name, value []byte) bool {
 		if at == wanted[next] {
-			w.found.add(name)
-			w.found.add(value)
+			if !c.collect(w, name) || o.with && !c.collect(w, value) {
+				return false
+			}
 			next++
 		}
 		at++

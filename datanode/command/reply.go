@@ -60,6 +60,17 @@ func (r *Reply) fits(n int) bool {
 	return true
 }
 
+// bulkFrame is the least that RESP writes around a bulk string, in bytes.
+const bulkFrame = len("$0\r\n\r\n")
+
+// fitsBulks reports whether n more bulk strings, if only empty ones, stay within the limit.
+func (r *Reply) fitsBulks(n int64) bool {
+	if r.limit > 0 && n > int64(r.limit/bulkFrame) {
+		r.over = true
+	}
+	return !r.over
+}
+
 // OK writes +OK.
 func (r *Reply) OK() { r.Simple("OK") }
 

@@ -15,7 +15,7 @@ import (
 // bytes are buffered between two runs, it calls flush. It returns flush's error.
 func (e *Executor) Execute(ctx context.Context, s *Session, cmds []redcon.Command, flush func() error) error {
 	now := e.env.NowMS()
-	s.active.Store(now)
+	defer func() { s.Touch(e.env.Clock()) }()
 	s.count.Add(uint64(len(cmds)))
 	for len(cmds) > 0 && !s.closing && !s.drop {
 		cmds = cmds[e.run(ctx, s, cmds, now):]
@@ -59,7 +59,7 @@ func (e *Executor) run(ctx context.Context, s *Session, cmds []redcon.Command, n
 	case plan[0].kind == kindForward:
 		lease.Release()
 		e.forward(ctx, s, cmds[:n])
-	case reads && s.waitIndex > 0 && lease.Store().Applied().Index < s.waitIndex:
+	case reads && s.mustWait(lease):
 		lease.Release()
 		n = e.await(ctx, s, plan)
 	default:
@@ -67,6 +67,18 @@ func (e *Executor) run(ctx context.Context, s *Session, cmds []redcon.Command, n
 	}
 	e.silence(s, start)
 	return n
+}
+
+// mustWait reports whether the session's last forwarded write isn't to be seen here yet. The primary has
+// every write of its history.
+func (s *Session) mustWait(lease Lease) bool {
+	if s.wait.index == 0 {
+		return false
+	}
+	if lease.Primary() || lease.View().Group(groupID).GetHistoryId() != s.wait.history {
+		s.wait = written{}
+	}
+	return lease.Store().Applied().Index < s.wait.index
 }
 
 // silence drops what was written since start as CLIENT REPLY asks.
@@ -276,8 +288,8 @@ func (e *Executor) alone(ctx context.Context, s *Session, lease Lease, args [][]
 func (e *Executor) await(ctx context.Context, s *Session, plan []planned) int {
 	ctx, cancel := context.WithTimeout(ctx, e.limits.ApplyTimeout)
 	defer cancel()
-	if err := e.node.WaitApplied(ctx, s.waitIndex); err == nil {
-		s.waitIndex = 0
+	if err := e.node.WaitApplied(ctx, s.wait.index); err == nil {
+		s.wait = written{}
 		return 0
 	}
 	for i := range plan {
@@ -307,7 +319,7 @@ func (e *Executor) forward(ctx context.Context, s *Session, cmds []redcon.Comman
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.limits.ForwardTimeout+time.Duration(size/forwardRate)*time.Second)
 	defer cancel()
-	answered := 0
+	answered, history := 0, s.view.Group(groupID).GetHistoryId()
 	err := e.node.Forward(ctx, from, calls, func(r ForwardReply) {
 		if answered == len(calls) {
 			return
@@ -318,7 +330,9 @@ func (e *Executor) forward(ctx context.Context, s *Session, cmds []redcon.Comman
 			return
 		}
 		s.Out.Raw(r.RESP)
-		s.waitIndex = max(s.waitIndex, r.Index)
+		if r.Index > 0 {
+			s.wait = written{r.Index, history}
+		}
 	})
 	text := errMaybe
 	if errors.Is(err, ErrNotForwarded) {

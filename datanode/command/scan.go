@@ -39,11 +39,8 @@ func (m *matcher) match(s []byte) bool {
 func keysCommand(c *Ctx, w *work) {
 	m := newMatcher(c.Args[1])
 	for key := range w.Tx.Keys(w.DB, store.KeyBounds{Prefix: m.prefix}) {
-		if m.match(key) {
-			w.found.add(key)
-		}
-		if c.Out.limit > 0 && len(w.found.bytes) > c.Out.limit {
-			break // the reply can't be sent any more
+		if m.match(key) && !c.collect(w, key) {
+			break
 		}
 	}
 	c.Out.Array(w.found.len())
@@ -100,21 +97,41 @@ func parseScanOptions(c *Ctx, at int, keys bool) (o scanOptions, ok bool) {
 	return o, true
 }
 
-// cursor reads the cursor in Args[at] and returns where the scan goes on, nil for its start, or answers with
-// the error.
-func (c *Ctx) cursor(at int, kind scanKind, key []byte) (last []byte, ok bool) {
-	n, ok := datatype.ParseInt(c.Args[at])
-	if ok && n == 0 {
-		return nil, true
-	}
-	if ok && n > 0 {
-		var p position
-		if p, ok = c.cursors().find(uint64(n), kind, c.Session.DB, key); ok {
-			return p.last, true
+// parseCursor reads the number of a cursor as strtoul does, but that it refuses negative ones.
+func parseCursor(b []byte) (number int64, ok bool) {
+	digits := b
+	if len(b) > 0 && (b[0] == '+' || b[0] == '-') {
+		if digits = b[1:]; len(digits) == 0 {
+			return 0, false
 		}
 	}
-	c.fail(errCursor)
-	return nil, false
+	digits = bytes.TrimLeft(digits, "0")
+	if len(digits) == 0 {
+		return 0, true
+	}
+	number, ok = datatype.ParseInt(digits)
+	return number, ok && number > 0 && b[0] != '-'
+}
+
+// cursor reads the number of the cursor in Args[at], or answers with the error.
+func (c *Ctx) cursor(at int) (number int64, ok bool) {
+	number, ok = parseCursor(c.Args[at])
+	if !ok {
+		c.fail(errCursor)
+	}
+	return number, ok
+}
+
+// resume returns where the scan of a cursor goes on, nil for its start, or answers with the error.
+func (c *Ctx) resume(number int64, kind scanKind, key []byte) (last []byte, ok bool) {
+	if number == 0 {
+		return nil, true
+	}
+	p, ok := c.cursors().find(uint64(number), kind, c.Session.DB, store.HashKey(c.Session.DB, key))
+	if !ok {
+		c.fail(errCursor)
+	}
+	return p.last, ok
 }
 
 func (c *Ctx) cursors() *cursorTable {
@@ -126,7 +143,7 @@ func (c *Ctx) nextCursor(kind scanKind, key, last []byte) int64 {
 	if last == nil {
 		return 0
 	}
-	return int64(c.cursors().add(position{kind: kind, db: c.Session.DB, key: string(key), last: last}))
+	return int64(c.cursors().add(position{kind: kind, db: c.Session.DB, key: store.HashKey(c.Session.DB, key), last: last}))
 }
 
 // replyScan answers with the cursor and what was found.
@@ -150,7 +167,7 @@ func behind(last []byte) []byte {
 // scanCommand looks at COUNT keys in the order of their bytes, from behind the last one that was looked at:
 // whatever comes and goes meanwhile, a key that is there all the time is passed exactly once.
 func scanCommand(c *Ctx, w *work) {
-	last, ok := c.cursor(1, scanKeys, nil)
+	number, ok := c.cursor(1)
 	if !ok {
 		return
 	}
@@ -158,7 +175,11 @@ func scanCommand(c *Ctx, w *work) {
 	if !ok {
 		return
 	}
-	last = o.scan(w, func(visit func(name, value []byte, row store.Row) bool) {
+	last, ok := c.resume(number, scanKeys, nil)
+	if !ok {
+		return
+	}
+	last = o.scan(c, w, func(visit func(name, value []byte, row store.Row) bool) {
 		for key, row := range w.Tx.Keys(w.DB, store.KeyBounds{From: behind(last), Prefix: o.prefix}) {
 			if !visit(key, nil, row) {
 				return
@@ -168,18 +189,17 @@ func scanCommand(c *Ctx, w *work) {
 	replyScan(c, w, c.nextCursor(scanKeys, nil, last))
 }
 
-// scan collects up to count elements of a walk and returns the name of the last one that was looked at, nil
+// scan collects up to count elements of a walk, or to the next one that a cursor can remember, and returns the name of the last one that was looked at, nil
 // when the walk came to its end.
-func (o *scanOptions) scan(w *work, walk func(visit func(name, value []byte, row store.Row) bool), pairs bool) (last []byte) {
+func (o *scanOptions) scan(c *Ctx, w *work, walk func(visit func(name, value []byte, row store.Row) bool), pairs bool) (last []byte) {
 	var seen int64
 	walk(func(name, value []byte, row store.Row) bool {
 		if o.match(name) && (!o.hasType || datatype.TypeName(row.Type) == o.ofType) {
-			w.found.add(name)
-			if pairs {
-				w.found.add(value)
+			if !c.collect(w, name) || pairs && !c.collect(w, value) {
+				return false
 			}
 		}
-		if seen++; seen < o.count {
+		if seen++; seen < o.count || len(name) > cursorNameMax {
 			return true
 		}
 		last = append([]byte{}, name...)
@@ -191,7 +211,7 @@ func (o *scanOptions) scan(w *work, walk func(visit func(name, value []byte, row
 // A packed collection is answered whole, at once. A spread one is walked in the order of its members' bytes.
 
 func hscanCommand(c *Ctx, w *work) {
-	last, ok := c.cursor(2, scanHash, c.Args[1])
+	number, ok := c.cursor(2)
 	if !ok {
 		return
 	}
@@ -199,7 +219,7 @@ func hscanCommand(c *Ctx, w *work) {
 	if !ok {
 		return
 	}
-	scanCollection(c, w, scanHash, last, h.Len() == 0, h.Spread(), func(from []byte, fn func(name, value []byte) bool) {
+	scanCollection(c, w, scanHash, number, h.Len() == 0, h.Spread(), func(from []byte, fn func(name, value []byte) bool) {
 		if h.Spread() {
 			h.EachFrom(from, fn)
 		} else {
@@ -209,7 +229,7 @@ func hscanCommand(c *Ctx, w *work) {
 }
 
 func zscanCommand(c *Ctx, w *work) {
-	last, ok := c.cursor(2, scanZSet, c.Args[1])
+	number, ok := c.cursor(2)
 	if !ok {
 		return
 	}
@@ -218,7 +238,7 @@ func zscanCommand(c *Ctx, w *work) {
 		return
 	}
 	var text [32]byte
-	scanCollection(c, w, scanZSet, last, z.Len() == 0, z.Spread(), func(from []byte, fn func(name, value []byte) bool) {
+	scanCollection(c, w, scanZSet, number, z.Len() == 0, z.Spread(), func(from []byte, fn func(name, value []byte) bool) {
 		each := func(member []byte, score float64) bool { return fn(member, AppendDouble(text[:0], score)) }
 		if z.Spread() {
 			z.EachMember(from, each)
@@ -228,9 +248,13 @@ func zscanCommand(c *Ctx, w *work) {
 	})
 }
 
-func scanCollection(c *Ctx, w *work, kind scanKind, last []byte, empty, spread bool, each func(from []byte, fn func(name, value []byte) bool)) {
-	if empty { // as in Redis, before the options are looked at
+func scanCollection(c *Ctx, w *work, kind scanKind, number int64, empty, spread bool, each func(from []byte, fn func(name, value []byte) bool)) {
+	if empty { // as in Redis, before the options are looked at, and wherever the cursor is
 		replyScan(c, w, 0)
+		return
+	}
+	last, ok := c.resume(number, kind, c.Args[1])
+	if !ok {
 		return
 	}
 	o, ok := parseScanOptions(c, 3, false)
@@ -240,7 +264,7 @@ func scanCollection(c *Ctx, w *work, kind scanKind, last []byte, empty, spread b
 	if !spread {
 		o.count = 1<<63 - 1
 	}
-	last = o.scan(w, func(visit func(name, value []byte, row store.Row) bool) {
+	last = o.scan(c, w, func(visit func(name, value []byte, row store.Row) bool) {
 		each(behind(last), func(name, value []byte) bool { return visit(name, value, store.Row{}) })
 	}, true)
 	replyScan(c, w, c.nextCursor(kind, c.Args[1], last))

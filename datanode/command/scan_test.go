@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -158,7 +159,8 @@ func TestScanCursors(t *testing.T) {
 	invalid(other, "SCAN", cursor)
 	invalid(a, "SCAN", inHash)
 	invalid(a, "HSCAN", "big", inHash)
-	invalid(a, "ZSCAN", "spread", inHash)
+	ask(t, a, "ZADD", "sorted", "1", "m")
+	invalid(a, "ZSCAN", "sorted", inHash)
 	invalid(a, "SCAN", "123456789")
 	invalid(a, "SCAN", "-1")
 	ask(t, a, "SELECT", "1")
@@ -255,4 +257,24 @@ func TestKeysIsBounded(t *testing.T) {
 	if got := ask(t, c, "KEYS", string(pattern)+"b"); len(got.List) != 0 {
 		t.Error(got)
 	}
+}
+
+// Names that are too long to remember make a step of a scan longer, and no cursor larger.
+func TestScanOfLongNames(t *testing.T) {
+	c := newMemoryServer(t, datatype.Limits{Members: 1, Bytes: 40})
+	long := strings.Repeat("n", 300<<10)
+	ask(t, c, "MSET", "a"+long, "", "b"+long, "", "c", "", "d", "")
+	reply := ask(t, c, "SCAN", "0", "COUNT", "1")
+	if n := len(reply.List[1].List); n != 3 {
+		t.Errorf("the first step found %d keys", n)
+	}
+	if rest := ask(t, c, "SCAN", reply.List[0].Text).List[1]; len(rest.List) != 1 || rest.List[0].Text != "d" {
+		t.Errorf("the second step found %v", rest)
+	}
+	ask(t, c, "HSET", "h"+long, "1", "", "2", "", "3", "")
+	first := ask(t, c, "HSCAN", "h"+long, "0", "COUNT", "1").List[0].Text
+	for range 20 {
+		ask(t, c, "HSCAN", "h"+long, "0", "COUNT", "1")
+	}
+	ask(t, c, "HSCAN", "h"+long, first) // which the other ones left room for
 }

@@ -27,6 +27,20 @@ func serverSpecs() []Spec {
 				{Name: "help", Arity: 2, Flags: FlagLoading | FlagStale | FlagSession, Scope: ScopeTenant, Since: "5.0.0",
 					Summary: "Lists the subcommands.", Run: func(c *Ctx) { writeHelp(c, "CONFIG") }},
 			}},
+		{Name: "acl", Arity: -2, Flags: FlagNoScript | FlagLoading | FlagStale, Scope: ScopeTenant, Group: "server", Since: "6.0.0",
+			Summary: "A container for what clients ask about users.", Subs: []Spec{
+				{Name: "whoami", Arity: 2, Flags: FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeTenant, Since: "6.0.0",
+					Summary: "Returns the one user that there is.", Run: func(c *Ctx) { c.Out.BulkString("default") }},
+				{Name: "help", Arity: 2, Flags: FlagLoading | FlagStale | FlagSession, Scope: ScopeTenant, Since: "6.0.0",
+					Summary: "Lists the subcommands.", Run: func(c *Ctx) { writeHelp(c, "ACL") }},
+			}},
+		{Name: "module", Arity: -2, Flags: FlagNoScript | FlagLoading | FlagStale, Scope: ScopeTenant, Group: "server", Since: "4.0.0",
+			Summary: "A container for what clients ask about modules.", Subs: []Spec{
+				{Name: "list", Arity: 2, Flags: FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeTenant, Since: "4.0.0",
+					Summary: "Lists the modules: none.", Run: func(c *Ctx) { c.Out.Array(0) }},
+				{Name: "help", Arity: 2, Flags: FlagLoading | FlagStale | FlagSession, Scope: ScopeTenant, Since: "5.0.0",
+					Summary: "Lists the subcommands.", Run: func(c *Ctx) { writeHelp(c, "MODULE") }},
+			}},
 		{Name: "shutdown", Arity: -1, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeAdmin,
 			Group: "server", Since: "1.0.0", Summary: "Refused: stop the process instead.", Run: refuse("SHUTDOWN is refused: stop the process instead")},
 		{Name: "debug", Arity: -2, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeAdmin,
@@ -48,6 +62,10 @@ func serverTime(c *Ctx) {
 
 // settings are what CONFIG GET answers, sorted. They say how Atoll behaves in Redis' terms.
 func settings(c *Ctx) [][2]string {
+	readOnly := "yes"
+	if c.ex.limits.ForwardWrites {
+		readOnly = "no"
+	}
 	return [][2]string{
 		{"appendfsync", "everysec"},
 		{"appendonly", "yes"},
@@ -58,9 +76,9 @@ func settings(c *Ctx) [][2]string {
 		{"maxmemory-policy", "noeviction"},
 		{"notify-keyspace-events", ""},
 		{"proto-max-bulk-len", strconv.Itoa(c.ex.limits.BulkBytes)},
-		{"replica-read-only", "yes"},
+		{"replica-read-only", readOnly},
 		{"save", ""},
-		{"slave-read-only", "yes"},
+		{"slave-read-only", readOnly},
 		{"timeout", strconv.Itoa(int(c.ex.limits.IdleTimeout.Seconds()))},
 	}
 }
@@ -69,10 +87,14 @@ func configGet(c *Ctx) {
 	var found [][2]string
 	for _, s := range settings(c) {
 		for _, pattern := range c.Args[2:] {
-			if datatype.Glob(bytes.ToLower(pattern), []byte(s[0])) {
-				found = append(found, s)
-				break
+			if !datatype.Glob(bytes.ToLower(pattern), []byte(s[0])) {
+				continue
 			}
+			if !bytes.ContainsAny(pattern, "[*?") {
+				s[0] = string(pattern) // as it was asked for
+			}
+			found = append(found, s)
+			break
 		}
 	}
 	c.Out.Map(len(found))

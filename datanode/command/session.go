@@ -25,19 +25,28 @@ type Session struct {
 	nsStore    *store.Store // that ns belongs to
 	durability store.Durability
 	stats      *namespaceStats
+	countedIn  uint64 // the namespace that counted this connection last
 	replies    replyMode
-	waitIndex  uint64 // of the last forwarded write: reads here wait for it
-	closing    bool   // ends after what is buffered was sent
-	drop       bool   // ends without sending anything
+	inMulti    bool    // a MULTI was refused, and so is its body
+	wait       written // the last forwarded write: reads on a replica wait for it
+	closing    bool    // ends after what is buffered was sent
+	drop       bool    // ends without sending anything
 	scratch    scratch
 
 	shared  shared
-	active  atomic.Int64 // Unix milliseconds of the last batch
+	active  atomic.Int64 // Unix milliseconds of what the peer or the executor did last
 	last    atomic.Pointer[command]
 	count   atomic.Uint64 // commands
 	closer  func()        // closes the connection; safe from any goroutine
 	closed  atomic.Bool
 	created time.Time
+}
+
+// written is where a forwarded write is in the log. An index means nothing in another history, such as the
+// one that a forced promotion begins.
+type written struct {
+	index   uint64
+	history string
 }
 
 // Peer is the two ends of a connection.
@@ -75,7 +84,8 @@ type shared struct {
 	name            string
 	libName, libVer string
 	grant           tenant.Grant
-	namespace       string // its name
+	namespace       string    // its name
+	anonymousSince  time.Time // while there is no grant
 	db, proto       int
 	noEvict         bool
 	noTouch         bool
@@ -97,8 +107,14 @@ func (s *Session) Authenticated() bool { return s.grant.Valid() }
 // Closing reports whether the connection ends once its replies were sent; drop says that they aren't.
 func (s *Session) Closing() (closing, drop bool) { return s.closing || s.drop, s.drop }
 
-// LastActive returns when the last batch began.
+// Silenced reports whether CLIENT REPLY keeps what would be answered now from the peer.
+func (s *Session) Silenced() bool { return s.replies != replyOn }
+
+// LastActive returns when the peer last sent or took something, or the last batch ended.
 func (s *Session) LastActive() time.Time { return time.UnixMilli(s.active.Load()) }
+
+// Touch notes that the peer sent or took something. Any goroutine may call it.
+func (s *Session) Touch(now time.Time) { s.active.Store(now.UnixMilli()) }
 
 // Close ends the connection, from any goroutine. What it is executing is finished, its replies may be
 // lost.
@@ -121,11 +137,12 @@ func (s *Session) Holds(v *tenant.View, nowMS int64) bool {
 	return ok
 }
 
-// Anonymous reports whether the session has no namespace. Any goroutine may ask.
-func (s *Session) Anonymous() bool {
+// AnonymousSince reports since when the session has had no namespace; ok is false when it has one. Any
+// goroutine may ask.
+func (s *Session) AnonymousSince() (since time.Time, ok bool) {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
-	return !s.shared.grant.Valid()
+	return s.shared.anonymousSince, !s.shared.grant.Valid()
 }
 
 // Registry holds the sessions of a node.
@@ -143,8 +160,8 @@ func NewRegistry() *Registry { return &Registry{sessions: make(map[int64]*Sessio
 // outputBytes.
 func (r *Registry) Open(p Peer, outputBytes int, now time.Time, closer func()) *Session {
 	s := &Session{Peer: p, Out: NewReply(outputBytes), closer: closer, created: now}
-	s.shared.proto = 2
-	s.active.Store(now.UnixMilli())
+	s.shared.proto, s.shared.anonymousSince = 2, now
+	s.Touch(now)
 	r.total.Add(1)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -182,6 +199,3 @@ func (r *Registry) All() []*Session {
 	slices.SortFunc(list, func(a, b *Session) int { return int(a.ID - b.ID) })
 	return list
 }
-
-// Created returns when the connection was accepted.
-func (s *Session) Created() time.Time { return s.created }

@@ -16,7 +16,8 @@ const (
 	FlagReadOnly
 	// FlagDenyOOM marks a write that can make a namespace larger.
 	FlagDenyOOM
-	// FlagFast marks a command of constant or logarithmic time.
+	// FlagFast marks a command of constant or logarithmic time in Redis. Here ZRANK, ZREVRANK, ZCOUNT and
+	// ZLEXCOUNT walk, and clients still see Redis' flags.
 	FlagFast
 	// FlagAdmin marks a command of operators, as Redis shows it.
 	FlagAdmin
@@ -36,6 +37,8 @@ const (
 	// FlagNetwork marks a command that waits for another process: it runs alone, under no lock and
 	// without holding a generation.
 	FlagNetwork
+	// FlagInMulti marks a command that runs behind a refused MULTI, where others are refused too.
+	FlagInMulti
 )
 
 // Scope says who may call a command. Its zero value is nobody.

@@ -121,6 +121,9 @@ func appendCommand(c *Ctx, w *work) {
 func mgetCommand(c *Ctx, w *work) {
 	c.Out.Array(len(c.Args) - 1)
 	for _, key := range c.Args[1:] {
+		if c.Out.Overflowed() {
+			return // the same key may be asked for any number of times
+		}
 		if value, ok, err := w.String(key); ok && err == nil {
 			c.Out.Bulk(value)
 		} else {

@@ -8,6 +8,7 @@ func All() []Spec {
 		connectionSpecs(),
 		clientSpecs(),
 		serverSpecs(),
+		multiSpecs(),
 		clusterSpecs(),
 		familySpecs(),
 	)

@@ -154,11 +154,10 @@ func zrange(c *Ctx, w *work, o rangeOptions, free bool) {
 	// How many there are is known only after the walk, which should be done once.
 	var scores []float64
 	z.Walk(span, o.reverse, o.offset, o.limit, func(member []byte, score float64) bool {
-		w.found.add(member)
 		if o.withScores {
 			scores = append(scores, score)
 		}
-		return true
+		return c.collect(w, member)
 	})
 	replyMembers(c, o, int64(w.found.len()), func(fn func([]byte, float64) bool) {
 		for i := range w.found.len() {
@@ -166,7 +165,9 @@ func zrange(c *Ctx, w *work, o rangeOptions, free bool) {
 			if o.withScores {
 				score = scores[i]
 			}
-			fn(w.found.at(i), score)
+			if !fn(w.found.at(i), score) {
+				return
+			}
 		}
 	})
 }
@@ -188,7 +189,7 @@ func replyMembers(c *Ctx, o rangeOptions, n int64, walk func(func([]byte, float6
 		if o.withScores {
 			c.Out.Double(score)
 		}
-		return true
+		return !c.Out.Overflowed()
 	})
 }
 

@@ -18,9 +18,9 @@ func zsetSpecs() []Spec {
 		{Name: "zpopmax", Arity: -2, Flags: flagsWriteFast, Keys: oneKey, Since: "5.0.0", Summary: "Returns the highest-scoring members from a sorted set after removing them. Deletes the sorted set if the last member was popped.", Run: onData(zpopmaxCommand)},
 		{Name: "zpopmin", Arity: -2, Flags: flagsWriteFast, Keys: oneKey, Since: "5.0.0", Summary: "Returns the lowest-scoring members from a sorted set after removing them. Deletes the sorted set if the last member was popped.", Run: onData(zpopminCommand)},
 		{Name: "zrandmember", Arity: -2, Flags: flagsRead, Keys: oneKey, Since: "6.2.0", Summary: "Returns one or more random members from a sorted set.", Run: onData(zrandmemberCommand)},
-		{Name: "zrank", Arity: 3, Flags: flagsReadFast, Keys: oneKey, Since: "2.0.0", Summary: "Returns the index of a member in a sorted set ordered by ascending scores.", Run: onData(zrankCommand)},
+		{Name: "zrank", Arity: -3, Flags: flagsReadFast, Keys: oneKey, Since: "2.0.0", Summary: "Returns the index of a member in a sorted set ordered by ascending scores.", Run: onData(zrankCommand)},
 		{Name: "zrem", Arity: -3, Flags: flagsWriteFast, Keys: oneKey, Since: "1.2.0", Summary: "Removes one or more members from a sorted set. Deletes the sorted set if all members were removed.", Run: onData(zremCommand)},
-		{Name: "zrevrank", Arity: 3, Flags: flagsReadFast, Keys: oneKey, Since: "2.0.0", Summary: "Returns the index of a member in a sorted set ordered by descending scores.", Run: onData(zrevrankCommand)},
+		{Name: "zrevrank", Arity: -3, Flags: flagsReadFast, Keys: oneKey, Since: "2.0.0", Summary: "Returns the index of a member in a sorted set ordered by descending scores.", Run: onData(zrevrankCommand)},
 		{Name: "zscore", Arity: 3, Flags: flagsReadFast, Keys: oneKey, Since: "1.2.0", Summary: "Returns the score of a member in a sorted set.", Run: onData(zscoreCommand)},
 	}
 }
@@ -224,14 +224,33 @@ func zlexcountCommand(c *Ctx, w *work) {
 func zrankCommand(c *Ctx, w *work)    { replyRank(c, w, false) }
 func zrevrankCommand(c *Ctx, w *work) { replyRank(c, w, true) }
 
+// replyRank answers with a member's rank, and its score if WITHSCORE asks for it.
 func replyRank(c *Ctx, w *work, reverse bool) {
+	with := len(c.Args) > 3
+	switch {
+	case len(c.Args) > 4:
+		c.failArity()
+		return
+	case with && !is(c.Args[3], "withscore"):
+		c.fail(errSyntax)
+		return
+	}
 	z, ok := openZSet(c, w)
 	if !ok {
 		return
 	}
-	if rank, there := z.Rank(c.Args[2], reverse); there {
+	rank, there := z.Rank(c.Args[2], reverse)
+	switch {
+	case there && with:
+		score, _ := z.Score(c.Args[2])
+		c.Out.Array(2)
 		c.Out.Int(rank)
-	} else {
+		c.Out.Double(score)
+	case there:
+		c.Out.Int(rank)
+	case with:
+		c.Out.NullArray()
+	default:
 		c.Out.Null()
 	}
 }
@@ -273,7 +292,7 @@ func zpop(c *Ctx, w *work, reverse bool) {
 		}
 		c.Out.Bulk(member)
 		c.Out.Double(score)
-		return true
+		return !c.Out.Overflowed()
 	})
 	z.DeleteSpan(span, reverse, count)
 	z.Save()

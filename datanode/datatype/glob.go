@@ -2,8 +2,12 @@ package datatype
 
 // Glob reports whether s matches pattern, with Redis' rules: '*', '?', '[a-z]', '[^x]', and '\' before a
 // character that stands for itself. It remembers only the last '*' (an earlier one never needs to be tried
-// again once a later one was reached), so the work is bounded by len(pattern)*len(s) for any pattern.
+// again once a later one was reached), so the work is bounded by len(pattern)*len(s) for any pattern. As in
+// Redis, the empty string matches a lone '*', but no other pattern that isn't empty.
 func Glob(pattern, s []byte) bool {
+	if len(s) == 0 {
+		return len(pattern) == 0 || string(pattern) == "*"
+	}
 	p, i := 0, 0
 	star, mark := -1, 0
 	for i < len(s) {

@@ -1,6 +1,8 @@
 package datatype
 
 import (
+	"bytes"
+	"errors"
 	"math"
 	"strconv"
 	"unsafe"
@@ -47,21 +49,38 @@ func ParseInt(b []byte) (int64, bool) {
 // sign and in any case; never NaN, no leading space, no overflow and no underflow to zero. It allocates
 // only for what is refused and for hexadecimal numbers.
 func ParseFloat(b []byte) (float64, bool) {
+	f, fits, ok := parseFloat(b)
+	return f, fits && ok
+}
+
+// parseFloat is ParseFloat where an overflow is infinity and an underflow zero; fits is false for those.
+func parseFloat(b []byte) (f float64, fits, ok bool) {
 	if n, ok := ParseInt(b); ok && n > -1<<53 && n < 1<<53 {
-		return float64(n), true
+		return float64(n), true, true
 	}
 	s, ok := floatText(b)
 	if !ok {
-		return 0, false
+		return 0, false, false
 	}
 	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || f != f {
-		return 0, false
+	overflow := errors.Is(err, strconv.ErrRange)
+	if (err != nil && !overflow) || f != f {
+		return 0, false, false
 	}
-	if f == 0 && hasNonZeroDigit(b) {
-		return 0, false
+	return f, !overflow && (f != 0 || !hasNonZeroDigit(b)), true
+}
+
+// parseBound reads a number where Redis takes whatever strtod makes of a C string: white space in front,
+// what doesn't fit, and nothing at all, which is 0.
+func parseBound(b []byte) (float64, bool) {
+	if end := bytes.IndexByte(b, 0); end >= 0 {
+		b = b[:end]
 	}
-	return f, true
+	if len(b) == 0 {
+		return 0, true
+	}
+	f, _, ok := parseFloat(bytes.TrimLeft(b, " \t\n\v\f\r"))
+	return f, ok
 }
 
 // floatText returns b as the text that strconv takes for the same number: Go wants an exponent behind

@@ -67,7 +67,7 @@ func parseScoreBound(b []byte) (score float64, open, ok bool) {
 	if len(b) > 0 && b[0] == '(' {
 		open, b = true, b[1:]
 	}
-	score, ok = ParseFloat(b)
+	score, ok = parseBound(b)
 	return score, open, ok
 }
 

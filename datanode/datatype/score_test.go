@@ -10,7 +10,7 @@ func TestParseScoreRange(t *testing.T) {
 	if err != nil || r != (ScoreRange{Min: 1.5, Max: math.Inf(1), MinOpen: true}) {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	for _, bad := range [][2]string{{"", "1"}, {"(", "1"}, {"1", "x"}, {"((1", "2"}, {"nan", "1"}, {"[1", "2"}} {
+	for _, bad := range [][2]string{{" ", "1"}, {"( ", "1"}, {"1 ", "2"}, {"1", "x"}, {"((1", "2"}, {"nan", "1"}, {"[1", "2"}} {
 		if r, err := ParseScoreRange([]byte(bad[0]), []byte(bad[1])); err != ErrScoreRange {
 			t.Errorf("%q: %+v, %v", bad, r, err)
 		}
@@ -18,7 +18,7 @@ func TestParseScoreRange(t *testing.T) {
 	for _, c := range []struct {
 		low, high string
 		empty     bool
-	}{{"1", "1", false}, {"(1", "1", true}, {"1", "(1", true}, {"2", "1", true}, {"-inf", "+inf", false}} {
+	}{{"1", "1", false}, {"(1", "1", true}, {"1", "(1", true}, {"2", "1", true}, {"-inf", "+inf", false}, {"-1e999", "1e999", false}, {"(0", "(", true}, {"0", "", false}, {" 1", "\t1\x00x", false}, {"1e-999", "-0x0", false}} {
 		if r, _ := ParseScoreRange([]byte(c.low), []byte(c.high)); r.Empty() != c.empty {
 			t.Errorf("%s %s: empty %v", c.low, c.high, r.Empty())
 		}

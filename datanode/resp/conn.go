@@ -60,6 +60,15 @@ func (c *conn) serve(ctx context.Context) {
 	}
 }
 
+// Read reads from the peer for the reader. A command that takes its time to arrive is no idle connection.
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.nc.Read(b)
+	if n > 0 {
+		c.session.Touch(time.Now())
+	}
+	return n, err
+}
+
 // flush writes what is buffered.
 func (c *conn) flush() error {
 	b := c.session.Out.Bytes()
@@ -71,6 +80,7 @@ func (c *conn) flush() error {
 		if err != nil {
 			return err
 		}
+		c.session.Touch(time.Now())
 		b = b[n:]
 	}
 	c.session.Out.Reset(keepOutput)
@@ -82,7 +92,9 @@ func (c *conn) refuse(err error) {
 	var p ProtocolError
 	switch {
 	case errors.As(err, &p):
-		c.session.Out.Error(p.Error())
+		if !c.session.Silenced() {
+			c.session.Out.Error(p.Error())
+		}
 		if c.flush() == nil {
 			c.hangUp()
 		}
@@ -114,11 +126,11 @@ func (c *conn) overdue(view *tenant.View, now time.Time) string {
 	if c.busy.Load() {
 		return ""
 	}
-	idle := now.Sub(c.session.LastActive())
-	switch {
-	case limits.IdleTimeout > 0 && idle > limits.IdleTimeout:
+	if limits.IdleTimeout > 0 && now.Sub(c.session.LastActive()) > limits.IdleTimeout {
 		return "idle"
-	case !c.trusted && view != nil && c.session.Anonymous() && now.Sub(c.session.Created()) > limits.AuthTimeout:
+	}
+	since, anonymous := c.session.AnonymousSince()
+	if anonymous && !c.trusted && view != nil && now.Sub(since) > limits.AuthTimeout {
 		return "it did not authenticate"
 	}
 	return ""

@@ -23,9 +23,11 @@ var ErrCrossProtocol = errors.New("HTTP on the RESP port")
 
 // ReaderLimits bound what one connection may send; sizes are bytes.
 type ReaderLimits struct {
-	BulkBytes   int // one argument; default 512 MiB
-	Args        int // arguments of one command; default 1,048,576
-	InlineBytes int // an inline command, and the line of a length; default 64 KiB
+	BulkBytes int // one argument; default 512 MiB
+	Args      int // arguments of one command; default 1,048,576
+	// InlineBytes is the line of a length, and half of an inline command: of those Redis executes longer ones
+	// than its 64 KiB when their end arrives in time, and here the time doesn't matter. Default 64 KiB.
+	InlineBytes int
 	QueryBytes  int // one command; default 1 GiB
 	// Before authentication an argument has at most 16 KiB, an inline command too, and a command at
 	// most ten arguments.
@@ -282,7 +284,7 @@ func (r *Reader) line(tooBig ProtocolError) (line []byte, ok bool, err error) {
 
 // inline reads a command of words in one line.
 func (r *Reader) inline(trusted bool) (whole bool, err error) {
-	limit := r.limits.InlineBytes
+	limit := 2 * r.limits.InlineBytes
 	if !trusted {
 		limit = min(limit, anonymousBulkBytes)
 	}

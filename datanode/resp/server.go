@@ -19,8 +19,8 @@ type Limits struct {
 	Reader      ReaderLimits
 	MaxClients  int           // connections; default 10,000
 	OutputBytes int           // replies of one run that may wait in memory; default 1 GiB
-	IdleTimeout time.Duration // without a command; default none
-	// AuthTimeout is how long a connection may take to authenticate; default 60 s.
+	IdleTimeout time.Duration // in which the peer neither sends nor takes anything; default none
+	// AuthTimeout is how long a connection may take to authenticate, once opened or RESET; default 60 s.
 	AuthTimeout time.Duration
 	// WriteTimeout is how long a peer may take 256 KiB of replies; default 30 s.
 	WriteTimeout time.Duration
@@ -137,7 +137,8 @@ func (s *Server) start(commands context.Context, nc net.Conn) {
 		return
 	}
 	peer := command.NewPeer(nc, s.Listener.Addr())
-	c := &conn{server: s, nc: nc, trusted: peer.Loopback, reader: NewReader(nc, s.Limits.Reader)}
+	c := &conn{server: s, nc: nc, trusted: peer.Loopback}
+	c.reader = NewReader(c, s.Limits.Reader)
 	c.session = s.Sessions.Open(peer, s.Limits.OutputBytes, time.Now(), func() { _ = nc.Close() })
 	s.mu.Lock()
 	s.conns[c] = struct{}{}

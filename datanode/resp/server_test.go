@@ -280,3 +280,14 @@ func hold(entered, leave chan struct{}) func(command.NamespaceCall) (command.Nam
 		return command.NamespaceResult{}, nil
 	}
 }
+
+func TestMalformedInputIsSilentWithoutReplies(t *testing.T) {
+	r := start(t, true, Limits{})
+	for _, mode := range []string{"OFF", "SKIP"} {
+		c := r.dial(t)
+		_, _ = io.WriteString(c, "CLIENT REPLY "+mode+"\r\n*1\r\n$x\r\n")
+		if got := c.ends(); got != "" {
+			t.Errorf("%s: got %q", mode, got)
+		}
+	}
+}

@@ -30,6 +30,11 @@ func (g *Grant) Expired(nowMS int64) bool { return g.ExpiresMS != 0 && nowMS >= 
 // Admin reports whether the role is that of the cluster's operators.
 func (g *Grant) Admin() bool { return g.Role == atollpb.Role_ROLE_ADMIN }
 
+// AtLeast reports whether the role may everything that another's may.
+func (g *Grant) AtLeast(other *Grant) bool {
+	return (g.Admin() || !other.Admin()) && (g.MayWrite() || !other.MayWrite())
+}
+
 // MayWrite reports whether the role changes data.
 func (g *Grant) MayWrite() bool {
 	return g.Role == atollpb.Role_ROLE_READ_WRITE || g.Role == atollpb.Role_ROLE_ADMIN
