@@ -62,7 +62,7 @@ func keys() []key {
 		{name: "max-clients", kind: kindInt, byDef: "10000", min: "1", max: "1000000", help: "RESP connections at once"},
 		{name: "bulk-max", kind: kindSize, byDef: "512MiB", min: "1KiB", max: "512MiB", help: "size of one argument of a command"},
 		{name: "output-max", kind: kindSize, byDef: "1GiB", min: "64KiB", max: "64GiB", help: "replies of one connection that may wait in memory"},
-		{name: "idle-timeout", kind: kindDuration, byDef: "0s", min: "0s", max: "8760h", help: "a RESP connection ends after this time without a command; 0s: never"},
+		{name: "idle-timeout", kind: kindDuration, byDef: "0s", min: "0s", max: "8760h", help: "a RESP connection ends after this time without a byte in either direction; 0s: never"},
 		{name: "auth-timeout", kind: kindDuration, byDef: "60s", min: "1s", max: "1h", help: "a RESP connection that has to authenticate ends after this time without"},
 
 		{name: "admin-addr", kind: kindText, byDef: "127.0.0.1:8379", help: "admin HTTP API that the operator's commands call: host:port or a URL"},
