@@ -2,6 +2,7 @@ package datanode
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -68,13 +69,10 @@ func (n *Node) promoted() bool {
 
 // syncLog fsyncs what the log holds, without waiting for the time of it.
 func (n *Node) syncLog() {
-	s := n.member.Store()
-	if s == nil || !s.Enter() {
-		return
-	}
-	defer s.Leave()
-	if err := s.Log().Sync(); err != nil {
-		n.cfg.Fatal(err)
+	if s := n.member.Store(); s != nil {
+		if err := s.SyncLog(); err != nil && !errors.Is(err, store.ErrClosed) {
+			n.cfg.Fatal(err)
+		}
 	}
 }
 

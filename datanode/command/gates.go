@@ -189,11 +189,14 @@ func (s *Session) countConnection() {
 
 // leave takes the session's grant away. Where authentication is asked for, its time begins again.
 func (s *Session) leave(now time.Time) {
-	s.grant, s.view, s.ns, s.nsStore, s.stats = tenant.Grant{}, nil, nil, nil, nil
-	s.wait, s.inMulti = written{}, false
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
-	s.shared.grant, s.shared.namespace, s.shared.anonymousSince = tenant.Grant{}, "", now
+	if s.grant.Valid() { // else a peer that never authenticates could stay for ever
+		s.shared.anonymousSince = now
+	}
+	s.shared.grant, s.shared.namespace = tenant.Grant{}, ""
+	s.grant, s.view, s.ns, s.nsStore, s.stats = tenant.Grant{}, nil, nil, nil, nil
+	s.wait, s.inMulti = written{}, false
 }
 
 // namespaceIn returns the runtime of the session's namespace in a generation.

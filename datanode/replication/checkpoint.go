@@ -79,27 +79,18 @@ func (o *source) janitor(ctx context.Context) {
 
 // open returns the checkpoint of that id, or one that may be shared, or a new one.
 func (o *source) open(ctx context.Context, s *store.Store, id string) (*checkpoint, error) {
+	if c := o.share(s, id); c != nil {
+		return c, nil
+	}
 	select { // one is made at a time, for all that wait for it
 	case o.making <- struct{}{}:
 		defer func() { <-o.making }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	o.mu.Lock()
-	c := o.checkpoints[id]
-	if c == nil {
-		for _, other := range o.checkpoints {
-			if o.m.cfg.Now().Sub(other.made) < shareFor {
-				c = other
-			}
-		}
-	}
-	if c != nil && c.store == s {
-		c.readers++
-		o.mu.Unlock()
+	if c := o.share(s, id); c != nil {
 		return c, nil
 	}
-	o.mu.Unlock()
 	c, err := o.m.makeCheckpoint(ctx, s)
 	if err != nil {
 		return nil, err
@@ -116,6 +107,25 @@ func (o *source) open(ctx context.Context, s *store.Store, id string) (*checkpoi
 		return nil, status.Error(codes.Unavailable, "this node is shutting down")
 	}
 	return c, nil
+}
+
+// share takes part in a checkpoint that there is, or returns nil.
+func (o *source) share(s *store.Store, id string) *checkpoint {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c := o.checkpoints[id]
+	if c == nil {
+		for _, other := range o.checkpoints {
+			if o.m.cfg.Now().Sub(other.made) < shareFor {
+				c = other
+			}
+		}
+	}
+	if c == nil || c.store != s {
+		return nil
+	}
+	c.readers++
+	return c
 }
 
 func (o *source) release(c *checkpoint) {
@@ -219,7 +229,6 @@ func (m *Member) sendFile(stream snapshotStream, pace *pacer, demoted <-chan str
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	buf := make([]byte, min(chunkMax, c.header.GetFiles()[i].GetSize()+1))
-	quiet := 0 // bytes since the last frame
 	for offset := uint64(0); ; {
 		n, err := io.ReadFull(file, buf)
 		if n == 0 && errors.Is(err, io.EOF) {
@@ -238,12 +247,12 @@ func (m *Member) sendFile(stream snapshotStream, pace *pacer, demoted <-chan str
 			if err := pace.wait(stream.Context(), demoted, n); err != nil {
 				return 0, err
 			}
-			quiet = 0
-		} else if quiet += n; quiet > quietMax {
+			pace.quiet = 0
+		} else if pace.quiet += n; pace.quiet > quietMax {
 			if err := stream.Send(&atollpb.SnapshotFrame{}); err != nil { // it only shows that this node is at work
 				return 0, err
 			}
-			quiet = 0
+			pace.quiet = 0
 		}
 		offset += uint64(n)
 	}
@@ -257,6 +266,7 @@ type pacer struct {
 	now       func() time.Time
 	began     time.Time
 	sent      int64
+	quiet     int // bytes read since the last frame
 }
 
 func (p *pacer) wait(ctx context.Context, stop <-chan struct{}, n int) error {

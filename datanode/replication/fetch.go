@@ -403,6 +403,12 @@ func (t *taking) finishFiles() error {
 // errOlder refuses a staged store that shows less than the node has shown: one of an earlier life.
 var errOlder = errors.New("the staged snapshot is older than what this node shows")
 
+// older says that a comes before b in one history. A lower index of a later epoch doesn't: the primary may
+// have lost entries that b shows.
+func older(a, b store.Applied) bool {
+	return a.History == b.History && (a.Epoch < b.Epoch || a.Epoch == b.Epoch && a.Index < b.Index)
+}
+
 // adopt makes the staged store current once it shows everything that the checkpoint may hold, and the
 // node has the view that the data needs: in one step, for readers and after a crash alike.
 func (f *follower) adopt(ctx context.Context) error {
@@ -410,7 +416,7 @@ func (f *follower) adopt(ctx context.Context) error {
 		return nil
 	}
 	s, n := f.staged.store, f.staged.number
-	if now := f.m.current.Load(); now != nil && now.Applied().History == s.Applied().History && now.Applied().Index > s.Applied().Index {
+	if now := f.m.current.Load(); now != nil && older(s.Applied(), now.Applied()) {
 		f.discard()
 		return errors.Join(errOlder, f.removeStaged())
 	}

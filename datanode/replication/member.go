@@ -298,11 +298,12 @@ func (m *Member) expelled(p Placement, v *tenant.View) string {
 
 // leave ends serving and following.
 func (m *Member) leave(why string) {
-	m.stopFollowing()
-	m.stepDown()
 	if had := m.blocked.Swap(&why); had == nil || *had != why {
 		m.cfg.Logger.Error("serving nothing any more", "reason", why)
 	}
+	m.stopFollowing()
+	m.stepDown()
+	m.blocked.Store(&why) // the follower may have cleared it
 	m.update(func(s *Status) { s.State, s.Note, s.Quiesced = atollpb.NodeState_NODE_STATE_LOADING, why, 0 })
 }
 

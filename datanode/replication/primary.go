@@ -47,7 +47,7 @@ func (m *Member) lead(ctx context.Context, g *atollpb.Group, v *tenant.View) err
 	if s.Role() != store.Replica {
 		s.Stop(store.Replica)
 	}
-	if err := m.showRest(s); err != nil {
+	if err := m.showRest(ctx, s); err != nil {
 		return err
 	}
 	applied = s.Applied()
@@ -68,14 +68,17 @@ func (m *Member) lead(ctx context.Context, g *atollpb.Group, v *tenant.View) err
 
 // showRest shows what this node's log holds beyond the last entry shown: a stream that ends may leave
 // such entries. They were shipped, so they are committed.
-func (m *Member) showRest(s *store.Store) error {
+func (m *Member) showRest(ctx context.Context, s *store.Store) error {
 	last := s.Log().State().Last
 	if s.Applied().Index >= last {
 		return nil
 	}
 	r, err := s.Log().NewReader(s.Applied().Index + 1)
 	if err == nil {
-		err = s.ApplyTo(r, last)
+		err = s.ApplyTo(ctx, r, last)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", errLocal, err)

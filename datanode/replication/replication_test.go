@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,6 +51,7 @@ type node struct {
 	stop    func()
 	cut     func(m *atollpb.SnapshotFrame) error // fault in a snapshot's stream
 	boot    string
+	follows atomic.Int64 // streams of sinks
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -236,6 +238,7 @@ type service struct {
 }
 
 func (s *service) Follow(st grpc.BidiStreamingServer[atollpb.SinkMessage, atollpb.SourceMessage]) error {
+	s.n.follows.Add(1)
 	return s.n.member.Follow(st)
 }
 

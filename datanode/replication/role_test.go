@@ -2,6 +2,8 @@ package replication
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"testing"
@@ -311,5 +313,54 @@ func TestExpelled(t *testing.T) {
 			a.put(100, 200)
 			eventually(t, "the replica", func() bool { return b.equal(a) })
 		})
+	}
+}
+
+// TestPrimaryLostEntries: a power cut takes entries of the primary that a replica shows. The replica takes a
+// full sync of less than it has shown, and is a replica again.
+func TestPrimaryLostEntries(t *testing.T) {
+	_, a, b := pair(t)
+	a.stop()
+	before := filepath.Join(t.TempDir(), "before")
+	if err := os.CopyFS(before, os.DirFS(a.dir)); err != nil {
+		t.Fatal(err)
+	}
+	a.start()
+	a.see()
+	eventually(t, "the primary", a.writable)
+	a.put(100, 150)
+	eventually(t, "the replica", func() bool { return b.equal(a) })
+	a.stop()
+	if err := os.RemoveAll(a.dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(a.dir, os.DirFS(before)); err != nil {
+		t.Fatal(err)
+	}
+	a.boot = "another boot"
+	a.start()
+	a.see()
+	eventually(t, "the primary's new epoch", a.writable)
+	b.see()
+	eventually(t, "the replica to have what the primary has", func() bool { return b.ready() && b.equal(a) })
+	a.put(200, 210)
+	eventually(t, "the log", func() bool { return b.equal(a) })
+}
+
+// TestViewWithoutWrites: a sink that has lost the metadata service gets newer views from its source, also
+// right behind an entry, and its stream goes on.
+func TestViewWithoutWrites(t *testing.T) {
+	c, a, b := pair(t)
+	before := a.follows.Load()
+	for i := range 5 {
+		a.put(i, i+1)
+		c.change(func() {
+			c.spaces = append(c.spaces, &atollpb.Namespace{Id: c.revision, Name: fmt.Sprint("n", i), State: atollpb.NamespaceState_NAMESPACE_STATE_ACTIVE})
+		}, a)
+		eventually(t, "the view", func() bool { return b.views.Current().Revision() == a.views.Current().Revision() })
+	}
+	eventually(t, "the entries", func() bool { return b.equal(a) })
+	if n := a.follows.Load() - before; n != 0 {
+		t.Errorf("%d streams broke", n)
 	}
 }

@@ -89,7 +89,9 @@ func (f *follower) run(ctx context.Context) error {
 		}
 		f.m.cfg.Logger.Log(ctx, level, "the stream from the primary ended", "primary", f.primary, "err", err, "retry_in", backoff)
 		f.alone(err)
-		f.pause(ctx, backoff, address)
+		if f.pause(ctx, backoff, address); ctx.Err() != nil {
+			return nil
+		}
 		if backoff = min(2*backoff, followBackoffMax); backoff == followBackoffMax {
 			level = slog.LevelDebug // said often enough; the end of the outage is logged
 		}
@@ -419,7 +421,7 @@ func (in *intake) apply(ctx context.Context, acks chan<- struct{}) error {
 		viewChanged := in.f.m.cfg.Views.Changed()
 		index, wait, changed := in.limit()
 		if index > in.store.Applied().Index {
-			if err := in.store.ApplyTo(r, index); err != nil {
+			if err := in.store.ApplyTo(ctx, r, index); err != nil {
 				return fmt.Errorf("%w: %w", errLocal, err)
 			}
 			poke(acks)
@@ -445,6 +447,7 @@ func (in *intake) acknowledge(ctx context.Context, acks <-chan struct{}) error {
 	beat := time.NewTicker(heartbeatEvery)
 	defer beat.Stop()
 	for {
+		changed := in.f.m.cfg.Views.Changed()
 		st := in.store.Log().State()
 		a := &atollpb.SinkAck{WrittenIndex: st.Last, SyncedIndex: st.SyncedIndex, AppliedIndex: in.store.Applied().Index}
 		if v := in.f.m.cfg.Views.Current(); v != nil {
@@ -457,6 +460,7 @@ func (in *intake) acknowledge(ctx context.Context, acks <-chan struct{}) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-acks:
+		case <-changed: // or the source would send its view
 		case <-beat.C:
 		}
 	}

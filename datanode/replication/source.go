@@ -281,7 +281,6 @@ func (m *Member) drain(f *feed, r *replog.Reader) error {
 			return errDeposed
 		default:
 		}
-		f.buf = f.buf[:0]
 		eof := false
 		for len(f.buf) < chunkMax {
 			body, err := r.Next()
@@ -324,6 +323,7 @@ func (f *feed) sendLog() error {
 		}
 		data = data[n:]
 	}
+	f.buf = f.buf[:0] // nothing is sent twice
 	if cap(f.buf) > 4*chunkMax {
 		f.buf = nil
 	}
@@ -340,7 +340,6 @@ func (f *feed) sendView(m *Member, need uint64) error {
 	if err := f.sendLog(); err != nil { // what came before it first
 		return err
 	}
-	f.buf = f.buf[:0]
 	for _, c := range m.cfg.Views.Since(have) {
 		for frame := range c.Frames() {
 			if err := f.stream.Send(&atollpb.SourceMessage{Kind: &atollpb.SourceMessage_View{View: frame}}); err != nil {

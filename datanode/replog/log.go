@@ -152,7 +152,7 @@ func (l *Log) fail(err error) error {
 // unwrite makes sure that a record of which n bytes were written can't be found whole after a crash. A part
 // of a header needs nothing, and may lie before a block that a full disk doesn't give.
 func (l *Log) unwrite(seg *segment, n int, cause error) error {
-	if n < RecordHeader && errors.Is(cause, syscall.ENOSPC) {
+	if n < RecordHeader && (errors.Is(cause, syscall.ENOSPC) || errors.Is(cause, syscall.EDQUOT)) {
 		return fmt.Errorf("%w: %w", ErrFull, cause)
 	}
 	var zero [RecordHeader]byte

@@ -33,6 +33,8 @@ func TestTimeToAuthenticateBeginsAgainAtReset(t *testing.T) {
 		}
 	}
 	check("opened an hour ago", 0, "it did not authenticate")
+	b.Do(t, c.session, "RESET")
+	check("reset without ever having authenticated", 0, "it did not authenticate")
 	b.Do(t, c.session, "AUTH", commandtest.AWriteSecret)
 	check("authenticated", time.Hour, "")
 	b.Do(t, c.session, "RESET")

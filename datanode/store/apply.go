@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -276,11 +277,11 @@ func (s *Store) Append(rec []byte) error {
 
 // ApplyTo shows every entry of the log up to index, on a replica. Many small entries are applied under
 // one hold of the gate, so that readers wait once.
-func (s *Store) ApplyTo(r *replog.Reader, index uint64) error {
+func (s *Store) ApplyTo(ctx context.Context, r *replog.Reader, index uint64) error {
 	s.applyMu.Lock()
 	defer s.applyMu.Unlock()
 	for s.applied.Load().Index < index {
-		if err := s.awaitRoom(); err != nil {
+		if err := s.awaitRoom(ctx); err != nil {
 			return err
 		}
 		if err := s.applySome(r, index); err != nil {
@@ -293,20 +294,23 @@ func (s *Store) ApplyTo(r *replog.Reader, index uint64) error {
 // roomPause is between two looks at whether Pebble takes writes again.
 const roomPause = 10 * time.Millisecond
 
-// awaitRoom waits, under no gate, while Pebble would make a write wait: for flushes that the disk has no
-// room for, or for compactions. Readers must not wait with it.
-func (s *Store) awaitRoom() error {
+// awaitRoom waits, under no gate, while Pebble would soon make a write wait: for flushes that the disk has
+// no room for, or for compactions. Readers must not wait with it. The measures are Pebble's own; it counts
+// memtables by their bytes, since the first ones after an open are small.
+func (s *Store) awaitRoom(ctx context.Context) error {
 	if s.ended == nil {
 		return nil // replaying at open: nobody reads yet
 	}
 	for s.unlooked >= s.opts.MemTableBytes/4 {
 		m := s.db.Metrics()
-		if m.MemTable.Count < memTables-1 && m.Levels[0].Sublevels < l0Stop-2 {
+		if m.MemTable.Size < uint64((memTables-1)*s.opts.MemTableBytes) && m.Levels[0].Sublevels < l0Stop-2 {
 			s.unlooked = 0
 			break
 		}
 		select {
 		case <-time.After(roomPause):
+		case <-ctx.Done():
+			return ctx.Err()
 		case <-s.ended.Done():
 			return ErrClosed
 		}

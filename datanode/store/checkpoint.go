@@ -18,11 +18,9 @@ type Checkpoint struct {
 // Checkpoint writes one into dir, which must not exist. It flushes first, so that little is to be
 // replayed. Runs and changes of role go on meanwhile; Close ends it. The caller releases the pin.
 func (s *Store) Checkpoint(ctx context.Context, dir string) (c Checkpoint, err error) {
-	if !s.Enter() {
+	if !s.use() {
 		return c, ErrClosed
 	}
-	s.using.Add(1)
-	s.Leave()
 	defer s.using.Done()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

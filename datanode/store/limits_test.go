@@ -72,7 +72,7 @@ func TestRoleChangesAgainstApplying(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for i := uint64(1); i <= last; i++ {
-			if err := replica.ApplyTo(to, i); err != nil {
+			if err := replica.ApplyTo(t.Context(), to, i); err != nil {
 				t.Error(err)
 			}
 		}
@@ -86,13 +86,13 @@ func TestRoleChangesAgainstApplying(t *testing.T) {
 	if err := replica.Append(make([]byte, 100)); err == nil {
 		t.Error("a primary has taken an entry of another")
 	}
-	if err := replica.ApplyTo(to, last+2); err == nil {
+	if err := replica.ApplyTo(t.Context(), to, last+2); err == nil {
 		t.Error("a primary has applied an entry of another")
 	}
 	if err := replica.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := replica.ApplyTo(to, last+2); !errors.Is(err, store.ErrClosed) {
+	if err := replica.ApplyTo(t.Context(), to, last+2); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("apply after close: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -57,7 +58,11 @@ func (f *logFirstFS) beforeMarker(name string) error {
 	if !strings.HasPrefix(f.PathBase(name), "marker.") {
 		return nil
 	}
-	return syncDir(f.FS, f.PathDir(name))
+	dir, err := f.OpenDir(f.PathDir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.logFirst(dir.Sync), dir.Close())
 }
 
 // OpenReadWrite is vfs.FS.

@@ -76,7 +76,7 @@ func catchUp(t *testing.T, primary, replica *store.Store, rng *rand.Rand) {
 			t.Fatal(err)
 		}
 		if rng.IntN(4) == 0 || i+1 == last {
-			if err := replica.ApplyTo(to, i+1); err != nil {
+			if err := replica.ApplyTo(t.Context(), to, i+1); err != nil {
 				t.Fatal(err)
 			}
 			if err := replica.Verify(); err != nil {

@@ -97,7 +97,7 @@ func TestStuckReplica(t *testing.T) {
 		t.Fatal(err)
 	}
 	applied := make(chan error, 1)
-	go func() { applied <- replica.ApplyTo(to, last) }()
+	go func() { applied <- replica.ApplyTo(t.Context(), to, last) }()
 	at := uint64(0)
 	for before := time.Now(); time.Since(before) < time.Second; time.Sleep(time.Millisecond) {
 		if !replica.Enter() { // hangs if the applier waits for Pebble under the gate
@@ -267,6 +267,41 @@ func TestNoBlockLeft(t *testing.T) {
 	for deadline := time.Now().Add(20 * time.Second); tryWrite(s) != nil; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("there is room, and writes are still refused")
+		}
+	}
+}
+
+// TestReplicaOfSmallMemtables: Pebble's first memtables after an open are small ones, many before it
+// flushes; a replica doesn't take them for want of room.
+func TestReplicaOfSmallMemtables(t *testing.T) {
+	primary := storetest.Open(t)
+	for i := range 400 {
+		write(t, primary, tenant, func(tx *store.Tx) {
+			for j := range 100 {
+				tx.Put(tx.DB(0), fmt.Appendf(nil, "k%d-%d", i, j), str(strings.Repeat("v", 200)))
+			}
+		})
+	}
+	for _, size := range []int{2 << 20, 16 << 20} {
+		o := storetest.Options(t, vfs.NewMem(), "data")
+		o.MemTableBytes = size
+		replica, err := store.Create(o, replog.Start{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := primary.Log().State().Last
+		copyLog(t, primary, replica, last)
+		to, err := replica.Log().NewReader(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		if err := replica.ApplyTo(ctx, to, last); err != nil {
+			t.Errorf("memtables of %d bytes: applied %d of %d: %v", size, replica.Applied().Index, last, err)
+		}
+		cancel()
+		if err := replica.Close(); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

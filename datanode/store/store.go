@@ -80,6 +80,7 @@ const (
 	logDir     = "log"
 	memTables  = 4                // writes wait when so many are unflushed
 	l0Stop     = 24               // or so many sublevels of level 0 uncompacted
+	sayAgain   = 10               // seconds between two words about an error that goes on
 	closeFlush = 30 * time.Second // a close that can't flush leaves the rest to the log's replay
 )
 
@@ -216,8 +217,11 @@ func (s *Store) openPebble(fs *logFirstFS) error {
 		CompactionConcurrencyRange:  s.compactions,
 		Logger:                      pebbleLogger{s.opts.Logger, s.opts.Fatal},
 	}
+	var said atomic.Int64
 	o.EventListener = &pebble.EventListener{BackgroundError: func(err error) {
-		s.opts.Logger.Error("pebble tries again", "err", err)
+		if now, last := s.opts.Now().Unix(), said.Load(); now-last >= sayAgain && said.CompareAndSwap(last, now) {
+			s.opts.Logger.Error("pebble tries again", "err", err)
+		}
 		fs.pause.Store(true)
 	}}
 	for i := range o.Levels {
@@ -300,7 +304,7 @@ func (s *Store) replay() error {
 		return fmt.Errorf("replay: %w", err)
 	}
 	began := s.opts.Now()
-	if err := s.ApplyTo(r, st.Last); err != nil {
+	if err := s.ApplyTo(context.Background(), r, st.Last); err != nil {
 		return fmt.Errorf("replay: %w", err)
 	}
 	s.opts.Logger.Info("replayed the log", "from", from+1, "to", st.Last, "took", s.opts.Now().Sub(began))
@@ -319,6 +323,26 @@ func (s *Store) Enter() bool {
 
 // Leave ends what Enter began.
 func (s *Store) Leave() { s.gate.RUnlock() }
+
+// use keeps Close waiting until using.Done, without holding up anybody else. It fails once the generation
+// is closed.
+func (s *Store) use() bool {
+	if !s.Enter() {
+		return false
+	}
+	defer s.Leave()
+	s.using.Add(1)
+	return true
+}
+
+// SyncLog fsyncs what the log holds. After ErrClosed nothing happened; any other error ends the process.
+func (s *Store) SyncLog() error {
+	if !s.use() {
+		return ErrClosed
+	}
+	defer s.using.Done()
+	return s.log.Sync()
+}
 
 // Applied returns the last entry whose effects the store shows.
 func (s *Store) Applied() Applied { return *s.applied.Load() }

@@ -77,10 +77,8 @@ func (s *Store) retireLog(ctx context.Context) error {
 	if !s.log.Droppable(floor) {
 		return nil
 	}
-	if s.log.Droppable(s.durable) {
-		if err := s.log.Retire(s.durable); err != nil {
-			return err
-		}
+	if err := s.log.Retire(s.durable); err != nil || !s.log.Droppable(floor) {
+		return err
 	}
 	if err := s.flush(ctx); err != nil {
 		return err

@@ -142,10 +142,15 @@ func mergeChunk[T any](c, put, drop []*T, compare func(a, b *T) int) []*T {
 // append adds a chunk behind the others, in parts if it is too long.
 func (x *index[T]) append(c []*T) {
 	x.len += len(c)
-	if len(c) <= chunkItems {
-		if len(c) > 0 {
-			x.chunks = append(x.chunks, slices.Clip(c))
-		}
+	last := len(x.chunks) - 1
+	switch {
+	case len(c) == 0:
+		return
+	case last >= 0 && len(x.chunks[last])+len(c) <= chunkItems/2: // what removals have left small
+		x.chunks[last] = slices.Concat(x.chunks[last], c)
+		return
+	case len(c) <= chunkItems:
+		x.chunks = append(x.chunks, slices.Clip(c))
 		return
 	}
 	for part := range slices.Chunk(c, chunkItems/2) {
