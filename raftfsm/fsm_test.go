@@ -128,6 +128,10 @@ func TestSetMetadataNodes(t *testing.T) {
 	if err := m.refused(CodePrecondition, &SetMetadataNodes{Nodes: wiped, ExpectedRevision: got.ModifiedRevision}); err.Field != "incarnation" {
 		t.Errorf("an emptied disk under a known id: %v", err)
 	}
+	renamed := []MetadataNode{nodes[0], {ID: "c", Incarnation: "i2", ClusterAddr: "a:1"}}
+	if err := m.refused(CodePrecondition, &SetMetadataNodes{Nodes: renamed, ExpectedRevision: got.ModifiedRevision}); err.Field != "cluster_addr" {
+		t.Errorf("a new id at a known address: %v", err)
+	}
 }
 
 func TestAddresses(t *testing.T) {

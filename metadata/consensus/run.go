@@ -18,7 +18,7 @@ import (
 
 // Run initialises or joins the cluster, and keeps this node's addresses in the cluster's record, until
 // the context ends (nil) or the node stops for good. ErrForeign says that it is another cluster's, ErrTaken
-// that its id is another node's.
+// that its id or its cluster address is another node's.
 func (n *Node) Run(ctx context.Context) error {
 	reasons := reasons{}
 	for {
