@@ -239,6 +239,32 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// SET of a secret whose token expires, or has, makes one that lasts.
+func TestSetReplacesATokenThatExpires(t *testing.T) {
+	m := newCluster(t)
+	a := m.do(&CreateNamespace{Name: "a"}).NamespaceID
+	for name, change := range map[string]func(*NewToken){
+		"lives":   func(n *NewToken) { n.ExpiresMs = int64(m.index)*1000 + 1_000_000 },
+		"expired": func(n *NewToken) { n.ExpiresMs = int64(m.index)*1000 + 500 }, // the next command's time is later
+		"label":   func(n *NewToken) { n.Label = "x" },
+	} {
+		old := token(name)
+		change(&old)
+		m.do(&CreateToken{NamespaceID: a, Token: old})
+		set := token(name + "-set")
+		set.Hash = old.Hash
+		r := m.do(&ReplaceTokens{NamespaceID: a, Token: set})
+		got := m.State().TokenByHash(set.Hash)
+		if r.TokenIDs[0] != set.ID || got.GetId() != set.ID || got.ExpiresMs != 0 || got.Label != "" || m.State().Token(old.ID) != nil {
+			t.Errorf("%s: %v is the token %v", name, r.TokenIDs, got)
+		}
+	}
+	past := token("past")
+	past.ExpiresMs = int64(m.index)*1000 + 500
+	m.do(&CreateToken{NamespaceID: a, Token: past})
+	m.refused(CodeInvalid, &ReplaceTokens{NamespaceID: a, Token: past})
+}
+
 func TestRequestHasOneEffect(t *testing.T) {
 	m := newCluster(t)
 	p := Proposal{Command: &CreateNamespace{Name: "a", Tokens: []NewToken{token("t1")}}, RequestID: "r1", Digest: DigestOf("create", "a")}
