@@ -145,11 +145,15 @@ func (n *Node) initialise(ctx context.Context) error {
 		AdminToken:   raftfsm.NewToken{ID: newID(), Hash: HashSecret(key, secret), Role: atollpb.Role_ROLE_ADMIN, Label: "admin"},
 		MetadataNode: raftfsm.MetadataNode{ID: n.config.NodeID, Incarnation: n.identity.Incarnation, ClusterAddr: n.config.ClusterAddr, HTTPAddr: n.config.HTTPAddr},
 	}, ProposeOptions{Actor: "control"})
+	refusal, refused := errors.AsType[*raftfsm.Error](err)
+	switch {
+	case refused && refusal.Code == raftfsm.CodePrecondition:
+		err = nil // an earlier attempt that a slow disk left without an answer has done it
+	case refused && refusal.Code == raftfsm.CodeInvalid: // the same values would be refused for ever
+		n.fail(fmt.Errorf("initialise the cluster: %w", refusal))
+	}
 	if err == nil {
 		n.log.Info("cluster initialised", "cluster", n.ClusterID(), "admin_token_file", n.config.AdminTokenFile)
-	}
-	if refusal, ok := errors.AsType[*raftfsm.Error](err); ok { // the same values would be refused for ever
-		n.fail(fmt.Errorf("initialise the cluster: %w", refusal))
 	}
 	return err
 }
