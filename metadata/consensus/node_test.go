@@ -185,6 +185,13 @@ func TestReasonsAreWarnedOfOnce(t *testing.T) {
 	if len(lines) != 2 {
 		t.Errorf("%d lines", len(lines))
 	}
+	r.note(log, nil) // settled in between
+	for range 10 {
+		r.note(log, errors.New("one"))
+	}
+	if len(lines) != 3 {
+		t.Errorf("%d lines after a while without one", len(lines))
+	}
 	for i := range 2 * reasonsMax {
 		r.note(log, errors.New(strings.Repeat("x", i)))
 	}

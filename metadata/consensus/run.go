@@ -31,9 +31,8 @@ func (n *Node) Run(ctx context.Context) error {
 			return nil
 		case errors.Is(err, ErrForeign), errors.Is(err, ErrTaken):
 			return err
-		case err != nil:
-			reasons.note(n.log, err)
 		}
+		reasons.note(n.log, err)
 		timer := time.NewTimer(reconcileWait)
 		select {
 		case <-ctx.Done():
@@ -46,15 +45,19 @@ func (n *Node) Run(ctx context.Context) error {
 }
 
 // reasons counts why a node is not settled. A start goes through a few on its way, so only what comes again
-// is worth a warning, and that once.
+// is worth a warning, and that once until the node is settled.
 type reasons map[string]int
 
 // reasonsMax bounds the count: reasons may name ports that change.
 const reasonsMax = 64
 
+// note counts an error; nil says that the node is settled, so what comes later is new.
 func (r reasons) note(log *slog.Logger, err error) {
-	if len(r) == reasonsMax {
+	if err == nil || len(r) == reasonsMax {
 		clear(r)
+	}
+	if err == nil {
+		return
 	}
 	r[err.Error()]++
 	level := slog.LevelDebug
