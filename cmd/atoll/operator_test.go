@@ -177,6 +177,11 @@ func TestMistypedVariableIsNamed(t *testing.T) {
 	if code != 0 || !strings.Contains(errs.String(), "ATOLL_OUTPT") {
 		t.Errorf("exit code %d, stderr %q", code, errs.String())
 	}
+	errs.Reset()
+	code = run(t.Context(), []string{"node", "list", "--data-dir", t.TempDir()}, []string{"ATOLL_ADMIN_ADDR=" + a.url, "ATOLL_TOKN=x"}, strings.NewReader(""), &out, &errs)
+	if code != 1 || !strings.Contains(errs.String(), "ATOLL_TOKN:") || !strings.Contains(errs.String(), "no admin token") {
+		t.Errorf("a mistyped token: exit code %d, stderr %q", code, errs.String())
+	}
 }
 
 func TestHealthAndVersion(t *testing.T) {
