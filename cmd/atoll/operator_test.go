@@ -111,6 +111,7 @@ func TestPromotionIsFollowed(t *testing.T) {
 	answers := []http.HandlerFunc{
 		answer(200, `{"revision":9,"group":`+group+`}`),
 		answer(503, `{"type":"urn:atoll:problem:no_leader","status":503,"detail":"no leader"}`),
+		answer(429, `{"status":429,"detail":"too many requests at once"}`),
 		func(w http.ResponseWriter, _ *http.Request) {
 			conn, _, err := http.NewResponseController(w).Hijack()
 			if err == nil {
