@@ -152,6 +152,36 @@ func TestWipedVoterStaysOut(t *testing.T) {
 	})
 }
 
+// Under a new id at its old address an emptied voter would vote as the old one, whose place Raft keeps: it is
+// not told the cluster, also by one that has no majority to ask. Another id and another address are a new node.
+func TestWipedVoterUnderANewIDStaysOut(t *testing.T) {
+	ps := newCluster(t)
+	p := ps[2]
+	addr := p.addr
+	for _, majority := range []bool{true, false} {
+		p.stop()
+		if !majority {
+			ps[1].stop()
+			ps[0].until("no leader", func() bool { return ps[0].node.Status().LeaderID == "" })
+		}
+		p.dir, p.id = t.TempDir(), "meta4"
+		p.start()
+		err := <-p.ran
+		p.ran <- nil
+		if !errors.Is(err, consensus.ErrTaken) || !strings.Contains(err.Error(), addr+` is that of metadata node "meta3"`) {
+			t.Fatalf("emptied disk under a new id, majority %v: %v", majority, err)
+		}
+		if id := p.node.Status().ClusterID; id != "" {
+			t.Fatalf("it takes part in cluster %s", id)
+		}
+	}
+	ps[1].start()
+	p.stop()
+	p.dir, p.addr = t.TempDir(), "127.0.0.1:0"
+	p.start()
+	settled(p, 4)
+}
+
 // Without the emptied voter there is no majority to ask, and it hears why it is refused all the same.
 func TestWipedVoterOfTwoIsTold(t *testing.T) {
 	first := newProcessWith(t, "meta1", fast)

@@ -100,7 +100,7 @@ func (c *InitCluster) apply(t *txn) (Result, *Error) {
 
 // SetMetadataNodes replaces the list of metadata nodes that data nodes may dial. A known id keeps its
 // incarnation: a voter with an emptied disk has forgotten what it voted for and acknowledged, so in the old
-// one's place it could bring two leaders about, and lose what a majority had.
+// one's place it could bring two leaders about, and lose what a majority had. So an address has one id too.
 type SetMetadataNodes struct {
 	Nodes            []MetadataNode
 	ExpectedRevision uint64 // of the cluster's record: compare and set
@@ -128,7 +128,7 @@ func (c *SetMetadataNodes) apply(t *txn) (Result, *Error) {
 		if err := n.validate(); err != nil {
 			return Result{}, err
 		}
-		if err := CheckMetadataNode(cluster, n.ID, n.Incarnation); err != nil {
+		if err := CheckMetadataNode(cluster, n); err != nil {
 			return Result{}, err
 		}
 		nodes = append(nodes, n.record())
@@ -146,15 +146,25 @@ func (c *SetMetadataNodes) apply(t *txn) (Result, *Error) {
 	return t.done(), nil
 }
 
-// CheckMetadataNode refuses a metadata node whose id is another one's: of another directory.
-func CheckMetadataNode(cluster *atollpb.ClusterInfo, id, incarnation string) *Error {
+// CheckMetadataNode refuses a metadata node whose id is another one's, of another directory, or whose cluster
+// address is: the votes that the cluster asks for there are those of the id that it knows.
+func CheckMetadataNode(cluster *atollpb.ClusterInfo, n *MetadataNode) *Error {
 	for _, m := range cluster.GetMetadataNodes() {
-		if m.Id == id && m.Incarnation != incarnation {
+		switch {
+		case m.Id == n.ID && m.Incarnation != n.Incarnation:
 			return refuse(CodePrecondition, "incarnation",
-				"metadata node %q is in the cluster already, with another data directory: start it with that one, or choose another node id", id)
+				"metadata node %q is in the cluster already, with another data directory: start it with that one, or choose another node id", n.ID)
+		case m.Id != n.ID && m.ClusterAddr == n.ClusterAddr:
+			return AddressTaken(n.ClusterAddr, m.Id)
 		}
 	}
 	return nil
+}
+
+// AddressTaken is the refusal of a cluster address that is another metadata node's.
+func AddressTaken(addr, id string) *Error {
+	return refuse(CodePrecondition, "cluster_addr",
+		"cluster_addr %s is that of metadata node %q: start that one with its data directory, or choose another address", addr, id)
 }
 
 func notInitialised() *Error {

@@ -121,7 +121,8 @@ func (t *txn) otherAdmin(token *atollpb.Token) bool {
 }
 
 // ReplaceTokens makes one token the only one of a namespace, as NAMESPACE SET does. A secret that is a
-// token of this namespace already keeps that token; one of another namespace is refused.
+// token of this namespace already, and the same in all else, keeps that token and its sessions; one of another
+// namespace is refused.
 type ReplaceTokens struct {
 	NamespaceID uint64
 	Token       NewToken
@@ -142,7 +143,7 @@ func (c *ReplaceTokens) apply(t *txn) (Result, *Error) {
 	}
 	result := Result{NamespaceID: namespace.Id}
 	kept := t.TokenByHash(c.Token.Hash)
-	if kept != nil && kept.NamespaceId == namespace.Id && kept.Role == c.Token.Role {
+	if kept != nil && kept.NamespaceId == namespace.Id && t.isToken(kept, c.Token) {
 		result.TokenIDs = []string{kept.Id}
 	} else {
 		kept = nil
@@ -160,4 +161,10 @@ func (c *ReplaceTokens) apply(t *txn) (Result, *Error) {
 	}
 	result.Revision = t.done().Revision
 	return result, nil
+}
+
+// isToken reports whether a token is what the new one would be. One that has expired is not: it would be refused.
+func (t *txn) isToken(token *atollpb.Token, n NewToken) bool {
+	expired := token.ExpiresMs != 0 && token.ExpiresMs <= t.timeMs
+	return !expired && token.ExpiresMs == n.ExpiresMs && token.Role == n.Role && token.Label == n.Label
 }

@@ -128,6 +128,10 @@ func TestSetMetadataNodes(t *testing.T) {
 	if err := m.refused(CodePrecondition, &SetMetadataNodes{Nodes: wiped, ExpectedRevision: got.ModifiedRevision}); err.Field != "incarnation" {
 		t.Errorf("an emptied disk under a known id: %v", err)
 	}
+	renamed := []MetadataNode{nodes[0], {ID: "c", Incarnation: "i2", ClusterAddr: "a:1"}}
+	if err := m.refused(CodePrecondition, &SetMetadataNodes{Nodes: renamed, ExpectedRevision: got.ModifiedRevision}); err.Field != "cluster_addr" {
+		t.Errorf("a new id at a known address: %v", err)
+	}
 }
 
 func TestAddresses(t *testing.T) {
@@ -233,6 +237,32 @@ func TestTokens(t *testing.T) {
 	if m.State().Token("t2") != nil || m.State().Token("t3") == nil {
 		t.Fatal("tokens after the second SET")
 	}
+}
+
+// SET of a secret whose token expires, or has, makes one that lasts.
+func TestSetReplacesATokenThatExpires(t *testing.T) {
+	m := newCluster(t)
+	a := m.do(&CreateNamespace{Name: "a"}).NamespaceID
+	for name, change := range map[string]func(*NewToken){
+		"lives":   func(n *NewToken) { n.ExpiresMs = int64(m.index)*1000 + 1_000_000 },
+		"expired": func(n *NewToken) { n.ExpiresMs = int64(m.index)*1000 + 500 }, // the next command's time is later
+		"label":   func(n *NewToken) { n.Label = "x" },
+	} {
+		old := token(name)
+		change(&old)
+		m.do(&CreateToken{NamespaceID: a, Token: old})
+		set := token(name + "-set")
+		set.Hash = old.Hash
+		r := m.do(&ReplaceTokens{NamespaceID: a, Token: set})
+		got := m.State().TokenByHash(set.Hash)
+		if r.TokenIDs[0] != set.ID || got.GetId() != set.ID || got.ExpiresMs != 0 || got.Label != "" || m.State().Token(old.ID) != nil {
+			t.Errorf("%s: %v is the token %v", name, r.TokenIDs, got)
+		}
+	}
+	past := token("past")
+	past.ExpiresMs = int64(m.index)*1000 + 500
+	m.do(&CreateToken{NamespaceID: a, Token: past})
+	m.refused(CodeInvalid, &ReplaceTokens{NamespaceID: a, Token: past})
 }
 
 func TestRequestHasOneEffect(t *testing.T) {

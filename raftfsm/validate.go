@@ -43,9 +43,9 @@ func ValidateName(name string) *Error {
 	}
 	for _, r := range name {
 		switch {
-		case unicode.IsControl(r) || unicode.IsSpace(r):
+		case unicode.IsControl(r) || isSpace(r): // the control characters never change
 			return refuse(CodeInvalid, "name", "name contains a space or a control character")
-		case unicode.Is(unicode.Cf, r):
+		case isFormat(r):
 			return refuse(CodeInvalid, "name", "name contains the format character %U, which can't be seen", r)
 		case r == unicode.ReplacementChar:
 			return replaced("name")

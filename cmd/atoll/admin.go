@@ -26,6 +26,10 @@ const waitSlack = 5 * time.Second
 func (p *program) adminCommand(use, short string, args cobra.PositionalArgs, keys []string,
 	f func(context.Context, *adminCall, []string) error) *cobra.Command {
 	c := p.command(use, short, args, p.adminKeys(keys...), func(ctx context.Context, c *config, args []string) error {
+		// First, since a mistyped name may be why the rest goes wrong.
+		for _, name := range c.unknown {
+			fmt.Fprintf(p.stderr, "atoll: %s: there is no such variable, see CONFIG.md\n", name)
+		}
 		token, err := adminToken(c)
 		if err != nil {
 			return err
@@ -35,9 +39,6 @@ func (p *program) adminCommand(use, short string, args cobra.PositionalArgs, key
 			return err
 		}
 		defer client.Close()
-		for _, name := range c.unknown {
-			fmt.Fprintf(p.stderr, "atoll: %s: there is no such variable, see CONFIG.md\n", name)
-		}
 		limit := c.duration("timeout")
 		if slices.Contains(keys, "wait") { // the answer comes after the wait
 			limit = max(limit, c.duration("wait")+waitSlack)

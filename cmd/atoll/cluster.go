@@ -130,8 +130,8 @@ func (p *program) groupPromote() *cobra.Command {
 	return c
 }
 
-// awaitPromotion follows a promotion that has begun to its end. The metadata service may be away for a
-// while: that says nothing about the promotion.
+// awaitPromotion follows a promotion that has begun to its end. The metadata service may be away or busy
+// for a while: that says nothing about the promotion.
 func (a *adminCall) awaitPromotion(ctx context.Context, begun adminapi.PromoteReply) (adminapi.Group, error) {
 	tick := time.NewTicker(promotionPoll)
 	defer tick.Stop()
@@ -150,7 +150,7 @@ func (a *adminCall) awaitPromotion(ctx context.Context, begun adminapi.PromoteRe
 		}
 		var list adminapi.GroupList
 		list, err = a.client.Groups(ctx)
-		if p, ok := errors.AsType[*adminapi.Problem](err); ok && p.Status < http.StatusInternalServerError {
+		if p, ok := errors.AsType[*adminapi.Problem](err); ok && !passing(p) {
 			return g, fmt.Errorf("follow the promotion of %s: %w", target, err)
 		}
 		for _, found := range list.Groups {
@@ -163,6 +163,11 @@ func (a *adminCall) awaitPromotion(ctx context.Context, begun adminapi.PromoteRe
 		return g, fmt.Errorf("the promotion of %s was given up: %s is still the primary, and nothing is lost", target, g.Primary)
 	}
 	return g, nil
+}
+
+// passing reports whether a refusal says only that the metadata service is away or busy.
+func passing(p *adminapi.Problem) bool {
+	return p.Status >= http.StatusInternalServerError || p.Status == http.StatusTooManyRequests
 }
 
 // status is what the status command prints as JSON.

@@ -111,6 +111,7 @@ func TestPromotionIsFollowed(t *testing.T) {
 	answers := []http.HandlerFunc{
 		answer(200, `{"revision":9,"group":`+group+`}`),
 		answer(503, `{"type":"urn:atoll:problem:no_leader","status":503,"detail":"no leader"}`),
+		answer(429, `{"status":429,"detail":"too many requests at once"}`),
 		func(w http.ResponseWriter, _ *http.Request) {
 			conn, _, err := http.NewResponseController(w).Hijack()
 			if err == nil {
@@ -176,6 +177,11 @@ func TestMistypedVariableIsNamed(t *testing.T) {
 	code := run(t.Context(), []string{"node", "list"}, []string{"ATOLL_ADMIN_ADDR=" + a.url, "ATOLL_TOKEN=x", "ATOLL_OUTPT=json"}, strings.NewReader(""), &out, &errs)
 	if code != 0 || !strings.Contains(errs.String(), "ATOLL_OUTPT") {
 		t.Errorf("exit code %d, stderr %q", code, errs.String())
+	}
+	errs.Reset()
+	code = run(t.Context(), []string{"node", "list", "--data-dir", t.TempDir()}, []string{"ATOLL_ADMIN_ADDR=" + a.url, "ATOLL_TOKN=x"}, strings.NewReader(""), &out, &errs)
+	if code != 1 || !strings.Contains(errs.String(), "ATOLL_TOKN:") || !strings.Contains(errs.String(), "no admin token") {
+		t.Errorf("a mistyped token: exit code %d, stderr %q", code, errs.String())
 	}
 }
 

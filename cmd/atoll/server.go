@@ -85,11 +85,7 @@ func (n *node) open(ctx context.Context, meta, data bool) (err error) {
 		return err
 	}
 	n.mux = rpc.Split(n.lis.cluster)
-	n.grpc = grpc.NewServer(
-		grpc.MaxRecvMsgSize(rpc.MessageBytesMax),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 10 * time.Second}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
-	)
+	n.grpc = grpc.NewServer(serverOptions(data)...)
 	if meta {
 		if err := n.openMeta(ctx); err != nil {
 			return err
@@ -101,6 +97,19 @@ func (n *node) open(ctx context.Context, meta, data bool) (err error) {
 		return n.openData(ctx, meta)
 	}
 	return nil
+}
+
+// serverOptions returns the cluster port's options. Only a data node is sent clients' values: what a metadata
+// node is sent fits into gRPC's default of 4 MiB, so its memory is not at the mercy of who reaches the port.
+func serverOptions(data bool) []grpc.ServerOption {
+	options := []grpc.ServerOption{
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 10 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
+	}
+	if data {
+		options = append(options, grpc.MaxRecvMsgSize(rpc.MessageBytesMax))
+	}
+	return options
 }
 
 func (n *node) openMeta(ctx context.Context) error {

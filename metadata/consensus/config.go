@@ -20,8 +20,9 @@ var (
 	ErrTooMuch = errors.New("too many metadata changes at once")
 	// ErrForeign means that a directory or a peer belongs to another cluster or node.
 	ErrForeign = errors.New("belongs to another cluster")
-	// ErrTaken means that the cluster knows this node's id with another directory.
-	ErrTaken = errors.New("the node id is taken")
+	// ErrTaken means that the cluster knows this node's id with another directory, or its cluster address as
+	// another node's.
+	ErrTaken = errors.New("the node id or the cluster address is taken")
 	// ErrStopped means that this node has stopped for good.
 	ErrStopped = errors.New("the metadata node has stopped")
 )

@@ -138,6 +138,16 @@ func TestBadValuesAreRefusedAtTheStart(t *testing.T) {
 	}
 }
 
+// The first attempt may have had its effect without an answer in time.
+func TestInitialisedAlreadyIsDone(t *testing.T) {
+	r := run(t, testConfig(t, t.TempDir()))
+	r.ready()
+	before := r.State().Revision()
+	if err := r.initialise(t.Context()); err != nil || r.stopped() != nil || r.State().Revision() != before {
+		t.Errorf("the second attempt: %v, stopped %v, revision %d after %d", err, r.stopped(), r.State().Revision(), before)
+	}
+}
+
 func TestDeadJoinAddressIsWarnedOf(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -174,6 +184,13 @@ func TestReasonsAreWarnedOfOnce(t *testing.T) {
 	}
 	if len(lines) != 2 {
 		t.Errorf("%d lines", len(lines))
+	}
+	r.note(log, nil) // settled in between
+	for range 10 {
+		r.note(log, errors.New("one"))
+	}
+	if len(lines) != 3 {
+		t.Errorf("%d lines after a while without one", len(lines))
 	}
 	for i := range 2 * reasonsMax {
 		r.note(log, errors.New(strings.Repeat("x", i)))

@@ -18,7 +18,7 @@ import (
 
 // Run initialises or joins the cluster, and keeps this node's addresses in the cluster's record, until
 // the context ends (nil) or the node stops for good. ErrForeign says that it is another cluster's, ErrTaken
-// that its id is another node's.
+// that its id or its cluster address is another node's.
 func (n *Node) Run(ctx context.Context) error {
 	reasons := reasons{}
 	for {
@@ -31,9 +31,8 @@ func (n *Node) Run(ctx context.Context) error {
 			return nil
 		case errors.Is(err, ErrForeign), errors.Is(err, ErrTaken):
 			return err
-		case err != nil:
-			reasons.note(n.log, err)
 		}
+		reasons.note(n.log, err)
 		timer := time.NewTimer(reconcileWait)
 		select {
 		case <-ctx.Done():
@@ -46,15 +45,19 @@ func (n *Node) Run(ctx context.Context) error {
 }
 
 // reasons counts why a node is not settled. A start goes through a few on its way, so only what comes again
-// is worth a warning, and that once.
+// is worth a warning, and that once until the node is settled.
 type reasons map[string]int
 
 // reasonsMax bounds the count: reasons may name ports that change.
 const reasonsMax = 64
 
+// note counts an error; nil says that the node is settled, so what comes later is new.
 func (r reasons) note(log *slog.Logger, err error) {
-	if len(r) == reasonsMax {
+	if err == nil || len(r) == reasonsMax {
 		clear(r)
+	}
+	if err == nil {
+		return
 	}
 	r[err.Error()]++
 	level := slog.LevelDebug
@@ -145,11 +148,15 @@ func (n *Node) initialise(ctx context.Context) error {
 		AdminToken:   raftfsm.NewToken{ID: newID(), Hash: HashSecret(key, secret), Role: atollpb.Role_ROLE_ADMIN, Label: "admin"},
 		MetadataNode: raftfsm.MetadataNode{ID: n.config.NodeID, Incarnation: n.identity.Incarnation, ClusterAddr: n.config.ClusterAddr, HTTPAddr: n.config.HTTPAddr},
 	}, ProposeOptions{Actor: "control"})
+	refusal, refused := errors.AsType[*raftfsm.Error](err)
+	switch {
+	case refused && refusal.Code == raftfsm.CodePrecondition:
+		err = nil // an earlier attempt that a slow disk left without an answer has done it
+	case refused && refusal.Code == raftfsm.CodeInvalid: // the same values would be refused for ever
+		n.fail(fmt.Errorf("initialise the cluster: %w", refusal))
+	}
 	if err == nil {
 		n.log.Info("cluster initialised", "cluster", n.ClusterID(), "admin_token_file", n.config.AdminTokenFile)
-	}
-	if refusal, ok := errors.AsType[*raftfsm.Error](err); ok { // the same values would be refused for ever
-		n.fail(fmt.Errorf("initialise the cluster: %w", refusal))
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -19,9 +20,9 @@ const voterWait = 5 * time.Second
 
 // HandleAddVoter answers Consensus.AddVoter on any node. Without a cluster id it only tells the
 // cluster's, which the caller writes down before it asks again: a voter has to answer Raft before its
-// addition can commit, and it answers only its own cluster. So an id that another directory has is refused
-// before that. FailedPrecondition says that the caller is another cluster's, AlreadyExists that its id is
-// another node's.
+// addition can commit, and it answers only its own cluster. So an id that another directory has, and an
+// address at which Raft knows another id, is refused before that. FailedPrecondition says that the caller is another cluster's, AlreadyExists that its id
+// or its cluster address is another node's.
 func (n *Node) HandleAddVoter(ctx context.Context, r *atollpb.AddVoterRequest) (*atollpb.AddVoterResponse, error) {
 	own := n.ClusterID()
 	if own == "" || n.fsm.State().Cluster() == nil {
@@ -33,7 +34,7 @@ func (n *Node) HandleAddVoter(ctx context.Context, r *atollpb.AddVoterRequest) (
 	var err error
 	switch {
 	case r.ClusterId == "":
-		err = n.checkIncarnation(ctx, r)
+		err = n.checkVoter(ctx, r)
 	case n.raft.State() == raft.Leader:
 		err = n.addVoter(ctx, r)
 	case r.Forwarded: // two nodes that each take the other for the leader must not hand it to and fro
@@ -67,21 +68,39 @@ func voterError(err error) error {
 	return status.Error(codes.Unavailable, err.Error())
 }
 
-// checkIncarnation refuses a node whose id is that of another directory. An id that this node knows keeps its
-// directory, so its own state is enough to refuse, also when the emptied voter is the one that a majority
-// lacks; to agree it takes the cluster's.
-func (n *Node) checkIncarnation(ctx context.Context, r *atollpb.AddVoterRequest) error {
-	if err := raftfsm.CheckMetadataNode(n.fsm.State().Cluster(), r.NodeId, r.Incarnation); err != nil {
+// checkVoter refuses a node whose id is that of another directory, or whose cluster address is another
+// node's. An id that this node knows keeps its directory, so its own state is enough to refuse, also when the
+// emptied voter is the one that a majority lacks; to agree it takes the cluster's.
+func (n *Node) checkVoter(ctx context.Context, r *atollpb.AddVoterRequest) error {
+	if err := n.checkVoterIn(n.fsm.State(), r); err != nil {
 		return err
 	}
 	state, err := n.Read(ctx)
 	if err != nil {
 		return err
 	}
-	if err := raftfsm.CheckMetadataNode(state.Cluster(), r.NodeId, r.Incarnation); err != nil {
+	if err := n.checkVoterIn(state, r); err != nil {
 		return err
 	}
 	return nil
+}
+
+// checkVoterIn looks at Raft's configuration beside the record: while a voter moves, each has an address of
+// its own.
+func (n *Node) checkVoterIn(state *raftfsm.State, r *atollpb.AddVoterRequest) *raftfsm.Error {
+	if err := raftfsm.CheckMetadataNode(state.Cluster(), recordOf(r)); err != nil {
+		return err
+	}
+	for _, server := range n.servers() {
+		if string(server.ID) != r.NodeId && string(server.Address) == r.ClusterAddr {
+			return raftfsm.AddressTaken(r.ClusterAddr, string(server.ID))
+		}
+	}
+	return nil
+}
+
+func recordOf(r *atollpb.AddVoterRequest) *raftfsm.MetadataNode {
+	return &raftfsm.MetadataNode{ID: r.NodeId, Incarnation: r.Incarnation, ClusterAddr: r.ClusterAddr, HTTPAddr: r.HttpAddr}
 }
 
 // addVoter adds a voter, or corrects its addresses, on the leader. The cluster's record comes first: from
@@ -95,24 +114,18 @@ func (n *Node) addVoter(ctx context.Context, r *atollpb.AddVoterRequest) error {
 	if _, err := n.ready(); err != nil {
 		return err
 	}
-	if err := n.checkIncarnation(ctx, r); err != nil {
+	if err := n.checkVoter(ctx, r); err != nil {
 		return err
 	}
-	known := false
-	for _, server := range n.servers() {
-		same := string(server.ID) == r.NodeId
-		if !same && string(server.Address) == r.ClusterAddr {
-			return &raftfsm.Error{Code: raftfsm.CodeInvalid, Field: "cluster_addr",
-				Message: fmt.Sprintf("cluster_addr %s is that of metadata node %q", r.ClusterAddr, server.ID)}
-		}
-		known = known || same && string(server.Address) == r.ClusterAddr
-	}
+	known := slices.ContainsFunc(n.servers(), func(server raft.Server) bool {
+		return string(server.ID) == r.NodeId && string(server.Address) == r.ClusterAddr
+	})
 	if !known {
 		if err := n.reach(ctx, r); err != nil {
 			return err
 		}
 	}
-	err := n.publish(ctx, raftfsm.MetadataNode{ID: r.NodeId, Incarnation: r.Incarnation, ClusterAddr: r.ClusterAddr, HTTPAddr: r.HttpAddr})
+	err := n.publish(ctx, *recordOf(r))
 	if err != nil || known {
 		return err
 	}
