@@ -120,6 +120,9 @@ func (s *Store) observe(payload []byte) error {
 			s.observeSystem(k, value, set)
 		case k.kind == kindKey:
 			hash := xxhash.Sum64(key)
+			if set {
+				s.filter.add(hash)
+			}
 			s.cache.update(hash, key, value, set)
 			s.metas.update(hash, key, len(k.rest), value, set)
 		case k.kind == kindExpiry && set && len(k.rest) >= 8:

@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// rowCache holds hot key rows. While it has room it takes every row that is read; then it admits a row at
-// its second miss within a while, since a fill at every miss costs more than it gives. It is written through where entries are applied. A fill is
-// dropped if its shard saw a write since the read began.
+// rowCache holds hot key rows. While it has room it takes every row that is read or applied; then it admits a
+// row at its second miss within a while, since a fill at every miss costs more than it gives. Entries are
+// written through where they are applied. A fill is dropped if its shard saw a write since the read began.
 type rowCache struct {
 	shards [cacheShards]cacheShard
 }
@@ -86,6 +86,10 @@ func (c *rowCache) fill(hash uint64, key, value []byte, seen uint64) {
 	for s.size+need > s.limit {
 		s.evict()
 	}
+	s.insert(hash, key, value, need)
+}
+
+func (s *cacheShard) insert(hash uint64, key, value []byte, need int) {
 	e := cacheEntry{hash: hash, live: true}
 	e.key, e.value = pair(key, value)
 	if n := len(s.free); n > 0 {
@@ -115,14 +119,20 @@ func pair(key, value []byte) (k, v []byte) {
 	return kv[:len(key):len(key)], kv[len(key):]
 }
 
-// update writes a row through that was applied. Rows that aren't cached stay so.
+// update writes a row through that was applied.
 func (c *rowCache) update(hash uint64, key, value []byte, set bool) {
 	s := c.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seq++
 	i, ok := s.index[hash]
-	if !ok || !bytes.Equal(s.entries[i].key, key) {
+	if !ok {
+		if need := len(key) + len(value) + entryOverhead; set && len(value) <= maxCachedRow && s.size+need <= s.limit {
+			s.insert(hash, key, value, need)
+		}
+		return
+	}
+	if !bytes.Equal(s.entries[i].key, key) {
 		return
 	}
 	if !set || len(value) > maxCachedRow {

@@ -2,9 +2,12 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 // Rows returns every row that is replicated: all but the position and the stored counters, which each
@@ -182,6 +185,18 @@ func (Codec) Parse(k []byte) (ns, ks uint64, kind byte, rest []byte, ok bool) {
 	r, ok := parseRowKey(k)
 	return r.ns, r.ks, r.kind, bytes.Clone(r.rest), ok
 }
+
+// BuildFilter builds the filter of keys anew.
+func (s *Store) BuildFilter(ctx context.Context) error { return s.buildFilter(ctx) }
+
+// FilterDenies says that the filter takes a key for absent.
+func (s *Store) FilterDenies(ns uint64, db int, key []byte) bool {
+	prefix := s.Namespace(ns).database(db).prefix
+	return s.filter.absent(xxhash.Sum64(appendKeyRow(nil, prefix, key)))
+}
+
+// Filtering says that there is a filter.
+func (s *Store) Filtering() bool { return s.filter.whole.Load() != nil }
 
 // Cache lets the model test reach the row cache.
 type Cache struct{ c *rowCache }

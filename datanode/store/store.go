@@ -19,7 +19,7 @@ type Options struct {
 	FS            vfs.FS
 	Dir           string        // holds pebble/ and log/
 	BlockCache    *pebble.Cache // shared by the generations of a node
-	RowCacheBytes int           // three quarters for hot rows, one for what overwrites must know of rows
+	RowCacheBytes int           // for hot rows, a quarter of it for what overwrites must know of rows, a sixteenth for the filter
 	MemTableBytes int
 	SegmentBytes  int64 // of the log
 	RetainBytes   int64 // of the log
@@ -39,6 +39,8 @@ type Store struct {
 	log   *replog.Log
 	cache *rowCache
 	metas *metaCache
+
+	filter keyFilter
 
 	namespaces sync.Map // id -> *Namespace
 	committer  committer
@@ -133,7 +135,9 @@ func OpenSnapshot(opts Options) (*Store, error) {
 }
 
 func open(opts Options, openLog func(replog.Options) (*replog.Log, error)) (*Store, error) {
-	s := &Store{opts: opts, cache: newRowCache(opts.RowCacheBytes / 4 * 3), metas: newMetaCache(opts.RowCacheBytes / 4), sweep: make(chan struct{}, 1)}
+	s := &Store{opts: opts, sweep: make(chan struct{}, 1)}
+	s.cache, s.metas = newRowCache(opts.RowCacheBytes/16*11), newMetaCache(opts.RowCacheBytes/4)
+	s.filter.limit, s.filter.crowds = opts.RowCacheBytes/16, make(chan struct{}, 1)
 	s.committer.idle.L = &s.committer.mu
 	s.applied.Store(&Applied{})
 	s.purge.wake = make(chan struct{}, 1)
@@ -152,6 +156,7 @@ func open(opts Options, openLog func(replog.Options) (*replog.Log, error)) (*Sto
 	s.worker.Go(func() { s.retireLoop(ctx) })
 	s.worker.Go(func() { s.sweepLoop(ctx) })
 	s.worker.Go(func() { s.purgeLoop(ctx) })
+	s.worker.Go(func() { s.filterLoop(ctx) })
 	return s, nil
 }
 

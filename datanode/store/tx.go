@@ -216,6 +216,9 @@ func (tx *Tx) read(hash uint64, key []byte) ([]byte, bool) {
 	if ok {
 		return value, true
 	}
+	if tx.store.filter.absent(hash) {
+		return nil, false
+	}
 	value, ok = tx.fetch(&tx.keys, key)
 	if ok {
 		c.fill(hash, key, value, seen)

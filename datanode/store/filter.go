@@ -1,0 +1,170 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// keyFilter knows, within a bound of memory, of key rows that they are not there: what most writes of new keys
+// and many reads would otherwise ask every memtable and sstable for. It may take an absent row for a present
+// one, never the other way round: each applied key row is added, deletions take nothing away.
+//
+// It is built behind, by a scan, at open and when more rows have come than it has room for. A row that is
+// applied while the scan runs is added to the new filter too, and the scan begins after that: so a row is
+// seen by the one or by the other.
+type keyFilter struct {
+	whole  atomic.Pointer[filterBits] // holds every key row; nil while none does
+	next   atomic.Pointer[filterBits] // is being built
+	limit  int                        // bytes
+	crowds chan struct{}              // whole has no more room
+}
+
+// filterBits is a split block Bloom filter: each row sets one bit in each of the eight words of one block, so
+// a question costs one line of the processor's cache. (Putze, Sanders, Singler: "Cache-, Hash- and
+// Space-Efficient Bloom Filters"; Apache Parquet's BloomFilter.md.)
+type filterBits struct {
+	words []atomic.Uint32
+	room  int64 // rows
+	rows  atomic.Int64
+}
+
+const (
+	blockWords = 8
+	blockRows  = 21 // about 12 bits a row: one absent row in two hundred is taken for a present one
+
+	filterRowsMin = 1 << 20
+	// filterScanMax is the size of rows, in bytes, up to which a filter is built: a scan reads them all.
+	filterScanMax = 2 << 30
+)
+
+// filterSalts are the odd constants of Parquet's filter.
+var filterSalts = [blockWords]uint32{0x47b6137b, 0x44974d91, 0x8824ad5b, 0xa2b7289d, 0x705495c7, 0x2df1424b, 0x9efc4947, 0x5c6bfb31}
+
+func newFilterBits(rows int64) *filterBits {
+	blocks := (rows + blockRows - 1) / blockRows
+	return &filterBits{words: make([]atomic.Uint32, blocks*blockWords), room: blocks * blockRows}
+}
+
+// block returns the words of a row's block; hash is the xxhash of its key.
+func (b *filterBits) block(hash uint64) []atomic.Uint32 {
+	blocks := uint64(len(b.words) / blockWords)
+	at := (hash >> 32) * blocks >> 32 * blockWords
+	return b.words[at : at+blockWords : at+blockWords]
+}
+
+func (b *filterBits) add(hash uint64) {
+	words, fresh := b.block(hash), false
+	for i := range words {
+		bit := uint32(1) << (uint32(hash) * filterSalts[i] >> 27)
+		if words[i].Load()&bit == 0 {
+			words[i].Or(bit)
+			fresh = true
+		}
+	}
+	if fresh {
+		b.rows.Add(1)
+	}
+}
+
+func (b *filterBits) has(hash uint64) bool {
+	words := b.block(hash)
+	for i := range words {
+		if words[i].Load()>>(uint32(hash)*filterSalts[i]>>27)&1 == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// absent says that a key row is certainly not there. Its caller holds the row's stripe.
+func (f *keyFilter) absent(hash uint64) bool {
+	b := f.whole.Load()
+	return b != nil && !b.has(hash)
+}
+
+// add takes a key row that was applied. It looks for next first: if that is none any more, whole is the one
+// that it has become.
+func (f *keyFilter) add(hash uint64) {
+	next, whole := f.next.Load(), f.whole.Load()
+	if next != nil {
+		next.add(hash)
+	}
+	if whole == nil || whole == next {
+		return
+	}
+	if whole.add(hash); whole.rows.Load() > whole.room {
+		select {
+		case f.crowds <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// filterLoop builds the filter, and a larger one when it gets crowded.
+func (s *Store) filterLoop(ctx context.Context) {
+	for {
+		if err := s.buildFilter(ctx); err != nil && ctx.Err() == nil {
+			s.opts.Logger.Error("build the filter of keys; reads go without it", "err", err)
+		}
+		select { // rows that came meanwhile are in the new one
+		case <-s.filter.crowds:
+		default:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.filter.crowds:
+		}
+	}
+}
+
+// buildFilter replaces the filter by one with room for twice the keys that there are, or by none if that
+// would take more than its limit.
+func (s *Store) buildFilter(ctx context.Context) error {
+	total := s.Total()
+	b := newFilterBits(max(2*total.Keys, filterRowsMin))
+	if 4*len(b.words) > s.filter.limit || total.Bytes > filterScanMax {
+		s.filter.whole.Store(nil)
+		return nil
+	}
+	s.filter.next.Store(b)
+	defer s.filter.next.Store(nil)
+	if err := s.scanKeys(ctx, b.add); err != nil {
+		s.filter.whole.Store(nil)
+		return err
+	}
+	s.filter.whole.Store(b)
+	return nil
+}
+
+// scanKeys yields the hash of every key row.
+func (s *Store) scanKeys(ctx context.Context, yield func(hash uint64)) (err error) {
+	it, err := s.db.NewIter(nil)
+	if err != nil {
+		return fmt.Errorf("scan keys: %w", err)
+	}
+	defer func() {
+		if e := it.Close(); err == nil && e != nil {
+			err = fmt.Errorf("scan keys: %w", e)
+		}
+	}()
+	for ok, n := it.First(), 0; ok; n++ {
+		if n%1024 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		k, good := parseRowKey(it.Key())
+		switch {
+		case good && k.ns != 0 && k.kind == kindKey:
+			yield(xxhash.Sum64(it.Key()))
+			ok = it.Next()
+		case good && k.ns != 0: // sub rows and the like: on to the next keyspace
+			ok = it.SeekGE(prefixEnd(keyspacePrefix(k.ns, k.ks)))
+		default:
+			ok = it.Next()
+		}
+	}
+	return nil
+}
