@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -103,8 +104,17 @@ func (f *keyFilter) add(hash uint64) {
 	}
 }
 
+// filterDelay is how long a store that was opened serves before its keys are scanned: a restart, or the end of
+// a full sync, has more urgent work for the processor.
+const filterDelay = time.Second
+
 // filterLoop builds the filter, and a larger one when it gets crowded.
 func (s *Store) filterLoop(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(filterDelay):
+	}
 	for {
 		if err := s.buildFilter(ctx); err != nil && ctx.Err() == nil {
 			s.opts.Logger.Error("build the filter of keys; reads go without it", "err", err)
