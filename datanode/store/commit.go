@@ -96,7 +96,7 @@ func (s *Store) commit(tx *Tx) error {
 
 // lead commits one group, which contains self, and passes the lead on. First it lets connections that
 // could run already do so: what they have to commit joins the group, where each would have cost a write to the
-// log and a batch of its own. Where there are none, that costs nothing.
+// log and a batch of its own.
 func (s *Store) lead(self *Tx) {
 	runtime.Gosched()
 	c := &s.committer

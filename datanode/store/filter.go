@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 type keyFilter struct {
 	whole  atomic.Pointer[filterBits] // holds every key row; nil while none does
 	next   atomic.Pointer[filterBits] // is being built
+	build  sync.Mutex                 // one at a time: next is one
 	limit  int                        // bytes
 	crowds chan struct{}              // whole has no more room
 }
@@ -108,6 +110,9 @@ func (f *keyFilter) add(hash uint64) {
 // a full sync, has more urgent work for the processor.
 const filterDelay = time.Second
 
+// filterAgain is between two looks at whether a filter that was given up is possible now.
+const filterAgain = 10 * time.Minute
+
 // filterLoop builds the filter, and a larger one when it gets crowded.
 func (s *Store) filterLoop(ctx context.Context) {
 	select {
@@ -115,6 +120,8 @@ func (s *Store) filterLoop(ctx context.Context) {
 		return
 	case <-time.After(filterDelay):
 	}
+	again := time.NewTicker(filterAgain)
+	defer again.Stop()
 	for {
 		if err := s.buildFilter(ctx); err != nil && ctx.Err() == nil {
 			s.opts.Logger.Error("build the filter of keys; reads go without it", "err", err)
@@ -123,10 +130,15 @@ func (s *Store) filterLoop(ctx context.Context) {
 		case <-s.filter.crowds:
 		default:
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.filter.crowds:
+		for wait := true; wait; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-s.filter.crowds:
+				wait = false
+			case <-again.C: // there may be fewer rows now, or a disk that can be read again
+				wait = s.filter.whole.Load() != nil
+			}
 		}
 	}
 }
@@ -134,12 +146,15 @@ func (s *Store) filterLoop(ctx context.Context) {
 // buildFilter replaces the filter by one with room for twice the keys that there are, or by none if that
 // would take more than its limit.
 func (s *Store) buildFilter(ctx context.Context) error {
+	s.filter.build.Lock()
+	defer s.filter.build.Unlock()
 	total := s.Total()
-	b := newFilterBits(max(2*total.Keys, filterRowsMin))
-	if 4*len(b.words) > s.filter.limit || total.Bytes > filterScanMax {
+	rows := max(2*total.Keys, filterRowsMin)
+	if rows/blockRows*blockWords*4 > int64(s.filter.limit) || total.Bytes > filterScanMax {
 		s.filter.whole.Store(nil)
 		return nil
 	}
+	b := newFilterBits(rows)
 	s.filter.next.Store(b)
 	defer s.filter.next.Store(nil)
 	if err := s.scanKeys(ctx, b.add); err != nil {

@@ -21,6 +21,11 @@ func TestFilterKnowsEveryKey(t *testing.T) {
 	s := storetest.OpenWith(t, filterOptions(t))
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
+	end := sync.OnceFunc(func() {
+		close(stop)
+		wg.Wait()
+	})
+	defer end()
 	wg.Go(func() {
 		for {
 			select {
@@ -47,8 +52,7 @@ func TestFilterKnowsEveryKey(t *testing.T) {
 			}
 		}
 	}
-	close(stop)
-	wg.Wait()
+	end()
 	for i := range 4000 {
 		ns, db, key := uint64(7+i%3), i%2, fmt.Appendf(nil, "k%d", i)
 		gone := i < 3400 && i%5 == 0
