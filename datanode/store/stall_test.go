@@ -99,7 +99,7 @@ func TestStuckReplica(t *testing.T) {
 	applied := make(chan error, 1)
 	go func() { applied <- replica.ApplyTo(t.Context(), to, last) }()
 	at := uint64(0)
-	for before := time.Now(); time.Since(before) < time.Second; time.Sleep(time.Millisecond) {
+	for before := time.Now(); at == 0 || time.Since(before) < time.Second; time.Sleep(time.Millisecond) {
 		if !replica.Enter() { // hangs if the applier waits for Pebble under the gate
 			t.Fatal("the store is closed")
 		}
@@ -108,7 +108,7 @@ func TestStuckReplica(t *testing.T) {
 			at, before = now, time.Now()
 		}
 	}
-	if at == 0 || at == last {
+	if at == last {
 		t.Fatalf("applied %d of %d: the test shows nothing", at, last)
 	}
 	fs.on.Store(false)
@@ -158,11 +158,7 @@ func TestIdleRetention(t *testing.T) {
 		t.Fatalf("entries were dropped under the pin: %+v, %v", st, err)
 	}
 	pin.Release()
-	for deadline := time.Now().Add(20 * time.Second); s.Log().State().First == 1; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("24 MiB of log stay with a retention of 8 MiB: %+v", s.Log().State())
-		}
-	}
+	eventually(t, "the log to shrink to its retention", func() bool { return s.Log().State().First > 1 })
 }
 
 // TestAlarmBetweenRows: a sweep that comes while an entry is applied misses none of the keys that run out.
@@ -187,11 +183,7 @@ func TestAlarmBetweenRows(t *testing.T) {
 	cancel()
 	<-done
 	for ns := uint64(10); ns < 30; ns++ { // by the store's own sweeper
-		for deadline := time.Now().Add(20 * time.Second); s.Namespace(ns).DBCounters(0).Keys != 0; time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("namespace %d keeps an expired key", ns)
-			}
-		}
+		eventually(t, "an expired key to go", func() bool { return s.Namespace(ns).DBCounters(0).Keys == 0 })
 	}
 }
 
@@ -208,9 +200,7 @@ func TestFullReplica(t *testing.T) {
 		t.Fatal(err)
 	}
 	disk.available.Store(1 << 10)
-	for !replica.DiskFull() {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "the replica to see that the disk is full", replica.DiskFull)
 	r, err := primary.Log().NewReader(1)
 	if err != nil {
 		t.Fatal(err)
@@ -223,9 +213,7 @@ func TestFullReplica(t *testing.T) {
 		t.Errorf("appended: %v", err)
 	}
 	disk.available.Store(1 << 30)
-	for replica.DiskFull() {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "the replica to see that there is room", func() bool { return !replica.DiskFull() })
 	copyLog(t, primary, replica, primary.Log().State().Last)
 	if err := replica.Close(); err != nil {
 		t.Fatal(err)
@@ -264,11 +252,7 @@ func TestNoBlockLeft(t *testing.T) {
 		t.Errorf("full disk: %v", err)
 	}
 	fs.on.Store(false)
-	for deadline := time.Now().Add(20 * time.Second); tryWrite(s) != nil; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("there is room, and writes are still refused")
-		}
-	}
+	eventually(t, "writes to be taken again", func() bool { return tryWrite(s) == nil })
 }
 
 // TestReplicaOfSmallMemtables: Pebble's first memtables after an open are small ones, many before it
