@@ -154,7 +154,7 @@ func TestNamespaceNames(t *testing.T) {
 		m.refused(CodeExists, &CreateNamespace{Name: name})
 	}
 	for _, name := range []string{"", "__x", DefaultNamespace, "a b", "a\nb", "a/b", "\xff", strings.Repeat("x", 256), "a\u00a0b", "a\x00",
-		"*", ".", "..", "a\u200bb", "\ufeffa", "a\u202eb", "a\ufffd"} {
+		"*", "default", ".", "..", "a\u200bb", "\ufeffa", "a\u202eb", "a\ufffd"} {
 		if err := m.refused(CodeInvalid, &CreateNamespace{Name: name}); err.Field != "name" {
 			t.Errorf("name %q: field %q", name, err.Field)
 		}

@@ -22,8 +22,9 @@ const (
 const DefaultNamespace = "__namespace"
 
 // ValidateName checks the name of a namespace that a caller wants to create: 1 to NameBytesMax bytes of
-// UTF-8 without spaces, '/', and control and format characters (which can't be seen); not "*", which stands
-// for all of them, not "." or "..", and not starting with "__", which is reserved.
+// UTF-8 without spaces, '/', and control and format characters (which can't be seen); not "*" or
+// "default", which stand for all of them in NAMESPACE GET and AUTH, not "." or "..", and not starting with
+// "__", which is reserved.
 func ValidateName(name string) *Error {
 	switch {
 	case name == "":
@@ -38,6 +39,8 @@ func ValidateName(name string) *Error {
 		return refuse(CodeInvalid, "name", "name contains '/'")
 	case name == "*":
 		return refuse(CodeInvalid, "name", `name is "*", which stands for all of them`)
+	case name == "default":
+		return refuse(CodeInvalid, "name", `name is "default", which in AUTH stands for any namespace`)
 	case name == "." || name == "..":
 		return refuse(CodeInvalid, "name", "name is a dot or two: an HTTP path can't hold it")
 	}

@@ -118,7 +118,7 @@ func (p *program) nsCreate() *cobra.Command {
 			t.add(out.Namespace.Name, out.Namespace.ID, out.Namespace.Durability, secret)
 			return a.print(out, t)
 		})
-	c.Long = c.Short + ". NAME has 1 to 255 bytes of UTF-8 without spaces, '/', and control and format characters;\nit isn't '*', '.' or '..', and doesn't start with '__'."
+	c.Long = c.Short + ". NAME has 1 to 255 bytes of UTF-8 without spaces, '/', and control and format characters;\nit isn't '*', 'default', '.' or '..', and doesn't start with '__'."
 	flags.add(c.Flags())
 	c.Flags().StringVar(&durability, "durability", "async", "async (fsynced within a second) or local (fsynced before the reply)")
 	c.Flags().BoolVar(&noToken, "no-token", false, "make no token")

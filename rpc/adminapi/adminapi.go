@@ -46,7 +46,7 @@ type NamespaceList struct {
 
 // CreateNamespace asks for a new namespace.
 type CreateNamespace struct {
-	Name       string       `json:"name" doc:"1 to 255 bytes of UTF-8 without spaces, control and format characters and '/', not '*', not starting with __"`
+	Name       string       `json:"name" doc:"1 to 255 bytes of UTF-8 without spaces, control and format characters and '/', not '*' or 'default', not starting with __"`
 	Durability string       `json:"durability,omitempty" doc:"async (default) or local"`
 	Token      *CreateToken `json:"token,omitempty" doc:"a first token, made with the namespace in one step"`
 }
