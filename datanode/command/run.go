@@ -182,8 +182,7 @@ func (e *Executor) lockPlan(s *Session, lease Lease, cmds []redcon.Command) stor
 }
 
 // callAll calls the planned commands until the replies, or the rows that they hold, get large, then
-// commits. Where a command
-// panics, the run ends with it, and nothing was written.
+// commits. Where a command panics, the run ends with it, and nothing was written.
 func (e *Executor) callAll(s *Session, cmds []redcon.Command, data bool) (err error) {
 	sc := &s.scratch
 	start, committing := s.Out.Len(), false

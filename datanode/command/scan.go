@@ -189,8 +189,8 @@ func scanCommand(c *Ctx, w *work) {
 	replyScan(c, w, c.nextCursor(scanKeys, nil, last))
 }
 
-// scan collects up to count elements of a walk, or to the next one that a cursor can remember, and returns the name of the last one that was looked at, nil
-// when the walk came to its end.
+// scan collects up to count elements of a walk, or to the next one that a cursor can remember, and returns
+// the name of the last one that was looked at, nil when the walk came to its end.
 func (o *scanOptions) scan(c *Ctx, w *work, walk func(visit func(name, value []byte, row store.Row) bool), pairs bool) (last []byte) {
 	var seen int64
 	walk(func(name, value []byte, row store.Row) bool {
