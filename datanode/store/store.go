@@ -37,8 +37,7 @@ type Store struct {
 	db    *pebble.DB
 	using sync.WaitGroup // of db beside runs; added to only while the gate is held and closed is false
 	log   *replog.Log
-	cache *rowCache
-	metas *metaCache
+	table *rowTable
 
 	filter keyFilter
 
@@ -136,7 +135,7 @@ func OpenSnapshot(opts Options) (*Store, error) {
 
 func open(opts Options, openLog func(replog.Options) (*replog.Log, error)) (*Store, error) {
 	s := &Store{opts: opts, sweep: make(chan struct{}, 1)}
-	s.cache, s.metas = newRowCache(opts.RowCacheBytes/16*11), newMetaCache(opts.RowCacheBytes/4)
+	s.table = newRowTable(opts.RowCacheBytes/16*11, opts.RowCacheBytes/4)
 	s.filter.limit, s.filter.crowds = opts.RowCacheBytes/16, make(chan struct{}, 1)
 	s.committer.idle.L = &s.committer.mu
 	s.applied.Store(&Applied{})

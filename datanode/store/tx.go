@@ -170,7 +170,7 @@ func (tx *Tx) peek(db DB, key []byte) *pending {
 	if p := tx.keys.find(h, tx.key); p != nil {
 		return p
 	}
-	m, ok := tx.store.metas.get(h, tx.key)
+	m, ok := tx.store.table.meta(h, tx.key)
 	p := tx.keys.add(h, tx.key)
 	if !ok || tx.purged {
 		tx.fill(p, len(key))
@@ -191,38 +191,40 @@ func (tx *Tx) load(db DB, key []byte) *pending {
 
 // fill reads the value of a row that the run has not changed.
 func (tx *Tx) fill(p *pending, userKey int) {
-	p.known = true
-	p.value, p.here = tx.read(p.hash, p.key)
-	p.old = rowMeta{}
+	p.known, p.value, p.here, p.old = true, nil, false, rowMeta{}
+	if tx.purged {
+		return
+	}
+	found := tx.store.table.get(p.hash, p.key, &tx.keys)
+	if p.value, p.here = found.value, found.here; !found.known && !tx.store.filter.absent(p.hash) {
+		p.value, p.here = tx.fetch(&tx.keys, p.key)
+	}
 	spread := false
 	if p.here {
-		r := mustDecode(p.value)
-		p.old = rowMeta{here: true, bytes: rowBytes(userKey, p.value, &r), expire: r.ExpireMS}
-		spread = r.Spread
+		p.old, spread = metaOf(userKey, p.value, mustDecode(p.value))
 	}
-	if tx.run.Write && !spread {
-		tx.store.metas.put(p.hash, p.key, p.old)
+	if !found.known {
+		tx.store.table.keep(p.hash, p.key, rowFill{p.value, p.old, spread, tx.run.Write, found.seen})
 	}
 }
 
-// read gets a key row from the cache or from Pebble.
-func (tx *Tx) read(hash uint64, key []byte) ([]byte, bool) {
+// metaOf returns what is kept of a key row, and whether that is enough without its value.
+func metaOf(userKey int, value []byte, r Row) (m rowMeta, spread bool) {
+	return rowMeta{here: true, bytes: rowBytes(userKey, value, &r), expire: r.ExpireMS}, r.Spread
+}
+
+// member reads the row of a member of a spread collection.
+func (tx *Tx) member(hash uint64, key []byte) ([]byte, bool) {
 	if tx.purged {
 		return nil, false
 	}
-	c := tx.store.cache
-	value, seen, ok := c.get(hash, key)
-	if ok {
-		return value, true
+	found := tx.store.table.get(hash, key, &tx.others)
+	if found.known {
+		return found.value, found.here
 	}
-	if tx.store.filter.absent(hash) {
-		return nil, false
-	}
-	value, ok = tx.fetch(&tx.keys, key)
-	if ok {
-		c.fill(hash, key, value, seen)
-	}
-	return value, ok
+	value, here := tx.fetch(&tx.others, key)
+	tx.store.table.keep(hash, key, rowFill{value, rowMeta{here: here}, true, tx.run.Write, found.seen})
+	return value, here
 }
 
 // fetch reads one row from Pebble into the arena of s. Runs of several keys share one iterator.
