@@ -121,7 +121,10 @@ func (s *Store) observe(payload []byte) error {
 		case k.kind == kindKey:
 			s.observeKey(key, len(k.rest), value, set)
 		case k.kind == kindMember:
-			s.table.update(xxhash.Sum64(key), key, value, rowMeta{here: set}, true)
+			hash := xxhash.Sum64(key)
+			if was := s.table.update(hash, key, value, rowMeta{here: set}, true); set && !was {
+				s.filter.add(hash, true)
+			}
 		case k.kind == kindExpiry && set && len(k.rest) >= 8:
 			s.Namespace(k.ns).space(k.ks).wake(int64(binary.BigEndian.Uint64(k.rest)))
 		}
@@ -137,12 +140,12 @@ func (s *Store) observeKey(key []byte, userKey int, value []byte, set bool) {
 	r, err := decodeRow(value)
 	if err != nil { // a read will say so
 		s.table.drop(hash, key)
-		s.filter.add(hash)
+		s.filter.add(hash, false)
 		return
 	}
 	m, spread := metaOf(userKey, value, r)
 	if !s.table.update(hash, key, value, m, spread) {
-		s.filter.add(hash)
+		s.filter.add(hash, false)
 	}
 }
 

@@ -193,7 +193,13 @@ func (s *Store) BuildFilter(ctx context.Context) error { return s.buildFilter(ct
 // FilterDenies says that the filter takes a key for absent.
 func (s *Store) FilterDenies(ns uint64, db int, key []byte) bool {
 	prefix := s.Namespace(ns).database(db).prefix
-	return s.filter.absent(xxhash.Sum64(appendKeyRow(nil, prefix, key)))
+	return s.filter.absent(xxhash.Sum64(appendKeyRow(nil, prefix, key)), false)
+}
+
+// FilterDeniesMember says that the filter takes a member of a collection for absent.
+func (s *Store) FilterDeniesMember(ns uint64, db int, key []byte, version uint64, name []byte) bool {
+	prefix := s.Namespace(ns).database(db).prefix
+	return s.filter.absent(xxhash.Sum64(append(appendSubPrefix(nil, prefix, kindMember, key, version), name...)), true)
 }
 
 // Filtering says that there is a filter.

@@ -136,7 +136,7 @@ func OpenSnapshot(opts Options) (*Store, error) {
 func open(opts Options, openLog func(replog.Options) (*replog.Log, error)) (*Store, error) {
 	s := &Store{opts: opts, sweep: make(chan struct{}, 1)}
 	s.table = newRowTable(opts.RowCacheBytes/16*11, opts.RowCacheBytes/4)
-	s.filter.limit, s.filter.crowds = opts.RowCacheBytes/16, make(chan struct{}, 1)
+	s.filter.limit, s.filter.crowds = int64(opts.RowCacheBytes/16), make(chan struct{}, 1)
 	s.committer.idle.L = &s.committer.mu
 	s.applied.Store(&Applied{})
 	s.purge.wake = make(chan struct{}, 1)
@@ -214,7 +214,7 @@ func (s *Store) openPebble(fs *logFirstFS) error {
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                uint64(s.opts.MemTableBytes),
 		MemTableStopWritesThreshold: memTables,
-		L0CompactionThreshold:       4,
+		L0CompactionThreshold:       8,
 		L0StopWritesThreshold:       l0Stop,
 		LBaseMaxBytes:               256 << 20,
 		MaxOpenFiles:                4096,

@@ -196,7 +196,7 @@ func (tx *Tx) fill(p *pending, userKey int) {
 		return
 	}
 	found := tx.store.table.get(p.hash, p.key, &tx.keys)
-	if p.value, p.here = found.value, found.here; !found.known && !tx.store.filter.absent(p.hash) {
+	if p.value, p.here = found.value, found.here; !found.known && !tx.store.filter.absent(p.hash, false) {
 		p.value, p.here = tx.fetch(&tx.keys, p.key)
 	}
 	spread := false
@@ -221,6 +221,9 @@ func (tx *Tx) member(hash uint64, key []byte) ([]byte, bool) {
 	found := tx.store.table.get(hash, key, &tx.others)
 	if found.known {
 		return found.value, found.here
+	}
+	if tx.store.filter.absent(hash, true) {
+		return nil, false
 	}
 	value, here := tx.fetch(&tx.others, key)
 	tx.store.table.keep(hash, key, rowFill{value, rowMeta{here: here}, true, tx.run.Write, found.seen})
