@@ -37,6 +37,8 @@ type Tx struct {
 	run   Run
 	now   int64
 	index uint64
+	// locked says that the run holds its stripes, or the namespace's gate.
+	locked bool
 	// purged passes the caches over: the namespace's rows are gone, and theirs may not be yet. It holds for
 	// the whole run, since a purge takes the namespace, or the generation, for itself.
 	purged bool
@@ -55,7 +57,6 @@ type Tx struct {
 	count   uint32
 	deltas  []replog.Delta
 	order   []*pending
-	durable Durability
 	err     error
 	control func() error // instead of an entry: runs between two
 	wake    chan bool    // true: lead the next group; false: done
@@ -80,6 +81,7 @@ type DB struct {
 func (n *Namespace) Begin(tx *Tx, r Run) {
 	tx.store, tx.ns, tx.run = n.store, n, r
 	n.lock(&tx.run)
+	tx.locked = true
 	tx.purged = n.purged.Load()
 	tx.now = n.store.opts.Now().UnixMilli()
 	tx.kind, tx.subject, tx.index = replog.KindData, 0, 0
@@ -92,7 +94,7 @@ func (tx *Tx) End() {
 		_ = tx.iter.Close() // a read error has surfaced at the read
 		tx.iter = nil
 	}
-	tx.ns.unlock(&tx.run)
+	tx.unlock()
 	tx.keys.reset()
 	tx.others.reset()
 	tx.ranges, tx.remap, tx.deltas = tx.ranges[:0], tx.remap[:0], tx.deltas[:0]
@@ -359,7 +361,7 @@ func (tx *Tx) delta(ks *keyspace) *replog.Delta {
 }
 
 // Commit makes the run's writes one part of a log entry, and returns once they are applied and as
-// durable as d says. Errors are ErrNotPrimary, ErrQuiesced, ErrDiskFull, ErrTooLarge and ErrClosed,
+// durable as d says. With Local the transaction may not be used after it but for End and Index. Errors are ErrNotPrimary, ErrQuiesced, ErrDiskFull, ErrTooLarge and ErrClosed,
 // after which nothing happened, and ErrMaybe.
 func (tx *Tx) Commit(d Durability) error {
 	if len(tx.ranges) == 0 && !anyDirty(&tx.keys) && !anyDirty(&tx.others) {
@@ -372,8 +374,20 @@ func (tx *Tx) Commit(d Durability) error {
 		return ErrPurged
 	}
 	tx.encode()
-	tx.durable = d
-	return tx.store.commit(tx)
+	if err := tx.store.commit(tx); err != nil || d != Local {
+		return err
+	}
+	// Others may read what isn't on the disk yet, and write over it: should it be lost, theirs is too, since
+	// the log is one. A hot key would otherwise take one write for each fsync.
+	tx.unlock()
+	return tx.store.synced(tx.index)
+}
+
+func (tx *Tx) unlock() {
+	if tx.locked {
+		tx.locked = false
+		tx.ns.unlock(&tx.run)
+	}
 }
 
 func anyDirty(s *rowSet) bool {
