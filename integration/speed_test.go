@@ -15,19 +15,20 @@ import (
 )
 
 // What Atoll's speed is held against redis-server on the same machine in the same run. On an otherwise idle
-// machine, in about twenty minutes:
+// machine, in about an hour:
 //
-//	go test ./integration -run TestSpeed -speed -v -timeout 30m
+//	go test ./integration -run TestSpeed -speed -v -timeout 2h
 //
 // Nothing is asserted: the targets stand beside what was measured. Smaller counts show that it works.
 var (
-	speed           = flag.Bool("speed", false, "measure speed against redis-server")
-	speedRounds     = flag.Int("speed.rounds", 5, "rounds, of which medians are taken")
-	speedRun        = flag.Duration("speed.run", 3*time.Second, "how long one run of commands takes")
-	speedBenchKeys  = flag.Int("speed.bench-keys", 1_000_000, "keys that the commands are spread over")
-	speedKeys       = flag.Int("speed.keys", 500_000, "keys of the full sync, over 17 namespaces")
-	speedRedisLoad  = flag.String("speed.redis-load", "disabled", "redis-server's repl-diskless-load in the full sync")
-	speedNamespaces = flag.Int("speed.namespaces", 100_000, "namespaces to create")
+	speed            = flag.Bool("speed", false, "measure speed against redis-server")
+	speedRounds      = flag.Int("speed.rounds", 5, "rounds, of which medians are taken")
+	speedRun         = flag.Duration("speed.run", 3*time.Second, "how long one run of commands takes")
+	speedBenchKeys   = flag.Int("speed.bench-keys", 1_000_000, "keys that the commands are spread over")
+	speedKeys        = flag.Int("speed.keys", 500_000, "keys of the full sync, over 17 namespaces")
+	speedRedisLoad   = flag.String("speed.redis-load", "disabled", "redis-server's repl-diskless-load in the full sync")
+	speedRestartKeys = flag.Int("speed.restart-keys", 5_000_000, "keys of the restarts, and of the full sync that cp is compared with")
+	speedNamespaces  = flag.Int("speed.namespaces", 100_000, "namespaces to create")
 )
 
 func TestSpeed(t *testing.T) {
@@ -39,6 +40,10 @@ func TestSpeed(t *testing.T) {
 	}
 	needProgram(t, "redis-server")
 	t.Run("commands", testSpeedCommands)
+	t.Run("local", testSpeedLocal)
+	t.Run("growth", testSpeedGrowth)
+	t.Run("restart", testSpeedRestart)
+	t.Run("copy", testSpeedCopy)
 	t.Run("full sync", testSpeedSync)
 	t.Run("namespaces", testSpeedNamespaces)
 }
