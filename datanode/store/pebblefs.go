@@ -62,8 +62,12 @@ func (f *logFirstFS) beforeMarker(name string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.logFirst(dir.Sync), dir.Close())
+	return errors.Join(dir.Sync(), dir.Close())
 }
+
+// OpenDir is vfs.FS. Pebble makes a file known by the fsync of its directory, and would try again when that
+// has failed.
+func (f *logFirstFS) OpenDir(name string) (vfs.File, error) { return f.wrap(f.FS.OpenDir(name)) }
 
 // OpenReadWrite is vfs.FS.
 func (f *logFirstFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
