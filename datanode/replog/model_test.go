@@ -331,6 +331,9 @@ func lifeWithErrors(t *testing.T, fs vfs.FS, m *model, rng *rand.Rand) (created 
 		case step%40 == 39:
 			_ = l.Close()
 			next, err := Open(testOptions(fs))
+			if errors.Is(err, ErrDamaged) {
+				t.Errorf("an error is taken for damage: %v", err)
+			}
 			if err != nil {
 				return true
 			}

