@@ -180,6 +180,8 @@ const (
 // data can't be used.
 func (m *Member) Run(ctx context.Context) error {
 	defer m.shutdown()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // before shutdown, which waits for what lives as long as ctx
 	m.closers.Go(func() { m.source.janitor(ctx) })
 	pause := retryMin
 	for {

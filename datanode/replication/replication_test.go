@@ -51,6 +51,8 @@ type node struct {
 	stop    func()
 	cut     func(m *atollpb.SnapshotFrame) error // fault in a snapshot's stream
 	boot    string
+	fs      vfs.FS       // nil: the machine's
+	ends    func(error)  // what ends the process comes here; nil: it fails the test
 	follows atomic.Int64 // streams of sinks
 }
 
@@ -117,6 +119,13 @@ func (c *cluster) add(id string) *node {
 func (n *node) start() {
 	t := n.c.t
 	t.Helper()
+	fs, fail := n.fs, n.ends
+	if fs == nil {
+		fs = vfs.Default
+	}
+	if fail == nil {
+		fail = func(err error) { t.Errorf("node %s: %v", n.id, err) }
+	}
 	var err error
 	if n.views, err = tenant.OpenViews(vfs.Default, n.dir); err != nil {
 		t.Fatal(err)
@@ -131,11 +140,14 @@ func (n *node) start() {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("node", n.id)
 	n.member = NewMember(Config{
-		FS: vfs.Default, Dir: n.dir, NodeID: n.id, Incarnation: n.id, BootID: n.boot, HadData: n.hadData,
+		FS: fs, Dir: n.dir, NodeID: n.id, Incarnation: n.id, BootID: n.boot, HadData: n.hadData,
 		ClusterID: func() string { return "c" }, Views: n.views,
 		Options: func(dir string) store.Options {
-			o := storetest.Options(t, vfs.Default, dir)
+			o := storetest.Options(t, fs, dir)
 			o.Logger = log
+			if n.ends != nil {
+				o.Fatal = n.ends
+			}
 			return o
 		},
 		Peers: func() Placement {
@@ -152,8 +164,9 @@ func (n *node) start() {
 		BeginEpoch: n.c.beginEpoch,
 		Conn:       n.conn, SnapshotIdle: time.Minute, Now: time.Now, Logger: log,
 	})
-	if err := n.member.Open(); err != nil {
-		t.Fatal(err)
+	opened := n.member.Open()
+	if opened != nil && n.ends == nil {
+		t.Fatal(opened)
 	}
 	n.server = grpc.NewServer()
 	atollpb.RegisterReplicationServer(n.server, &service{n: n})
@@ -161,8 +174,12 @@ func (n *node) start() {
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = n.server.Serve(n.lis) })
 	wg.Go(func() {
-		if err := n.member.Run(ctx); err != nil {
-			t.Errorf("node %s: %v", n.id, err)
+		err := opened
+		if err == nil {
+			err = n.member.Run(ctx)
+		}
+		if err != nil {
+			fail(err)
 		}
 	})
 	n.stop = sync.OnceFunc(func() {
@@ -173,7 +190,7 @@ func (n *node) start() {
 		}
 		wg.Wait()
 		if err := n.member.Close(); err != nil {
-			t.Errorf("close node %s: %v", n.id, err)
+			fail(fmt.Errorf("close: %w", err))
 		}
 		if err := n.views.Close(); err != nil {
 			t.Errorf("close views of %s: %v", n.id, err)

@@ -144,7 +144,7 @@ func (l *Log) usableLocked() error {
 func (l *Log) fail(err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.failed == nil {
+	if l.failed == nil && planted != seedSecondSync {
 		l.failed = err
 	}
 	return err
@@ -154,6 +154,9 @@ func (l *Log) fail(err error) error {
 // of a header needs nothing, and may lie before a block that a full disk doesn't give.
 func (l *Log) unwrite(seg *segment, n int, cause error) error {
 	if n < RecordHeader && (errors.Is(cause, syscall.ENOSPC) || errors.Is(cause, syscall.EDQUOT)) {
+		return fmt.Errorf("%w: %w", ErrFull, cause)
+	}
+	if planted == seedNoUnwrite {
 		return fmt.Errorf("%w: %w", ErrFull, cause)
 	}
 	var zero [RecordHeader]byte
@@ -237,7 +240,7 @@ func (l *Log) SyncTo(index uint64) error {
 			return l.fail(fmt.Errorf("sync log %s: %w", s.path, err))
 		}
 	}
-	if fresh {
+	if fresh && planted != seedNoDirSync {
 		if err := syncDir(l.opts.FS, l.opts.Dir); err != nil {
 			return l.fail(err)
 		}

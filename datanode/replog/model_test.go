@@ -244,6 +244,37 @@ func TestFailedSyncIsFinal(t *testing.T) {
 	_ = l.Close() // says the same
 }
 
+// TestFailedRetireIsFinal: after a removal whose fsync failed the next one could reach the disk first, and leave a gap.
+func TestFailedRetireIsFinal(t *testing.T) {
+	mem := vfs.NewMem()
+	makeDir(t, mem)
+	var on errorfs.Toggle
+	on.Injector = errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileSync {
+			return errorfs.ErrInjected
+		}
+		return nil
+	})
+	l, err := Create(testOptions(errorfs.Wrap(mem, &on)), Start{})
+	must(t, err)
+	appendN(t, l, 100, 1000)
+	must(t, l.Sync())
+	l.opts.RetainBytes = 0
+	on.On()
+	if err := l.Retire(100); !errors.Is(err, errorfs.ErrInjected) {
+		t.Errorf("retire: %v", err)
+	}
+	on.Off()
+	for what, err := range map[string]error{
+		"append": l.Append(record(101, 1, "", nil)), "fsync": l.Sync(), "retire": l.Retire(100),
+	} {
+		if !errors.Is(err, errorfs.ErrInjected) {
+			t.Errorf("%s afterwards: %v", what, err)
+		}
+	}
+	_ = l.Close() // says the same
+}
+
 // TestErrorAtEveryOperation fails each file operation of a short life in turn. Then the process ends,
 // with or without a power cut, and the log must open and hold what was fsynced and nothing invented.
 func TestErrorAtEveryOperation(t *testing.T) {
@@ -300,6 +331,9 @@ func lifeWithErrors(t *testing.T, fs vfs.FS, m *model, rng *rand.Rand) (created 
 		case step%40 == 39:
 			_ = l.Close()
 			next, err := Open(testOptions(fs))
+			if errors.Is(err, ErrDamaged) {
+				t.Errorf("an error is taken for damage: %v", err)
+			}
 			if err != nil {
 				return true
 			}

@@ -164,7 +164,7 @@ func (r *recovery) load(names []string) error {
 		}
 		b := make([]byte, headerSize)
 		n, err := f.ReadAt(b, 0)
-		if err != nil && !errors.Is(err, io.EOF) {
+		if err != nil && !errors.Is(err, io.EOF) && planted != seedReadTorn {
 			return err
 		}
 		h, err := decodeSegmentHeader(b[:n])
@@ -258,7 +258,7 @@ func (r *recovery) walk(s, next *segment) error {
 	}
 	s.marks = []mark{}
 	r.log.history = s.history
-	for pos := 0; ; {
+	for pos, size := 0, 0; ; {
 		if next != nil && s.end == next.baseOffset {
 			return nil
 		}
@@ -272,6 +272,9 @@ func (r *recovery) walk(s, next *segment) error {
 		}
 		if !ok {
 			r.torn, r.stop = s, s.end
+			if planted == seedCutShort {
+				s.end, s.last = s.end-uint64(size), s.last-1
+			}
 			r.search(b[pos:])
 			return nil
 		}
@@ -286,7 +289,7 @@ func (r *recovery) walk(s, next *segment) error {
 		r.synced = max(r.synced, synced)
 		s.addMark(s.last+1, s.end)
 		s.last, s.epoch, s.end = bodyIndex(body), bodyEpoch(body), s.end+uint64(n)
-		pos += n
+		pos, size = pos+n, n
 	}
 }
 

@@ -53,11 +53,16 @@ func (l *Log) firstLocked() uint64 {
 
 // Retire drops whole segments beyond the retention whose entries are all at or below floor, the
 // highest index that the store holds durably, and that no pin holds. The oldest goes first, durably, so
-// that a crash leaves no gap, and never the last one whose header is fsynced.
+// that a crash leaves no gap, and never the last one whose header is fsynced. A failed fsync is final, as
+// Sync's is: a second one would succeed, and the next removal could reach the disk before this one.
 func (l *Log) Retire(floor uint64) error {
 	l.writeMu.Lock()
 	defer l.writeMu.Unlock()
 	l.mu.Lock()
+	if err := l.failed; err != nil {
+		l.mu.Unlock()
+		return err
+	}
 	for l.droppableLocked(floor) {
 		l.trash, l.segs = append(l.trash, l.segs[0]), l.segs[1:]
 	}
@@ -71,7 +76,7 @@ func (l *Log) Retire(floor uint64) error {
 			return fmt.Errorf("remove log segment: %w", err)
 		}
 		if err := syncDir(l.opts.FS, l.opts.Dir); err != nil {
-			return err
+			return l.fail(err)
 		}
 		l.mu.Lock()
 		l.trash = l.trash[1:]

@@ -105,7 +105,7 @@ func recordAt(b []byte, s salt) (length int, synced uint64, ok bool) {
 		return 0, 0, false
 	}
 	length = RecordHeader + int(n)
-	if le.Uint32(b[8:]) != s.checksum(b[12:length]) {
+	if le.Uint32(b[8:]) != s.checksum(b[12:length]) && planted != seedAnyChecksum {
 		return 0, 0, false
 	}
 	return length, le.Uint64(b[12:]), true
@@ -149,7 +149,7 @@ func (s *segment) readAt(b []byte, offset uint64) (int, error) {
 func (s *segment) sync() error {
 	s.using.RLock()
 	defer s.using.RUnlock()
-	if s.shut {
+	if s.shut || planted == seedNoSync {
 		return nil
 	}
 	return s.file.SyncData()

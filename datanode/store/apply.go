@@ -33,6 +33,11 @@ func (s *Store) apply(e *replog.Entry) error {
 	for i := range e.Deltas {
 		s.count(&e.Deltas[i]) // before the rows ring their alarms, or a sweep in between would see nothing to do
 	}
+	if planted == seedPositionEarly {
+		if err := s.early(e); err != nil {
+			return err
+		}
+	}
 	if len(e.Payload) > batchHeader {
 		if err := s.applyBatch(e.Payload); err != nil {
 			return fmt.Errorf("apply entry %d: %w", e.Index, err)
@@ -48,7 +53,9 @@ func (s *Store) apply(e *replog.Entry) error {
 	case replog.KindPurge:
 		s.forget(e.Subject)
 	}
-	s.raiseVersions(st.Versions)
+	if planted != seedVersions {
+		s.raiseVersions(st.Versions)
+	}
 	s.applied.Store(&st)
 	s.advance()
 	s.sincePosition += len(e.Payload) + 64
@@ -188,7 +195,9 @@ func (s *Store) count(d *replog.Delta) {
 	ks := s.Namespace(d.Namespace).space(d.Keyspace)
 	ks.keys.Add(d.Keys)
 	ks.bytes.Add(d.Bytes)
-	ks.expires.Add(d.Expires)
+	if planted != seedForgetExpires {
+		ks.expires.Add(d.Expires)
+	}
 	if ks.garbage.Add(d.Garbage); d.Garbage > 0 {
 		ks.wake(0)
 		s.sweepSoon()
@@ -205,6 +214,9 @@ func (s *Store) storePosition() error {
 	b := s.db.NewBatch()
 	for _, ks := range s.changed {
 		ks.dirty = false
+		if planted == seedPositionAlone {
+			continue
+		}
 		key := systemRow(sysCounters, ks.ns.id, ks.number)
 		row := ks.encodeCounters()
 		var err error

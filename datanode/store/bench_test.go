@@ -58,7 +58,7 @@ func benchRun(b *testing.B, command string, size int) {
 			}
 		})
 	}
-	if _, err := s.Flush(); err != nil {
+	if _, err := s.Flush(b.Context()); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()

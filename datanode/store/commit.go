@@ -200,11 +200,18 @@ func (s *Store) writeGroup(group []*Tx, epoch uint64) (err error) {
 	if c.buf = buf; cap(buf) > 4*groupBytes || s.large(e.Payload) {
 		c.buf = nil // Pebble may keep a large batch's bytes
 	}
-	if err := s.log.Append(buf); err != nil {
+	if planted == seedApplyFirst {
+		if err := s.apply(e); err != nil {
+			return s.fatal(err)
+		}
+	}
+	if err := s.log.Append(buf); err != nil && planted != seedAppendIgnored {
 		return s.appendFailed(err)
 	}
-	if err := s.apply(e); err != nil {
-		return s.fatal(err)
+	if planted != seedApplyFirst {
+		if err := s.apply(e); err != nil {
+			return s.fatal(err)
+		}
 	}
 	for _, tx := range group {
 		tx.index = e.Index

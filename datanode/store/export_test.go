@@ -266,3 +266,28 @@ func (r Table) Check() (values int, err error) {
 	}
 	return values, nil
 }
+
+// CheckSpace looks at the free space, as the store does each second.
+func (s *Store) CheckSpace() { s.checkSpace() }
+
+// Compact rewrites all rows.
+func (s *Store) Compact(ctx context.Context) error {
+	return s.db.Compact(ctx, []byte{0}, []byte{0xff, 0xff}, false)
+}
+
+// Still runs f while the store's sweeper doesn't.
+func (s *Store) Still(f func() error) error {
+	s.sweepMu.Lock()
+	defer s.sweepMu.Unlock()
+	return f()
+}
+
+// DiskBytes is about what the rows of a namespace take on the disk.
+func (s *Store) DiskBytes(id uint64) uint64 {
+	prefix := namespacePrefix(id)
+	n, err := s.db.EstimateDiskUsage(prefix, prefixEnd(prefix))
+	if err != nil {
+		panic(err)
+	}
+	return n
+}

@@ -62,6 +62,7 @@ type cut struct {
 	disk    *vfs.MemFS
 	percent int
 	ns      []uint64
+	next    uint64      // namespace to be made
 	ops     []operation // the last one may be under way
 	must    int         // acknowledged as fsynced
 	all     int         // acknowledged: with everything kept, nothing of it may be missing
@@ -115,7 +116,7 @@ func (p *power) live(s *store.Store, epoch uint64) (*store.Store, error) {
 	// The model first, by a copy: a second cut may come while the disk is opened.
 	p.w.goOn(p.check(cut{
 		disk: next.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: p.rng}), percent: next.percent,
-		ns: next.ns, ops: next.ops, must: next.must, all: next.all,
+		ns: next.ns, next: next.next, ops: next.ops, must: next.must, all: next.all,
 	}))
 	p.use(next.disk)
 	return store.Open(p.o)
@@ -124,7 +125,7 @@ func (p *power) live(s *store.Store, epoch uint64) (*store.Store, error) {
 func (p *power) step() {
 	p.w.step()
 	if p.rng.IntN(40) == 0 {
-		floor, err := p.w.s.Flush()
+		floor, err := p.w.s.Flush(p.t.Context())
 		if err == nil {
 			err = p.w.s.Log().Retire(floor)
 		}
@@ -154,16 +155,20 @@ func (p *power) cut() {
 	p.taken = append(p.taken, c)
 }
 
-// clone copies the disk. What must be there is asked before, and what may be there after.
 func (p *power) clone() cut {
 	p.mu.Lock()
 	disk, seed := p.disk, p.chose.Uint64()
 	c := cut{percent: []int{0, 10, 50, 90, 100}[p.chose.IntN(5)]}
 	p.mu.Unlock()
-	c.must, c.all = p.w.acknowledged()
-	c.disk = disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: c.percent, RNG: rand.New(rand.NewPCG(seed, 3))})
-	c.ops, c.ns = p.w.begun()
+	c.take(p.w, disk, seed)
 	return c
+}
+
+// take copies the disk. What must be there is asked before, and what may be there after.
+func (c *cut) take(w *workload, disk *vfs.MemFS, seed uint64) {
+	c.must, c.all = w.acknowledged()
+	c.disk = disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: c.percent, RNG: rand.New(rand.NewPCG(seed, 3))})
+	w.begun(c)
 }
 
 // settle checks the disks that were cut since the last time.
@@ -181,23 +186,29 @@ func (p *power) settle() {
 func (p *power) check(c cut) *workload {
 	p.t.Helper()
 	p.done++
-	o := p.o
+	return p.w.check(p.o, c, store.Open)
+}
+
+type opener func(store.Options) (*store.Store, error)
+
+func (w *workload) check(o store.Options, c cut, open opener) *workload {
+	w.t.Helper()
 	o.FS = c.disk
-	s, err := store.Open(o)
+	s, err := open(o)
 	if err != nil {
-		p.t.Fatalf("%d %% kept: %v", c.percent, err)
+		w.t.Fatalf("%d %% kept: %v", c.percent, err)
 	}
-	w := p.w.copyWith(s, c)
-	held := w.holds()
+	x := w.copyWith(s, &c)
+	held := x.holds()
 	if held < c.must || c.percent == 100 && held < c.all {
-		p.t.Fatalf("%d of %d runs after a cut that kept %d %%, %d were acknowledged as fsynced, %d at all", held, len(c.ops), c.percent, c.must, c.all)
+		w.t.Fatalf("%d of %d runs after a cut that kept %d %%, %d were acknowledged as fsynced, %d at all", held, len(c.ops), c.percent, c.must, c.all)
 	}
-	w.lose(held)
-	w.compare()
+	x.lose(held)
+	x.compare()
 	if err := s.Close(); err != nil {
-		p.t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	return w
+	return x
 }
 
 // powerFS calls cut at each fsync.
@@ -243,8 +254,8 @@ func (f powerFile) Sync() error     { return f.around(f.File.Sync) }
 func (f powerFile) SyncData() error { return f.around(f.File.SyncData) }
 
 // copyWith is the workload that a cut disk is checked with: its model is this one's before the cut's runs.
-func (w *workload) copyWith(s *store.Store, c cut) *workload {
-	out := &workload{t: w.t, rng: w.rng, s: s, now: w.now, ns: c.ns, nextNS: w.nextNS, base: newWorld(), done: w.done, ops: c.ops}
+func (w *workload) copyWith(s *store.Store, c *cut) *workload {
+	out := &workload{t: w.t, rng: w.rng, s: s, now: w.now, ns: slices.Clone(c.ns), nextNS: c.next, base: newWorld(), done: w.done, ops: c.ops}
 	for at, db := range w.base.dbs {
 		out.base.dbs[at] = maps.Clone(db)
 	}
@@ -271,14 +282,14 @@ func (w *workload) acknowledged() (fsynced, all int) {
 	return fsynced, len(w.ops)
 }
 
-// begun returns the runs that were acknowledged, and the one that is under way, if one is; with the
+// begun notes the runs that were acknowledged, and the one that is under way, if one is; with the
 // namespaces.
-func (w *workload) begun() ([]operation, []uint64) {
+func (w *workload) begun(c *cut) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	ops := slices.Clone(w.ops)
+	c.ops = slices.Clone(w.ops)
 	if w.begins != nil {
-		ops = append(ops, *w.begins)
+		c.ops = append(c.ops, *w.begins)
 	}
-	return ops, slices.Clone(w.ns)
+	c.ns, c.next = slices.Clone(w.ns), w.nextNS
 }

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/cockroachdb/pebble/v2"
 )
 
 // purgeState is what a node knows about purged namespaces: whose rows are gone for good, and whose
@@ -58,7 +56,7 @@ func (n *Namespace) purgedNow() bool {
 }
 
 // purgeLoop gives the space of purged namespaces back. The range delete of the purge entry has hidden
-// the rows already, and a crash keeps it, so the excise may come late and be undone.
+// the rows already, and a crash keeps it, so this may come late.
 func (s *Store) purgeLoop(ctx context.Context) {
 	var retry <-chan time.Time
 	for {
@@ -76,6 +74,10 @@ func (s *Store) purgeLoop(ctx context.Context) {
 	}
 }
 
+// reclaim makes the purges durable by a flush, upon which Pebble drops the sstables that a range delete covers
+// as a whole, and compacts the rest of a namespace unless that is so little that rewriting its neighbours would
+// cost more. Pebble's Excise would be faster, but takes a failed read at the edge of the range for the end of a
+// table's rows, and drops the neighbours' rows there.
 func (s *Store) reclaim(ctx context.Context) error {
 	s.purge.mu.Lock()
 	ids := append([]uint64(nil), s.purge.pending...)
@@ -93,16 +95,18 @@ func (s *Store) reclaim(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("estimate the space of namespace %d: %w", id, err)
 		}
-		if size == 0 {
+		if size < uint64(s.opts.MemTableBytes) {
 			continue
 		}
-		if err := s.db.Excise(ctx, pebble.KeyRange{Start: prefix, End: end}); err != nil {
-			return err
+		if planted == seedExcise {
+			if err := s.excise(ctx, prefix, end); err != nil {
+				return err
+			}
+		}
+		if err := s.db.Compact(ctx, prefix, end, false); err != nil {
+			return fmt.Errorf("compact namespace %d: %w", id, err)
 		}
 		s.opts.Logger.Debug("gave back the space of a purged namespace", "namespace_id", id)
-	}
-	if err := s.flush(ctx); err != nil {
-		return err
 	}
 	s.purge.mu.Lock()
 	defer s.purge.mu.Unlock()

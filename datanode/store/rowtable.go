@@ -196,7 +196,7 @@ type rowFill struct {
 func (t *rowTable) keep(hash uint64, key []byte, f rowFill) {
 	s, n := t.lock(hash, key)
 	defer s.mu.Unlock()
-	if s.seq != f.seen {
+	if s.seq != f.seen && planted != seedStaleFill {
 		return
 	}
 	admitted := f.meta.here && (!s.slabs.full() || s.admit(n))

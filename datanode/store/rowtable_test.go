@@ -13,6 +13,20 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
+// TestFillAfterWrite: what was read before a row was written, or deleted, doesn't come into the table behind that.
+func TestFillAfterWrite(t *testing.T) {
+	for _, now := range [][]byte{[]byte("new"), nil} {
+		c := store.NewTable(1<<20, 1<<20)
+		key, hash, _ := tableKey(1)
+		_, _, seen := c.Get(hash, key)
+		c.Update(hash, key, now, false)
+		c.Keep(hash, key, []byte("old"), false, true, seen)
+		if value, known, _ := c.Get(hash, key); !known || !bytes.Equal(value, now) {
+			t.Errorf("%q, %v after a write of %q", value, known, now)
+		}
+	}
+}
+
 // TestTableNeverServesOldRows: readers fill from a "disk" that writers change, without a lock in common.
 // What a reader is served is at least as new as what was applied when it asked.
 func TestTableNeverServesOldRows(t *testing.T) {

@@ -150,7 +150,7 @@ func TestIdleRetention(t *testing.T) {
 	for i := range 24 {
 		write(t, s, tenant, func(tx *store.Tx) { tx.Put(tx.DB(0), fmt.Appendf(nil, "k%d", i), str(string(make([]byte, 1<<20)))) })
 	}
-	floor, err := s.Flush()
+	floor, err := s.Flush(t.Context())
 	if err == nil {
 		err = s.Log().Retire(floor)
 	}

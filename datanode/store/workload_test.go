@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -93,12 +94,44 @@ func (w *workload) do() {
 	w.ops, w.begins = append(w.ops, *w.begins), nil
 }
 
+// refused notes that the run which was begun has had no effect.
+func (w *workload) refused() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.begins = nil
+}
+
 func (w *workload) step() {
+	if err := w.try(); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// try makes a run. After an error but ErrMaybe the model is without it.
+func (w *workload) try() error {
 	w.now.Add(int64(w.rng.IntN(20)))
 	if w.rng.IntN(150) == 0 {
-		w.purge()
-		return
+		return w.purge()
 	}
+	return w.guard(w.write)
+}
+
+// guard answers a read that failed with its error, as the executor does.
+func (w *workload) guard(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			d, ok := r.(store.Damage)
+			if !ok {
+				panic(r)
+			}
+			w.refused()
+			err = d
+		}
+	}()
+	return f()
+}
+
+func (w *workload) write() error {
 	ns := w.ns[w.rng.IntN(len(w.ns))]
 	number := w.done + len(w.ops) + 1
 	d := store.Async
@@ -107,7 +140,7 @@ func (w *workload) step() {
 	}
 	var effects []func(*world)
 	if !w.s.Enter() {
-		w.t.Fatal("the store is closed")
+		return store.ErrClosed
 	}
 	defer w.s.Leave()
 	w.s.Namespace(ns).Begin(&w.tx, store.Run{Exclusive: true})
@@ -131,27 +164,35 @@ func (w *workload) step() {
 		}
 		x.db(place{ns, markDB})["mark"] = mark
 	}})
-	if err := w.tx.Commit(d); err != nil {
-		w.t.Fatal(err)
-	}
-	w.do()
+	return w.end(w.tx.Commit(d))
 }
 
-func (w *workload) purge() {
+// end takes what a commit has returned.
+func (w *workload) end(err error) error {
+	switch {
+	case err == nil:
+		w.do()
+	case !errors.Is(err, store.ErrMaybe):
+		w.refused()
+	}
+	return err
+}
+
+func (w *workload) purge() error {
 	i := w.rng.IntN(len(w.ns))
 	ns := w.ns[i]
 	w.begin(operation{local: true, purge: ns, effect: func(x *world) {
 		maps.DeleteFunc(x.dbs, func(p place, _ map[string]value) bool { return p.ns == ns })
 		x.purged[ns] = true
 	}})
-	if err := w.s.PurgeNamespace(ns, ns); err != nil {
-		w.t.Fatal(err)
+	if err := w.end(w.s.PurgeNamespace(ns, ns)); err != nil {
+		return err
 	}
-	w.do()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ns[i] = w.nextNS
 	w.nextNS++
+	return nil
 }
 
 // command does one thing in the transaction, and returns what it does to the model.
@@ -240,42 +281,59 @@ func (w *workload) holds() (n int) {
 // compare holds the live rows against the model.
 func (w *workload) compare() {
 	w.t.Helper()
-	if err := w.s.Verify(); err != nil {
+	if err := w.differs(); err != nil {
 		w.t.Fatal(err)
 	}
-	for _, ns := range w.ns {
-		for db := range 3 {
-			want := w.live.db(place{ns, db})
-			n := 0
-			read(w.s, ns, func(tx *store.Tx) {
-				for k, r := range tx.Keys(tx.DB(db), store.KeyBounds{}) {
-					n++
-					v := want[string(k)]
-					got := value{data: string(r.Data), expire: r.ExpireMS, version: r.Version}
-					if got.data != v.data || got.expire != v.expire || got.version != v.version {
-						w.t.Fatalf("namespace %d, database %d: %s is %+v, want %+v", ns, db, k, got, v)
-					}
-					if r.Spread {
-						fields := make(map[string]string)
-						for f, x := range tx.Subs(tx.DB(db), k, r.Version, store.SubMember, store.Bounds{}) {
-							fields[string(f)] = string(x)
-						}
-						if !maps.Equal(fields, v.fields) {
-							w.t.Fatalf("namespace %d, database %d: fields of %s are %v, want %v", ns, db, k, fields, v.fields)
-						}
-					}
-				}
-			})
-			for _, v := range want {
-				if v.expire == 0 || v.expire > w.now.Load() {
-					n--
-				}
-			}
-			if n != 0 {
-				w.t.Fatalf("namespace %d, database %d: %+d keys", ns, db, n)
+}
+
+// differs says how the live rows and the model differ, or what couldn't be read.
+func (w *workload) differs() error {
+	if last, applied := w.s.Log().State().Last, w.s.Applied().Index; last != applied {
+		return fmt.Errorf("the log ends at entry %d, the store shows %d", last, applied)
+	}
+	if err := w.s.Verify(); err != nil {
+		return err
+	}
+	return w.guard(func() (err error) {
+		for _, ns := range w.ns {
+			for db := range 3 {
+				read(w.s, ns, func(tx *store.Tx) { err = errors.Join(err, w.differsAt(tx, place{ns, db})) })
 			}
 		}
+		return err
+	})
+}
+
+func (w *workload) differsAt(tx *store.Tx, at place) error {
+	want, db := w.live.db(at), tx.DB(at.db)
+	n := 0
+	for k, r := range tx.Keys(db, store.KeyBounds{}) {
+		n++
+		v := want[string(k)]
+		got := value{data: string(r.Data), expire: r.ExpireMS, version: r.Version}
+		if got.data != v.data || got.expire != v.expire || got.version != v.version {
+			return fmt.Errorf("%+v: %s is %+v, want %+v", at, k, got, v)
+		}
+		if !r.Spread {
+			continue
+		}
+		fields := make(map[string]string)
+		for f, x := range tx.Subs(db, k, r.Version, store.SubMember, store.Bounds{}) {
+			fields[string(f)] = string(x)
+		}
+		if !maps.Equal(fields, v.fields) {
+			return fmt.Errorf("%+v: fields of %s are %v, want %v", at, k, fields, v.fields)
+		}
 	}
+	for _, v := range want {
+		if v.expire == 0 || v.expire > w.now.Load() {
+			n--
+		}
+	}
+	if n != 0 {
+		return fmt.Errorf("%+v: %+d keys", at, n)
+	}
+	return nil
 }
 
 // lose goes back to the first n operations, which become the base of what follows.

@@ -125,6 +125,9 @@ func (s *Views) Install(changes ...*Change) (*View, error) {
 	if len(fresh) == 0 {
 		return v, nil
 	}
+	if planted == seedViewEarly {
+		s.state.Store(&viewState{view: v, changed: make(chan struct{})})
+	}
 	if err := s.persist(v, full, fresh); err != nil {
 		s.broken = fmt.Errorf("install view %d: %w", v.revision, err)
 		return nil, s.broken
@@ -174,8 +177,10 @@ func (s *Views) append(changes []*Change) error {
 	if _, err := s.log.Write(s.buf); err != nil {
 		return err
 	}
-	if err := s.log.Sync(); err != nil {
-		return err
+	if planted != seedViewNoSync {
+		if err := s.log.Sync(); err != nil {
+			return err
+		}
 	}
 	s.logBytes += int64(len(s.buf))
 	if cap(s.buf) > logBytesMin {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/atolldb/atoll/rpc/atollpb"
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
 func open(t testing.TB, fs vfs.FS) *Views {
@@ -136,41 +135,6 @@ func TestViewSurvivesACrash(t *testing.T) {
 				s.logBytes = 1 << 40 // rewrite
 			}
 			install(t, s, nth(t, n+1))
-		}
-	}
-}
-
-// TestFailedOperations fails every k-th operation of the filesystem. An install that reports an error
-// leaves the old view current, and what is on disk afterwards is the old view or the new one.
-func TestFailedOperations(t *testing.T) {
-	for k := range int32(60) {
-		mem := vfs.NewCrashableMem()
-		inj := errorfs.OnIndex(k)
-		s, err := OpenViews(errorfs.Wrap(mem, errorfs.ErrInjected.If(inj)), "")
-		if err != nil {
-			continue
-		}
-		for n := range uint64(6) {
-			c := full(t, 10)
-			if n > 0 {
-				c = nth(t, n)
-			}
-			if n == 3 {
-				s.logBytes = 1 << 40
-			}
-			before := s.Current()
-			if _, err := s.Install(c); err != nil {
-				if s.Current() != before || s.Broken() == nil {
-					t.Errorf("operation %d: a failed install became current", k)
-				}
-				break
-			}
-		}
-		reported := s.Current()
-		_ = s.Close()
-		again := open(t, mem.CrashClone(vfs.CrashCloneCfg{}))
-		if reported != nil && (again.Current() == nil || again.Current().Revision() < reported.Revision()) {
-			t.Errorf("operation %d: revision %d was reported and lost", k, reported.Revision())
 		}
 	}
 }

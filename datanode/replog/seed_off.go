@@ -1,0 +1,5 @@
+//go:build !seed
+
+package replog
+
+const planted = noSeed

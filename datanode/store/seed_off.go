@@ -1,0 +1,5 @@
+//go:build !seed
+
+package store
+
+const planted = noSeed
