@@ -14,6 +14,7 @@ import (
 	"github.com/atolldb/atoll/datanode/replog"
 	"github.com/atolldb/atoll/datanode/store"
 	"github.com/atolldb/atoll/datanode/tenant"
+	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/atollpb"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"google.golang.org/grpc"
@@ -127,7 +128,7 @@ func (f *follower) readManifest() error {
 		return err
 	}
 	if man.Format != manifestFormat {
-		return fmt.Errorf("manifest of format %d", man.Format)
+		return fmt.Errorf("%s has format %d, this program reads format %d", manifestFile, man.Format, manifestFormat)
 	}
 	h := new(atollpb.SnapshotHeader)
 	if err := protojson.Unmarshal(man.Header, h); err != nil {
@@ -164,7 +165,7 @@ func (f *follower) fetch(ctx context.Context, client atollpb.ReplicationClient) 
 		f.m.say(atollpb.NodeState_NODE_STATE_SYNCING, "taking a full sync from "+f.primary)
 	}
 	f.m.update(func(s *Status) { s.Syncing = true })
-	r := &atollpb.SnapshotRequest{ClusterId: f.m.cfg.ClusterID(), NodeId: f.m.cfg.NodeID, ToNodeId: f.primary}
+	r := &atollpb.SnapshotRequest{ClusterId: f.m.cfg.ClusterID(), NodeId: f.m.cfg.NodeID, ToNodeId: f.primary, WireVersion: rpc.WireVersion}
 	if h := f.staged.header; h != nil {
 		r.SnapshotId = h.GetSnapshotId()
 		for _, file := range h.GetFiles() {

@@ -236,7 +236,7 @@ func (s *Store) openPebble(fs *logFirstFS) error {
 	o.EnsureDefaults()
 	db, err := pebble.Open(s.opts.FS.PathJoin(s.opts.Dir, pebbleDir), o)
 	if err != nil {
-		return fmt.Errorf("open pebble: %w", err)
+		return fmt.Errorf("open pebble, of formats up to %s: %w", pebble.FormatNewest, err)
 	}
 	s.db = db
 	s.opened.Store(true)
