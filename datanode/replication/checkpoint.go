@@ -181,6 +181,9 @@ func (m *Member) Snapshot(r *atollpb.SnapshotRequest, stream snapshotStream) err
 	if err != nil {
 		return err
 	}
+	if err := s.Damaged(); err != nil { // it would be copied as it is
+		return status.Errorf(codes.FailedPrecondition, "this node's data is damaged: %v", err)
+	}
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
 	go func() { // ends with this call at the latest

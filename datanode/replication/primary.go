@@ -259,8 +259,11 @@ func (m *Member) writeNote(epoch uint64) error {
 	return nil
 }
 
-// purge writes a purge entry for every namespace that the view shows as deleted.
+// purge writes a purge entry for every namespace that the view shows as deleted. A damaged store takes none.
 func (m *Member) purge(s *store.Store, v *tenant.View) error {
+	if s.Damaged() != nil {
+		return nil
+	}
 	for n := range v.Tombstones() {
 		if s.WasPurged(n.ID) {
 			continue

@@ -183,6 +183,10 @@ func (f *follower) once(ctx context.Context) error {
 	if f.staged != nil && f.staged.store != nil {
 		s = f.staged.store
 	}
+	if f.staged == nil && s != nil && s.Damaged() != nil {
+		f.m.cfg.Logger.Warn("a full sync replaces damaged data", "primary", f.primary, "reason", s.Damaged())
+		return f.fetch(ctx, client)
+	}
 	if f.staged != nil && f.staged.store == nil {
 		return f.fetch(ctx, client)
 	}

@@ -293,6 +293,7 @@ func (m *Member) drain(f *feed, r *replog.Reader) error {
 				break
 			}
 			if err != nil {
+				f.store.NoteDamage(err)
 				return status.Errorf(codes.FailedPrecondition, "read the log: %v", err)
 			}
 			if err := f.sendView(m, replog.BodyMinRevision(body)); err != nil {

@@ -47,6 +47,8 @@ type Store struct {
 	versions   atomic.Uint64
 	opened     atomic.Bool // Pebble is open: it may compact
 	diskFull   atomic.Bool
+	damage     atomic.Pointer[error] // the first that was found
+	harmed     sync.Map              // paths of damaged files that were logged
 
 	// gate is held shared by every run that an executor lets in (Enter), and exclusively where the
 	// whole generation changes under readers: applying on a replica, a change of role, closing.
@@ -228,7 +230,7 @@ func (s *Store) openPebble(fs *logFirstFS) error {
 			s.opts.Logger.Error("pebble tries again", "err", err)
 		}
 		fs.pause.Store(true)
-	}}
+	}, DataCorruption: s.corrupted}
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = 16 << 10
 		o.Levels[i].FilterPolicy = bloomPolicy
