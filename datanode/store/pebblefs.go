@@ -88,7 +88,9 @@ func (f *logFirstFS) wrap(file vfs.File, err error) (vfs.File, error) {
 // logFirst ends the process when an fsync fails, since nobody can say then what the disk holds.
 func (f *logFirstFS) logFirst(sync func() error) (err error) {
 	if l := f.log.Load(); l != nil {
-		err = l.Sync()
+		if err = l.Sync(); err == nil {
+			err = l.NoteSynced()
+		}
 	}
 	if err == nil {
 		err = sync()

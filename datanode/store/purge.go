@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2"
 )
 
@@ -80,7 +81,7 @@ func (s *Store) reclaim(ctx context.Context) error {
 	s.purge.mu.Lock()
 	ids := append([]uint64(nil), s.purge.pending...)
 	s.purge.mu.Unlock()
-	if len(ids) == 0 {
+	if len(ids) == 0 || s.Damaged() != nil { // the rows are hidden; their space isn't worth a risk
 		return nil
 	}
 	if err := s.flush(ctx); err != nil {
@@ -95,6 +96,12 @@ func (s *Store) reclaim(ctx context.Context) error {
 		}
 		if size == 0 {
 			continue
+		}
+		if err := s.checkExcise(ctx, prefix, end); err != nil {
+			if !oserror.IsNotExist(err) { // compactions were faster
+				s.NoteDamage(err)
+			}
+			return fmt.Errorf("excise namespace %d: %w", id, err)
 		}
 		if err := s.db.Excise(ctx, pebble.KeyRange{Start: prefix, End: end}); err != nil {
 			return err

@@ -45,6 +45,8 @@ type Store struct {
 	namespaces sync.Map // id -> *Namespace
 	committer  committer
 	versions   atomic.Uint64
+	fresh      bool        // Pebble's files are to be made
+	offline    bool        // Pebble doesn't compact
 	opened     atomic.Bool // Pebble is open: it may compact
 	diskFull   atomic.Bool
 	damage     atomic.Pointer[error] // the first that was found
@@ -102,7 +104,7 @@ func Create(opts Options, start replog.Start) (*Store, error) {
 	if err := errors.Join(l.Close(), syncDir(opts.FS, opts.Dir), syncDir(opts.FS, opts.FS.PathDir(opts.Dir))); err != nil {
 		return nil, fmt.Errorf("create store: %w", err)
 	}
-	return Open(opts)
+	return open(opts, replog.Open, true)
 }
 
 func syncDir(fs vfs.FS, dir string) error {
@@ -122,7 +124,7 @@ func (o *Options) log() replog.Options {
 
 // Open opens a store as a replica's: it replays the log over what Pebble holds, so that when it
 // returns every entry of the log is shown.
-func Open(opts Options) (*Store, error) { return open(opts, replog.Open) }
+func Open(opts Options) (*Store, error) { return open(opts, replog.Open, false) }
 
 // OpenSnapshot opens the files of a checkpoint as a store. If they have no log yet, an empty one is made
 // that starts at the position that Pebble holds; the entries up to the checkpoint's end are to follow.
@@ -133,16 +135,23 @@ func OpenSnapshot(opts Options) (*Store, error) {
 	if err := syncDir(opts.FS, opts.Dir); err != nil {
 		return nil, fmt.Errorf("open snapshot: %w", err)
 	}
-	return open(opts, nil)
+	return open(opts, nil, false)
 }
 
-func open(opts Options, openLog func(replog.Options) (*replog.Log, error)) (*Store, error) {
+// newStore makes the parts of a store that need no files.
+func newStore(opts Options) *Store {
 	s := &Store{opts: opts, sweep: make(chan struct{}, 1)}
 	s.cache, s.metas = newRowCache(opts.RowCacheBytes/16*11), newMetaCache(opts.RowCacheBytes/4)
 	s.filter.limit, s.filter.crowds = opts.RowCacheBytes/16, make(chan struct{}, 1)
 	s.committer.idle.L = &s.committer.mu
 	s.applied.Store(&Applied{})
 	s.purge.wake = make(chan struct{}, 1)
+	return s
+}
+
+func open(opts Options, openLog func(replog.Options) (*replog.Log, error), fresh bool) (*Store, error) {
+	s := newStore(opts)
+	s.fresh = fresh
 	if err := s.openFiles(openLog); err != nil {
 		if s.db != nil {
 			err = errors.Join(err, s.committer.batch.Close(), s.db.Close())
@@ -209,11 +218,17 @@ func (s *Store) settle() error {
 }
 
 func (s *Store) openPebble(fs *logFirstFS) error {
+	dir := s.opts.FS.PathJoin(s.opts.Dir, pebbleDir)
+	if _, err := checkManifest(fs, dir); err != nil {
+		return err
+	}
 	o := &pebble.Options{
 		FS:                          fs,
 		Comparer:                    comparer(),
 		Cache:                       s.opts.BlockCache,
 		DisableWAL:                  true,
+		ErrorIfNotExists:            !s.fresh, // else a lost marker would make it remove all rows
+		DisableAutomaticCompactions: s.offline,
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                uint64(s.opts.MemTableBytes),
 		MemTableStopWritesThreshold: memTables,
@@ -236,7 +251,7 @@ func (s *Store) openPebble(fs *logFirstFS) error {
 		o.Levels[i].FilterPolicy = bloomPolicy
 	}
 	o.EnsureDefaults()
-	db, err := pebble.Open(s.opts.FS.PathJoin(s.opts.Dir, pebbleDir), o)
+	db, err := pebble.Open(dir, o)
 	if err != nil {
 		return fmt.Errorf("open pebble, of formats up to %s: %w", pebble.FormatNewest, err)
 	}
