@@ -223,3 +223,6 @@ func (v *verifier) noteSpans() error {
 	}
 	return nil
 }
+
+// Owns says whether a name in a store's directory is a store's.
+func Owns(name string) bool { return name == pebbleDir || name == logDir }
