@@ -29,12 +29,12 @@ type Finding struct {
 
 // Verified sums up what was checked.
 type Verified struct {
-	Revision   uint64 // of the stored view; 0: there is none
-	Index      uint64 // of the last entry
-	Entries    uint64
-	Tables     uint64
-	Rows       uint64
-	Namespaces int // that have rows
+	Revision   uint64 `json:"view_revision"` // of the stored view; 0: there is none
+	Index      uint64 `json:"last_index"`    // of the last entry
+	Entries    uint64 `json:"entries"`
+	Tables     uint64 `json:"sstables"`
+	Rows       uint64 `json:"rows"`
+	Namespaces int    `json:"namespaces"` // that have rows
 }
 
 // The sizes of a check: it reads everything once, so caches are small.
