@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -137,15 +138,11 @@ func (v kill9Value) clone() kill9Value {
 	c := kill9Value{text: v.text, expire: v.expire}
 	if v.fields != nil {
 		c.fields = map[string]string{}
-		for k, x := range v.fields {
-			c.fields[k] = x
-		}
+		maps.Copy(c.fields, v.fields)
 	}
 	if v.scores != nil {
 		c.scores = map[string]float64{}
-		for k, x := range v.scores {
-			c.scores[k] = x
-		}
+		maps.Copy(c.scores, v.scores)
 	}
 	return c
 }
@@ -197,9 +194,7 @@ func neverSent(err error) bool {
 func (c *kill9Client) command() (args []any, after map[string]kill9Value) {
 	c.next++
 	after = make(map[string]kill9Value, len(c.keys))
-	for k, v := range c.keys {
-		after[k] = v
-	}
+	maps.Copy(after, c.keys)
 	kind := c.rng.IntN(4)
 	key := fmt.Sprintf("%s:%d", []string{"s", "n", "h", "z"}[kind], c.rng.IntN(kill9Keys/4))
 	v := c.keys[key].clone()

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -162,5 +163,34 @@ func TestDebugVerify(t *testing.T) {
 	}
 	if info, err := server.do(t.Context(), server.adminToken(), "INFO", "node"); err != nil || !strings.Contains(fmt.Sprint(info), "node_damaged:1") {
 		t.Errorf("INFO says %v, %v", info, err)
+	}
+}
+
+// TestVerifyReplica: what a killed replica leaves is clean too, after a full sync and on the log.
+func TestVerifyReplica(t *testing.T) {
+	server := startServer(t)
+	token := server.createNamespace("acme")
+	write := func(from, to int) {
+		t.Helper()
+		for i := from; i < to; i++ {
+			if _, err := server.do(t.Context(), token, "HSET", "h", fmt.Sprintf("field:%d", i), i); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write(0, 200)
+	replica := server.joinData("--node-id", "second")
+	replica.waitReady()
+	write(200, 400)
+	replica.until("showing the last field", func(ctx context.Context) error {
+		got, err := replica.do(ctx, token, "HGET", "h", "field:399")
+		if err == nil && got != "399" {
+			err = fmt.Errorf("it is %v", got)
+		}
+		return err
+	})
+	replica.kill()
+	if v := replica.verify(); len(v.Findings) > 0 || v.Data.Rows == 0 {
+		t.Errorf("%+v", v)
 	}
 }

@@ -25,7 +25,7 @@ import (
 //
 //	go test ./datanode/store -run TestDamage$ -harms 20000 -timeout 1h
 var (
-	harms    = flag.Int("harms", 400, "damaged disks in TestDamage")
+	harms    = flag.Int("harms", 200, "damaged disks in TestDamage")
 	harmSeed = flag.Uint64("harms.seed", 0, "the first disks' seed in TestDamage; 0: a random one")
 )
 
