@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -40,6 +41,11 @@ type manifest struct {
 	Format   int             `json:"format"`
 	Header   json.RawMessage `json:"header"`
 	Complete bool            `json:"complete"`
+	Checksum string          `json:"checksum"` // CRC-32C in hex of the two before
+}
+
+func (m *manifest) sum() string {
+	return fmt.Sprintf("%08x", replog.Checksum(fmt.Appendf(nil, "%t %s", m.Complete, m.Header)))
 }
 
 func (f *follower) stagedDir() string { return f.m.disk.generation(f.staged.number) }
@@ -123,19 +129,26 @@ func (f *follower) readManifest() error {
 	if err != nil {
 		return err
 	}
+	f.staged.header, f.staged.complete, err = parseManifest(b)
+	return err
+}
+
+func parseManifest(b []byte) (h *atollpb.SnapshotHeader, complete bool, err error) {
 	var man manifest
 	if err := json.Unmarshal(b, &man); err != nil {
-		return err
+		return nil, false, err
 	}
 	if man.Format != manifestFormat {
-		return fmt.Errorf("%s has format %d, this program reads format %d", manifestFile, man.Format, manifestFormat)
+		return nil, false, fmt.Errorf("%s has format %d, this program reads format %d", manifestFile, man.Format, manifestFormat)
 	}
-	h := new(atollpb.SnapshotHeader)
+	if man.Checksum != man.sum() {
+		return nil, false, fmt.Errorf("%s is damaged: its checksum doesn't match", manifestFile)
+	}
+	h = new(atollpb.SnapshotHeader)
 	if err := protojson.Unmarshal(man.Header, h); err != nil {
-		return err
+		return nil, false, err
 	}
-	f.staged.header, f.staged.complete = h, man.Complete
-	return nil
+	return h, man.Complete, nil
 }
 
 func (f *follower) writeManifest() error {
@@ -143,7 +156,13 @@ func (f *follower) writeManifest() error {
 	if err != nil {
 		return err
 	}
-	b, err := json.Marshal(manifest{Format: manifestFormat, Header: raw, Complete: f.staged.complete})
+	var compact bytes.Buffer // as it will be in the file
+	if err := json.Compact(&compact, raw); err != nil {
+		return err
+	}
+	man := manifest{Format: manifestFormat, Header: compact.Bytes(), Complete: f.staged.complete}
+	man.Checksum = man.sum()
+	b, err := json.Marshal(man)
 	if err != nil {
 		return err
 	}

@@ -50,6 +50,39 @@ func TestPrimaryNoteFormat(t *testing.T) {
 	}
 }
 
+// TestSnapshotManifest: a broken manifest of a sync begins the sync anew, and doesn't pass for a complete one.
+func TestSnapshotManifest(t *testing.T) {
+	c := newCluster(t)
+	n := c.add("a")
+	n.start()
+	f := &follower{m: n.member, staged: &staging{number: 9, header: &atollpb.SnapshotHeader{SnapshotId: "s", ToIndex: 77}}}
+	if err := n.member.cfg.FS.MkdirAll(f.stagedDir(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.writeManifest(); err != nil {
+		t.Fatal(err)
+	}
+	path := n.member.cfg.FS.PathJoin(f.stagedDir(), manifestFile)
+	good, err := readFile(n.member.cfg.FS, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h, complete, err := parseManifest(good); err != nil || complete || h.GetToIndex() != 77 {
+		t.Fatalf("%s is read as %v, %v, %v", good, h, complete, err)
+	}
+	for i := range 8 * len(good) {
+		bad := bytes.Clone(good)
+		bad[i/8] ^= 1 << (i % 8)
+		if h, complete, err := parseManifest(bad); err == nil && (complete || h.GetToIndex() != 77) {
+			t.Errorf("bit %d flipped: %s is read as %v, %v", i, bad, h, complete)
+		}
+	}
+	other := bytes.Replace(good, []byte(`"format":1`), []byte(`"format":2`), 1)
+	if _, _, err := parseManifest(other); err == nil || !strings.Contains(err.Error(), "format 2, this program reads format 1") {
+		t.Errorf("another format: %v", err)
+	}
+}
+
 // TestWireVersion: a sink of another version is refused before anything else is looked at.
 func TestWireVersion(t *testing.T) {
 	c := newCluster(t)

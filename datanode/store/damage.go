@@ -40,7 +40,7 @@ func (s *Store) NoteDamage(err error) {
 	if !isDamage(err) || !s.damage.CompareAndSwap(nil, &err) {
 		return
 	}
-	s.opts.Logger.Error("damage was found: this store takes no writes any more; `atoll debug verify` tells what is hit", "err", err)
+	s.opts.Logger.Error("damage was found: this store takes no writes any more; `atoll debug verify` tells what is hit", "err", err.Error())
 }
 
 // Damaged returns the first damage that was found since the store was opened, or nil.
@@ -54,7 +54,7 @@ func (s *Store) Damaged() error {
 // corrupted is Pebble's word of a damaged file, from a read or a compaction.
 func (s *Store) corrupted(i pebble.DataCorruptionInfo) {
 	if _, said := s.harmed.LoadOrStore(i.Path, nil); !said {
-		args := []any{"file", i.Path, "err", i.Details}
+		args := []any{"file", i.Path, "err", i.Details.Error()} // its long form is a stack trace
 		if from, _, ok := number(i.Bounds.Start); ok {
 			args = append(args, "from_namespace_id", from)
 		}

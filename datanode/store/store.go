@@ -75,6 +75,7 @@ type Store struct {
 	sweepMu sync.Mutex // one pass at a time
 	due     alarm      // of all namespaces
 	failed  atomic.Bool
+	closing atomic.Bool
 
 	ended  context.Context // of the workers
 	stop   context.CancelFunc
@@ -174,7 +175,7 @@ func open(opts Options, openLog func(replog.Options) (*replog.Log, error), fresh
 // openFiles opens the log, then Pebble: opening a log fsyncs it, and Pebble makes durable what a killed
 // process had only written. A snapshot's log begins where its Pebble says.
 func (s *Store) openFiles(openLog func(replog.Options) (*replog.Log, error)) (err error) {
-	fs := &logFirstFS{FS: s.opts.FS, fatal: func(err error) { _ = s.fatal(err) }}
+	fs := s.logFirst()
 	if openLog != nil {
 		if s.log, err = openLog(s.opts.log()); err != nil {
 			return err
@@ -200,6 +201,13 @@ func (s *Store) openFiles(openLog func(replog.Options) (*replog.Log, error)) (er
 		return err
 	}
 	return s.settle()
+}
+
+func (s *Store) logFirst() *logFirstFS {
+	return &logFirstFS{
+		FS: s.opts.FS, fatal: func(err error) { _ = s.fatal(err) },
+		hopeless: func() bool { return s.Damaged() != nil && !s.closing.Load() }, // a compaction of what is damaged
+	}
 }
 
 // settle stores the position that the replay has reached, and flushes behind: the flush is also what
@@ -242,7 +250,7 @@ func (s *Store) openPebble(fs *logFirstFS) error {
 	var said atomic.Int64
 	o.EventListener = &pebble.EventListener{BackgroundError: func(err error) {
 		if now, last := s.opts.Now().Unix(), said.Load(); now-last >= sayAgain && said.CompareAndSwap(last, now) {
-			s.opts.Logger.Error("pebble tries again", "err", err)
+			s.opts.Logger.Error("pebble tries again", "err", err.Error())
 		}
 		fs.pause.Store(true)
 	}, DataCorruption: s.corrupted}
@@ -428,6 +436,7 @@ func (s *Store) DiskFull() bool { return s.diskFull.Load() }
 
 // Close waits for runs, flushes, and closes the store. Later Enters and Commits fail.
 func (s *Store) Close() error {
+	s.closing.Store(true)
 	s.stop()
 	s.worker.Wait()
 	s.applyMu.Lock()

@@ -123,7 +123,7 @@ func (v *verifier) openAndWalk() (err error) {
 		}
 	}
 	if s.db == nil && s.log == nil { // the log is damaged: what Pebble holds by itself can be looked at
-		err := s.openPebble(&logFirstFS{FS: v.opts.FS, fatal: v.trouble})
+		err := s.openPebble(s.logFirst())
 		if err != nil {
 			v.broken(err)
 			return nil

@@ -170,7 +170,8 @@ func checkMeta(path string) (stale bool, err error) {
 	return !other.whole, nil
 }
 
-// readBolt reads everything that a store holds, and hands each entry of the log to take, with what is wrong with it.
+// readBolt reads everything that a store holds, and hands each entry of the log to take, with what is wrong with it, up to
+// brokenMax wrong ones.
 // It opens the store read-only. An error is one of the rest of the store.
 func readBolt(path string, take func(*raft.Log, error)) error {
 	if _, err := checkMeta(path); err != nil {
@@ -202,10 +203,11 @@ func readBolt(path string, take func(*raft.Log, error)) error {
 		if last >= first && last-first > logEntriesMax {
 			return fmt.Errorf("%w: the raft log goes from entry %d to %d", ErrDamage, first, last)
 		}
-		for index := max(first, 1); index <= last; index++ {
+		for index, bad := max(first, 1), 0; index <= last && bad < brokenMax; index++ {
 			l := new(raft.Log)
 			err := (checkedLog{store}).GetLog(index, l)
 			if err != nil {
+				bad++
 				l, err = nil, fmt.Errorf("entry %d of the raft log: %w", index, err)
 			}
 			take(l, err)
@@ -229,6 +231,9 @@ func hasBuckets(path string, options *bbolt.Options) (begun bool, err error) {
 	})
 	return begun, err
 }
+
+// brokenMax is how many broken entries are enough to be told.
+const brokenMax = 20
 
 // logEntriesMax is far more than Raft keeps between two snapshots.
 const logEntriesMax = 1 << 26
