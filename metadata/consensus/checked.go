@@ -149,7 +149,7 @@ func checkMeta(path string) (stale bool, err error) {
 		if i == 1 && metas[0].whole {
 			at = metas[0].pageSize
 		}
-		if metas[i], err = readMeta(f, at); err == io.EOF {
+		if metas[i], err = readMeta(f, at); errors.Is(err, io.EOF) {
 			return false, fmt.Errorf("%w: %s is cut short: %d bytes", ErrDamage, path, info.Size())
 		} else if err != nil {
 			return false, fmt.Errorf("open raft log: %w", err)
