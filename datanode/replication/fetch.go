@@ -277,7 +277,7 @@ func (t *taking) run(stream grpc.ServerStreamingClient[atollpb.SnapshotFrame]) e
 func (t *taking) begin(h *atollpb.SnapshotHeader) error {
 	f := t.f
 	if h.GetFormat() != snapshotFormat {
-		return fmt.Errorf("%w: format %d, this program reads format %d", errWire, h.GetFormat(), snapshotFormat)
+		return fmt.Errorf("%w: the snapshot has format %d, this program reads format %d", errWire, h.GetFormat(), snapshotFormat)
 	}
 	total := uint64(0)
 	for _, file := range h.GetFiles() {

@@ -83,6 +83,21 @@ func TestSnapshotManifest(t *testing.T) {
 	}
 }
 
+// TestSnapshotFormat: a checkpoint of another format is refused before a file of it is written.
+func TestSnapshotFormat(t *testing.T) {
+	c := newCluster(t)
+	n := c.add("a")
+	n.start()
+	f := &follower{m: n.member, staged: &staging{number: 9}}
+	err := (&taking{f: f}).begin(&atollpb.SnapshotHeader{Format: snapshotFormat + 1})
+	if err == nil || !strings.Contains(err.Error(), "the snapshot has format 2, this program reads format 1") {
+		t.Errorf("refused with %v", err)
+	}
+	if f.staged.header != nil {
+		t.Error("the header was taken")
+	}
+}
+
 // TestWireVersion: a sink of another version is refused before anything else is looked at.
 func TestWireVersion(t *testing.T) {
 	c := newCluster(t)
