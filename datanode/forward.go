@@ -8,6 +8,7 @@ import (
 
 	"github.com/atolldb/atoll/datanode/command"
 	"github.com/atolldb/atoll/datanode/replication"
+	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/atollpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -58,6 +59,7 @@ func (n *Node) sendCalls(stream forwardClient, to string, epoch uint64, from com
 		r := &atollpb.ForwardRequest{
 			ClusterId: n.clusterID(), ToNodeId: to, Epoch: epoch, NamespaceId: from.NamespaceID, TokenId: from.TokenID,
 			Db: uint32(from.DB), Protocol: uint32(from.Proto), Args: args, MinRevision: from.MinRevision,
+			WireVersion: rpc.WireVersion,
 		}
 		if err := stream.Send(r); err != nil {
 			if errors.Is(err, io.EOF) {
@@ -95,6 +97,9 @@ func (s *replicationServer) Forward(stream grpc.BidiStreamingServer[atollpb.Forw
 		}
 		if err != nil {
 			return err
+		}
+		if err := rpc.CheckWire(r.GetWireVersion()); err != nil {
+			return status.Error(codes.FailedPrecondition, err.Error())
 		}
 		switch {
 		case r.GetClusterId() != s.n.clusterID():

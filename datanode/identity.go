@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/atolldb/atoll/datanode/replog"
 	"github.com/atolldb/atoll/rpc/atollpb"
 	"google.golang.org/protobuf/encoding/protojson"
 )
@@ -22,6 +23,7 @@ type identity struct {
 	ClusterID   string          `json:"cluster_id,omitempty"`
 	HasData     bool            `json:"has_data,omitempty"`
 	Joined      json.RawMessage `json:"joined,omitempty"` // the last JoinResponse
+	Checksum    string          `json:"checksum"`         // CRC-32C in hex of the record with an empty checksum
 }
 
 const (
@@ -30,8 +32,9 @@ const (
 )
 
 var (
-	errFormat  = errors.New("the data node's identity has an unknown format")
-	errCluster = errors.New("the data directory belongs to another cluster")
+	errFormat   = errors.New("the data node's identity has an unknown format")
+	errIdentity = errors.New("the data node's identity is damaged")
+	errCluster  = errors.New("the data directory belongs to another cluster")
 )
 
 // loadIdentity reads the identity, or makes that of a first start.
@@ -45,12 +48,9 @@ func loadIdentity(dir, nodeID string) (identity, error) {
 	if err != nil {
 		return identity{}, fmt.Errorf("read the node's identity: %w", err)
 	}
-	var id identity
-	if err := json.Unmarshal(b, &id); err != nil {
+	id, err := parseIdentity(b)
+	if err != nil {
 		return identity{}, fmt.Errorf("read %s: %w", path, err)
-	}
-	if id.Format != identityFormat {
-		return identity{}, fmt.Errorf("%w: %s says format %d, this program reads format %d", errFormat, path, id.Format, identityFormat)
 	}
 	if id.NodeID != nodeID {
 		return identity{}, fmt.Errorf("node id: %s belongs to node %s, not %s", path, id.NodeID, nodeID)
@@ -58,8 +58,34 @@ func loadIdentity(dir, nodeID string) (identity, error) {
 	return id, nil
 }
 
+func parseIdentity(b []byte) (identity, error) {
+	var id identity
+	if err := json.Unmarshal(b, &id); err != nil {
+		return identity{}, fmt.Errorf("%w: %w", errIdentity, err)
+	}
+	if id.Format != identityFormat { // before the checksum, which another format may make otherwise
+		return identity{}, fmt.Errorf("%w: format %d, this program reads format %d", errFormat, id.Format, identityFormat)
+	}
+	want := id.Checksum
+	if _, err := id.seal(); err != nil || id.Checksum != want {
+		return identity{}, fmt.Errorf("%w: its checksum doesn't match", errIdentity)
+	}
+	return id, nil
+}
+
+// seal sets the checksum, and returns the file's content.
+func (id *identity) seal() ([]byte, error) {
+	id.Checksum = ""
+	b, err := json.Marshal(id)
+	if err != nil {
+		return nil, err
+	}
+	id.Checksum = fmt.Sprintf("%08x", replog.Checksum(b))
+	return json.MarshalIndent(id, "", "  ")
+}
+
 func (id *identity) save(dir string) error {
-	b, err := json.MarshalIndent(id, "", "  ")
+	b, err := id.seal()
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/atolldb/atoll/datanode/command"
 	"github.com/atolldb/atoll/datanode/tenant"
+	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/atollpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -138,7 +139,7 @@ func (n *Node) join(ctx context.Context) (*atollpb.JoinResponse, error) {
 	r := &atollpb.JoinRequest{
 		ClusterId: n.clusterID(), NodeId: n.cfg.NodeID, Incarnation: n.id.Incarnation,
 		RespAddr: n.cfg.RESPAddr, ClusterAddr: n.cfg.ClusterAddr, Version: n.cfg.Version, HasData: hasData,
-		BeginEmpty: n.cfg.BeginEmpty,
+		BeginEmpty: n.cfg.BeginEmpty, WireVersion: rpc.WireVersion,
 	}
 	if s := n.member.Store(); s != nil {
 		r.HasData, r.DataHistoryId = true, cmp.Or(s.Applied().History, s.Log().State().History)

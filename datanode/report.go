@@ -91,8 +91,8 @@ func (n *Node) buildReport() *atollpb.NodeReport {
 	if s == nil {
 		return r
 	}
-	if s.DiskFull() {
-		r.State, r.Note = atollpb.NodeState_NODE_STATE_READ_ONLY, "the disk is full"
+	if why := readOnly(s); why != "" {
+		r.State, r.Note = atollpb.NodeState_NODE_STATE_READ_ONLY, why
 	}
 	log, applied := s.Log().State(), s.Applied()
 	r.Written = &atollpb.Position{HistoryId: applied.History, Epoch: log.LastEpoch, Index: log.Last}
@@ -101,6 +101,17 @@ func (n *Node) buildReport() *atollpb.NodeReport {
 		r.PurgedNamespaces = n.purged(s, v)
 	}
 	return r
+}
+
+// readOnly says why a store takes no writes, empty if it does.
+func readOnly(s *store.Store) string {
+	switch {
+	case s.Damaged() != nil:
+		return "damaged data was found: see the log and atoll debug verify"
+	case s.DiskFull():
+		return "the disk is full"
+	}
+	return ""
 }
 
 // addTotals adds what costs a walk over the namespaces.

@@ -102,8 +102,8 @@ func (n *Node) Facts() command.Facts {
 	if s == nil {
 		return f
 	}
-	if s.DiskFull() {
-		f.State, f.Note = "read-only", "the disk is full"
+	if why := readOnly(s); why != "" {
+		f.State, f.Note, f.Damaged = "read-only", why, s.Damaged() != nil
 	}
 	log, applied := s.Log().State(), s.Applied()
 	f.Written = command.Position{History: applied.History, Epoch: log.LastEpoch, Index: log.Last}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/atolldb/atoll/metadata/consensus"
 	"github.com/atolldb/atoll/raftfsm"
+	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/atollpb"
 )
 
@@ -215,7 +216,7 @@ func TestForwardedOnce(t *testing.T) {
 	if _, err := follower.metadata().Report(ctx, report); status.Code(err) != codes.Unavailable {
 		t.Errorf("a forwarded report at a follower: %v", err)
 	}
-	voter := &atollpb.AddVoterRequest{ClusterId: d.cluster, NodeId: "meta4", Incarnation: "i1", ClusterAddr: "127.0.0.1:1", Forwarded: true}
+	voter := &atollpb.AddVoterRequest{WireVersion: rpc.WireVersion, ClusterId: d.cluster, NodeId: "meta4", Incarnation: "i1", ClusterAddr: "127.0.0.1:1", Forwarded: true}
 	if _, err := atollpb.NewConsensusClient(follower.conn).AddVoter(ctx, voter); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "no metadata leader") {
 		t.Errorf("a forwarded voter at a follower: %v", err)
 	}

@@ -157,7 +157,7 @@ type dataNode struct {
 func newDataNode(t testing.TB, id string) *dataNode {
 	return &dataNode{
 		t:    t,
-		join: &atollpb.JoinRequest{NodeId: id, Incarnation: "i1", RespAddr: id + ":6379", ClusterAddr: id + ":7379", Version: "test"},
+		join: &atollpb.JoinRequest{WireVersion: rpc.WireVersion, NodeId: id, Incarnation: "i1", RespAddr: id + ":6379", ClusterAddr: id + ":7379", Version: "test"},
 		report: &atollpb.NodeReport{
 			NodeId: id, Incarnation: "i1", State: atollpb.NodeState_NODE_STATE_SERVING, Written: &atollpb.Position{},
 		},
@@ -203,7 +203,8 @@ func (v *view) watch(ctx context.Context, p *process) {
 	v.t.Helper()
 	var err error
 	v.stream, err = p.metadata().Watch(ctx, &atollpb.WatchRequest{
-		ClusterId: p.node.Status().ClusterID, NodeId: "n1", Revision: v.revision, MetadataHistoryId: v.cluster.GetMetadataHistoryId(),
+		WireVersion: rpc.WireVersion,
+		ClusterId:   p.node.Status().ClusterID, NodeId: "n1", Revision: v.revision, MetadataHistoryId: v.cluster.GetMetadataHistoryId(),
 	})
 	if err != nil {
 		v.t.Fatal(err)

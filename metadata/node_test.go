@@ -13,6 +13,7 @@ import (
 
 	"github.com/atolldb/atoll/metadata/consensus"
 	"github.com/atolldb/atoll/raftfsm"
+	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/atollpb"
 )
 
@@ -171,9 +172,9 @@ func TestForeignersAreRefused(t *testing.T) {
 			t.Errorf("%s: %v, want %v", what, err, want)
 		}
 	}
-	_, err := client.Join(ctx, &atollpb.JoinRequest{ClusterId: "other", NodeId: "n1"})
+	_, err := client.Join(ctx, &atollpb.JoinRequest{WireVersion: rpc.WireVersion, ClusterId: "other", NodeId: "n1"})
 	wantCode("join of another cluster's node", err, codes.FailedPrecondition)
-	_, err = client.Join(ctx, &atollpb.JoinRequest{NodeId: "n 1"})
+	_, err = client.Join(ctx, &atollpb.JoinRequest{WireVersion: rpc.WireVersion, NodeId: "n 1"})
 	wantCode("join with a bad id", err, codes.InvalidArgument)
 	other := newDataNode(t, "n2")
 	other.join.HasData, other.join.DataHistoryId = true, "other"
@@ -192,11 +193,33 @@ func TestForeignersAreRefused(t *testing.T) {
 	wantCode("epoch of nothing", err, codes.FailedPrecondition)
 	_, err = client.Namespaces(ctx, &atollpb.NamespacesRequest{ClusterId: "other"})
 	wantCode("namespaces of another cluster", err, codes.FailedPrecondition)
-	stream, err := client.Watch(ctx, &atollpb.WatchRequest{ClusterId: "other"})
+	stream, err := client.Watch(ctx, &atollpb.WatchRequest{WireVersion: rpc.WireVersion, ClusterId: "other"})
 	if err == nil {
 		_, err = stream.Recv()
 	}
 	wantCode("watch of another cluster", err, codes.FailedPrecondition)
+}
+
+// TestOtherVersionsAreRefused: the first message of everybody who calls names the version that it speaks.
+func TestOtherVersionsAreRefused(t *testing.T) {
+	p := newProcess(t, "meta1")
+	p.ready()
+	client := p.metadata()
+	refused := func(what string, err error) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), "speaks version 2, this program speaks version 1") {
+			t.Errorf("%s of another version: %v", what, err)
+		}
+	}
+	_, err := client.Join(t.Context(), &atollpb.JoinRequest{WireVersion: rpc.WireVersion + 1, NodeId: "n1"})
+	refused("join", err)
+	stream, err := client.Watch(t.Context(), &atollpb.WatchRequest{WireVersion: rpc.WireVersion + 1})
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	refused("watch", err)
+	_, err = p.node.consensus.HandleAddVoter(t.Context(), &atollpb.AddVoterRequest{WireVersion: rpc.WireVersion + 1})
+	refused("voter", err)
 }
 
 func TestWatchEndsAtStop(t *testing.T) {

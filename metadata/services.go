@@ -13,6 +13,7 @@ import (
 
 	"github.com/atolldb/atoll/metadata/consensus"
 	"github.com/atolldb/atoll/raftfsm"
+	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/atollpb"
 )
 
@@ -64,6 +65,9 @@ func (s *metadataService) Report(ctx context.Context, r *atollpb.ReportRequest) 
 // Join implements atollpb.MetadataServer. A refusal is FailedPrecondition, or InvalidArgument for a field
 // that breaks its bound.
 func (s *metadataService) Join(ctx context.Context, r *atollpb.JoinRequest) (*atollpb.JoinResponse, error) {
+	if err := rpc.CheckWire(r.GetWireVersion()); err != nil {
+		return nil, status.Error(codes.FailedPrecondition, err.Error())
+	}
 	raft := s.node.consensus
 	own := raft.ClusterID()
 	if own == "" {

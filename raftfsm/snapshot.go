@@ -144,7 +144,7 @@ func readSnapshot(in io.Reader) (*memdb.MemDB, *State, error) {
 		return nil, nil, ErrSnapshotFormat
 	}
 	if format := binary.LittleEndian.Uint32(head[len(snapshotMagic):]); format != snapshotFormat {
-		return nil, nil, fmt.Errorf("format %d: %w", format, ErrSnapshotFormat)
+		return nil, nil, fmt.Errorf("%w: format %d, this version knows format %d", ErrSnapshotFormat, format, snapshotFormat)
 	}
 	db, err := newDB()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -48,6 +49,9 @@ func TestDamagedSnapshotsAreRefused(t *testing.T) {
 	other := bytes.Clone(good)
 	binary.LittleEndian.PutUint32(other[len(snapshotMagic):], snapshotFormat+1)
 	refuse("another format", other, ErrSnapshotFormat)
+	if err := m.Restore(bytes.NewReader(other)); !strings.Contains(err.Error(), "format 2, this version knows format 1") {
+		t.Errorf("another format: %v", err)
+	}
 	if err := m.Restore(bytes.NewReader(good)); err != nil {
 		t.Fatal(err)
 	}

@@ -93,12 +93,7 @@ func lock(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		holder, _ := os.ReadFile(path) // the process id is only a hint
-		err = fmt.Errorf("another process uses it (process %s)", strings.TrimSpace(string(holder)))
-	}
-	if err == nil {
+	if err = flock(f); err == nil {
 		err = f.Truncate(0)
 	}
 	if err == nil {
@@ -108,6 +103,16 @@ func lock(path string) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// flock takes the lock, or says who has it.
+func flock(f *os.File) error {
+	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		holder, _ := os.ReadFile(f.Name()) // the process id is only a hint
+		return fmt.Errorf("another process uses it (process %s)", strings.TrimSpace(string(holder)))
+	}
+	return err
 }
 
 // identify reads the marker, or writes that of a new directory.
@@ -124,18 +129,27 @@ func (d *dataDir) identify(nodeID string) error {
 	if err != nil {
 		return err
 	}
-	var m marker
-	if err := json.Unmarshal(data, &m); err != nil || ident.Check(m.NodeID) != nil {
-		return fmt.Errorf("its %s is damaged", markerFile)
-	}
-	if m.Format != markerFormat {
-		return fmt.Errorf("it has format %d, and this version knows format %d alone", m.Format, markerFormat)
+	m, err := parseMarker(data)
+	if err != nil {
+		return err
 	}
 	if nodeID != "" && nodeID != m.NodeID {
 		return fmt.Errorf("it belongs to node %q, not to %q", m.NodeID, nodeID)
 	}
 	d.nodeID = m.NodeID
 	return nil
+}
+
+func parseMarker(data []byte) (marker, error) {
+	var m marker
+	err := json.Unmarshal(data, &m)
+	switch {
+	case err == nil && m.Format != markerFormat:
+		return m, fmt.Errorf("it has format %d, and this version knows format %d alone", m.Format, markerFormat)
+	case err != nil || ident.Check(m.NodeID) != nil:
+		return m, fmt.Errorf("its %s is damaged", markerFile)
+	}
+	return m, nil
 }
 
 // writeMarker survives a crash at every step: temporary file, fsync, rename, fsync of the directory.
@@ -173,4 +187,9 @@ func (d *dataDir) sub(name string) (string, error) {
 }
 
 // Close gives the directory free.
-func (d *dataDir) Close() error { return d.lock.Close() }
+func (d *dataDir) Close() error {
+	if d.lock == nil {
+		return nil
+	}
+	return d.lock.Close()
+}

@@ -186,9 +186,14 @@ func parseDB(b []byte) (n int, refusal Error) {
 	return int(i), ""
 }
 
+// ping answers an error where Redis does: when writes are refused because the disk is in trouble.
 func ping(c *Ctx) {
 	switch len(c.Args) {
 	case 1:
+		if c.lease.Store().Damaged() != nil {
+			c.Out.Error(string(errDamaged))
+			return
+		}
 		c.Out.Simple("PONG")
 	case 2:
 		c.Out.Bulk(c.Args[1])

@@ -30,7 +30,9 @@ const (
 	errMaybe      = Error("MAYBE the write may or may not have been done")
 	errNotApplied = Error("ERR this replica has not applied the session's last write yet, try again")
 	errInternal   = Error("ERR internal error, nothing was written")
-	errDamage     = Error("ERR the data is damaged here, nothing was written")
+	errDamage     = Error("DAMAGED what the command reads is damaged on this node, nothing was written")
+	errDamaged    = Error("DAMAGED this node holds damaged data and takes no writes, nothing was written")
+	errUnreadable = Error("ERR the disk can't be read, nothing was written")
 	errSyntax     = Error("ERR syntax error")
 	errNotInteger = Error("ERR value is not an integer or out of range")
 	errIntRange   = Error("ERR value is out of range, value must between -2147483648 and 2147483647")
@@ -56,7 +58,9 @@ var failures = []struct {
 	{store.ErrTooLarge, errTooLarge},
 	{store.ErrClosed, errClosed},
 	{store.ErrMaybe, errMaybe},
+	{store.ErrReadOnly, errDamaged},
 	{store.ErrDamage, errDamage},
+	{store.ErrUnreadable, errUnreadable},
 	{ErrNotForwarded, errNoPrimary},
 }
 

@@ -147,13 +147,13 @@ func TestPanicsAreContained(t *testing.T) {
 	}
 	data := command.Spec{Arity: 1, Flags: command.FlagWrite, Scope: command.ScopeTenant}
 	damage, bug := data, data
-	damage.Name, damage.Run = "damage", explode(store.Damage{Err: errors.New("block checksum")})
+	damage.Name, damage.Run = "damage", explode(store.Damage{Err: fmt.Errorf("%w: block checksum", store.ErrUnreadable)})
 	bug.Name, bug.Run = "bug", explode("index out of range")
 	b := commandtest.NewWith(t, append(slices.Clone(command.All()), damage, bug), command.Limits{})
 	for _, tt := range []struct {
 		name, want string
 		closes     bool
-	}{{"damage", "-ERR the data is damaged here, nothing was written\r\n", false}, {"bug", "-ERR internal error, nothing was written\r\n", true}} {
+	}{{"damage", "-ERR the disk can't be read, nothing was written\r\n", false}, {"bug", "-ERR internal error, nothing was written\r\n", true}} {
 		s := b.Session(t, commandtest.AWriteSecret)
 		got := b.Pipeline(t, s, []string{"PING"}, []string{"SET", "k", "v"}, []string{tt.name}, []string{"GET", "half"})
 		want := "+PONG\r\n" + tt.want + tt.want

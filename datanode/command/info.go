@@ -262,6 +262,7 @@ func infoNode(w *infoWriter) {
 	w.line("incarnation", f.Incarnation)
 	w.line("node_state", f.State)
 	w.line("node_note", f.Note)
+	w.line("node_damaged", boolInt(f.Damaged))
 	w.line("resp_addr", f.RESPAddr)
 	w.line("cluster_addr", f.ClusterAddr)
 	w.line("view_revision", w.lease.View().Revision())

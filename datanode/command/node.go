@@ -112,6 +112,7 @@ type Facts struct {
 	ClusterAddr  string
 	State        string // serving, syncing, read-only ...
 	Note         string // why, when there is something to say
+	Damaged      bool   // damage was found since the start
 	Written      Position
 	SyncedIndex  uint64
 	CommitIndex  uint64

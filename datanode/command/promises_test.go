@@ -288,7 +288,7 @@ func TestP8CommitErrors(t *testing.T) {
 func TestP8ErrorTexts(t *testing.T) {
 	for err, want := range map[error]string{
 		store.ErrNotPrimary: "READONLY ", store.ErrQuiesced: "TRYAGAIN ", store.ErrDiskFull: "MISCONF ",
-		store.ErrTooLarge: "ERR ", store.ErrClosed: "LOADING ", store.ErrMaybe: "MAYBE ",
+		store.ErrReadOnly: "DAMAGED ", store.ErrDamage: "DAMAGED ", store.ErrUnreadable: "ERR ", store.ErrTooLarge: "ERR ", store.ErrClosed: "LOADING ", store.ErrMaybe: "MAYBE ",
 		fmt.Errorf("wrapped: %w", store.ErrMaybe): "MAYBE ",
 	} {
 		if got := command.ErrorText(err); !strings.HasPrefix(got, want) {

@@ -189,6 +189,7 @@ func (e *Executor) callAll(s *Session, cmds []redcon.Command, data bool) (err er
 	defer func() {
 		if r := recover(); r != nil {
 			err = e.panicked(s, r, committing)
+			noteDamage(sc.ctx.lease, r)
 			if !committing {
 				sc.plan[len(sc.ends)].kind = kindData // its reply is replaced too
 				sc.ends = append(sc.ends, s.Out.Len())
@@ -228,12 +229,19 @@ func (e *Executor) panicked(s *Session, r any, committing bool) error {
 		return errMaybe
 	}
 	if d, ok := r.(store.Damage); ok {
-		e.log.Error("damaged data was read", "error", d.Err)
-		return errDamage
+		e.log.Error("what a command reads is damaged", "namespace_id", s.grant.NamespaceID, "error", d.Err)
+		return d.Err
 	}
 	e.log.Error("command panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 	s.closing = true
 	return errInternal
+}
+
+// noteDamage tells the store of damage that only its reader could see.
+func noteDamage(lease Lease, r any) {
+	if d, ok := r.(store.Damage); ok {
+		lease.Store().NoteDamage(d.Err)
+	}
 }
 
 // replace puts the error in place of the replies of the run's data commands: none of them happened,
@@ -272,6 +280,9 @@ func (e *Executor) alone(ctx context.Context, s *Session, lease Lease, args [][]
 			if r := recover(); r != nil {
 				s.Out.truncate(start)
 				s.Out.Error(ErrorText(e.panicked(s, r, false)))
+				if held {
+					noteDamage(lease, r)
+				}
 			}
 		}()
 		cmd.Run(&c)

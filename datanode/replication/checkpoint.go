@@ -13,6 +13,7 @@ import (
 
 	"github.com/atolldb/atoll/datanode/replog"
 	"github.com/atolldb/atoll/datanode/store"
+	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/atollpb"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"google.golang.org/grpc"
@@ -173,9 +174,15 @@ type snapshotStream = grpc.ServerStreamingServer[atollpb.SnapshotFrame]
 // Snapshot streams a checkpoint: header, this node's view where the sink's is older, the files from
 // where the sink left off, and the checksum of each whole file.
 func (m *Member) Snapshot(r *atollpb.SnapshotRequest, stream snapshotStream) error {
+	if err := rpc.CheckWire(r.GetWireVersion()); err != nil {
+		return status.Error(codes.FailedPrecondition, err.Error())
+	}
 	s, demoted, err := m.source.serving(r.GetClusterId(), r.GetToNodeId())
 	if err != nil {
 		return err
+	}
+	if err := s.Damaged(); err != nil { // it would be copied as it is
+		return status.Errorf(codes.FailedPrecondition, "this node's data is damaged: %v", err)
 	}
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"github.com/atolldb/atoll/datanode/replog"
 	"github.com/atolldb/atoll/datanode/store"
 	"github.com/atolldb/atoll/datanode/tenant"
+	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/atollpb"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"google.golang.org/grpc"
@@ -39,6 +41,11 @@ type manifest struct {
 	Format   int             `json:"format"`
 	Header   json.RawMessage `json:"header"`
 	Complete bool            `json:"complete"`
+	Checksum string          `json:"checksum"` // CRC-32C in hex of the two before
+}
+
+func (m *manifest) sum() string {
+	return fmt.Sprintf("%08x", replog.Checksum(fmt.Appendf(nil, "%t %s", m.Complete, m.Header)))
 }
 
 func (f *follower) stagedDir() string { return f.m.disk.generation(f.staged.number) }
@@ -122,19 +129,26 @@ func (f *follower) readManifest() error {
 	if err != nil {
 		return err
 	}
+	f.staged.header, f.staged.complete, err = parseManifest(b)
+	return err
+}
+
+func parseManifest(b []byte) (h *atollpb.SnapshotHeader, complete bool, err error) {
 	var man manifest
 	if err := json.Unmarshal(b, &man); err != nil {
-		return err
+		return nil, false, err
 	}
 	if man.Format != manifestFormat {
-		return fmt.Errorf("manifest of format %d", man.Format)
+		return nil, false, fmt.Errorf("%s has format %d, this program reads format %d", manifestFile, man.Format, manifestFormat)
 	}
-	h := new(atollpb.SnapshotHeader)
+	if man.Checksum != man.sum() {
+		return nil, false, fmt.Errorf("%s is damaged: its checksum doesn't match", manifestFile)
+	}
+	h = new(atollpb.SnapshotHeader)
 	if err := protojson.Unmarshal(man.Header, h); err != nil {
-		return err
+		return nil, false, err
 	}
-	f.staged.header, f.staged.complete = h, man.Complete
-	return nil
+	return h, man.Complete, nil
 }
 
 func (f *follower) writeManifest() error {
@@ -142,7 +156,13 @@ func (f *follower) writeManifest() error {
 	if err != nil {
 		return err
 	}
-	b, err := json.Marshal(manifest{Format: manifestFormat, Header: raw, Complete: f.staged.complete})
+	var compact bytes.Buffer // as it will be in the file
+	if err := json.Compact(&compact, raw); err != nil {
+		return err
+	}
+	man := manifest{Format: manifestFormat, Header: compact.Bytes(), Complete: f.staged.complete}
+	man.Checksum = man.sum()
+	b, err := json.Marshal(man)
 	if err != nil {
 		return err
 	}
@@ -164,7 +184,7 @@ func (f *follower) fetch(ctx context.Context, client atollpb.ReplicationClient) 
 		f.m.say(atollpb.NodeState_NODE_STATE_SYNCING, "taking a full sync from "+f.primary)
 	}
 	f.m.update(func(s *Status) { s.Syncing = true })
-	r := &atollpb.SnapshotRequest{ClusterId: f.m.cfg.ClusterID(), NodeId: f.m.cfg.NodeID, ToNodeId: f.primary}
+	r := &atollpb.SnapshotRequest{ClusterId: f.m.cfg.ClusterID(), NodeId: f.m.cfg.NodeID, ToNodeId: f.primary, WireVersion: rpc.WireVersion}
 	if h := f.staged.header; h != nil {
 		r.SnapshotId = h.GetSnapshotId()
 		for _, file := range h.GetFiles() {
@@ -257,7 +277,7 @@ func (t *taking) run(stream grpc.ServerStreamingClient[atollpb.SnapshotFrame]) e
 func (t *taking) begin(h *atollpb.SnapshotHeader) error {
 	f := t.f
 	if h.GetFormat() != snapshotFormat {
-		return fmt.Errorf("%w: format %d, this program reads format %d", errWire, h.GetFormat(), snapshotFormat)
+		return fmt.Errorf("%w: the snapshot has format %d, this program reads format %d", errWire, h.GetFormat(), snapshotFormat)
 	}
 	total := uint64(0)
 	for _, file := range h.GetFiles() {

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/atolldb/atoll/datanode/replog"
 	"github.com/atolldb/atoll/datanode/store"
 	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -54,8 +56,35 @@ func (d disk) current() (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read %s: %w", currentFile, err)
 	}
-	n, err := strconv.ParseUint(strings.TrimSuffix(string(b), "\n"), 10, 64)
-	if err != nil || n == 0 {
+	return parseCurrent(b)
+}
+
+// CURRENT is one line: a name, the format, the generation's number, and the CRC-32C of the line up to there
+// in hex. A bit that flips in a number would name another generation.
+const (
+	currentName   = "atoll-current"
+	currentFormat = 1
+)
+
+func appendCurrent(b []byte, n uint64) []byte {
+	b = fmt.Appendf(b, "%s %d %d", currentName, currentFormat, n)
+	return fmt.Appendf(b, " %08x\n", replog.Checksum(b))
+}
+
+func parseCurrent(b []byte) (uint64, error) {
+	fields := strings.Fields(string(b))
+	if len(fields) < 2 || fields[0] != currentName {
+		return 0, fmt.Errorf("%w: %s holds %q", store.ErrDamage, currentFile, b)
+	}
+	// Before the checksum, which another format may keep elsewhere.
+	if format := fields[1]; format != strconv.Itoa(currentFormat) {
+		return 0, fmt.Errorf("%w: %s has format %s, this program reads format %d", store.ErrFormat, currentFile, format, currentFormat)
+	}
+	if len(fields) < 3 {
+		return 0, fmt.Errorf("%w: %s holds %q", store.ErrDamage, currentFile, b)
+	}
+	n, err := strconv.ParseUint(fields[2], 10, 64)
+	if err != nil || n == 0 || !bytes.Equal(b, appendCurrent(nil, n)) {
 		return 0, fmt.Errorf("%w: %s holds %q", store.ErrDamage, currentFile, b)
 	}
 	return n, nil
@@ -63,7 +92,7 @@ func (d disk) current() (uint64, error) {
 
 // makeCurrent points CURRENT at a generation, durably.
 func (d disk) makeCurrent(n uint64) error {
-	return writeFile(d.fs, d.dir, currentFile, fmt.Appendf(nil, "%d\n", n))
+	return writeFile(d.fs, d.dir, currentFile, appendCurrent(nil, n))
 }
 
 // list returns the numbers of the generations on disk, ascending.

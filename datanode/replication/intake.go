@@ -73,6 +73,9 @@ func (in *intake) take(cancel context.CancelFunc, acks chan<- struct{}) error {
 			in.advance(k.Log.GetCommitIndex())
 		case *atollpb.SourceMessage_Heartbeat:
 			in.advance(k.Heartbeat.GetCommitIndex())
+			if in.store.Damaged() != nil && in.store == in.f.m.current.Load() {
+				return errAgain // the next stream is a full sync
+			}
 		case *atollpb.SourceMessage_View:
 			err = in.f.m.installView(&views, k.View)
 		default:

@@ -12,10 +12,15 @@ import (
 	"github.com/atolldb/atoll/rpc/atollpb"
 )
 
-// primaryFile says in which epoch, and on which boot, the node was last a primary.
-const primaryFile = "primary.json"
+// primaryFile says in which epoch, and on which boot, the node was last a primary. It needs no checksum: only
+// the very note that the node would write is believed.
+const (
+	primaryFile   = "primary.json"
+	primaryFormat = 1
+)
 
 type primaryNote struct {
+	Format      int    `json:"format"`
 	Epoch       uint64 `json:"epoch"`
 	BootID      string `json:"boot_id"`
 	Incarnation string `json:"incarnation"`
@@ -151,8 +156,11 @@ func (m *Member) hold(ctx context.Context, s *store.Store, g *atollpb.Group, v *
 	p := g.GetPromotion()
 	if s.Role() == store.Replica {
 		// The process has restarted.
-		note := primaryNote{Epoch: g.GetEpoch(), BootID: m.cfg.BootID, Incarnation: m.cfg.Incarnation}
-		if had := m.readNote(); had != note || m.cfg.BootID == "" {
+		had, err := m.readNote()
+		if err != nil {
+			return err
+		}
+		if had != m.noteOf(g.GetEpoch()) || m.cfg.BootID == "" {
 			return m.askEpoch(ctx, s, g)
 		}
 		if err := m.dropStaged(); err != nil { // the last process may not have come to it
@@ -202,18 +210,41 @@ func (m *Member) askEpoch(ctx context.Context, s *store.Store, g *atollpb.Group)
 	return nil // the view brings it
 }
 
-func (m *Member) readNote() primaryNote {
-	var n primaryNote
+func (m *Member) noteOf(epoch uint64) primaryNote {
+	return primaryNote{Format: primaryFormat, Epoch: epoch, BootID: m.cfg.BootID, Incarnation: m.cfg.Incarnation}
+}
+
+// readNote returns no note where there is none, or a broken one: then a new epoch is asked for, which is
+// always right.
+func (m *Member) readNote() (primaryNote, error) {
 	b, err := readFile(m.cfg.FS, m.disk.path(primaryFile))
-	if err != nil || json.Unmarshal(b, &n) != nil {
-		return primaryNote{} // then a new epoch is asked for, which is always right
+	if err != nil {
+		return primaryNote{}, nil
 	}
-	return n
+	return parseNote(b)
+}
+
+func parseNote(b []byte) (primaryNote, error) {
+	var n primaryNote
+	if json.Unmarshal(b, &n) != nil {
+		return primaryNote{}, nil
+	}
+	if n.Format != primaryFormat {
+		return primaryNote{}, fmt.Errorf("%w: %s has format %d, this program reads format %d", store.ErrFormat, primaryFile, n.Format, primaryFormat)
+	}
+	return n, nil
 }
 
 func (m *Member) writeNote(epoch uint64) error {
-	n := primaryNote{Epoch: epoch, BootID: m.cfg.BootID, Incarnation: m.cfg.Incarnation}
-	if m.noted == n || m.readNote() == n {
+	n := m.noteOf(epoch)
+	if m.noted == n {
+		return nil
+	}
+	had, err := m.readNote()
+	if err != nil {
+		return err
+	}
+	if had == n {
 		m.noted = n
 		return nil
 	}
@@ -228,8 +259,11 @@ func (m *Member) writeNote(epoch uint64) error {
 	return nil
 }
 
-// purge writes a purge entry for every namespace that the view shows as deleted.
+// purge writes a purge entry for every namespace that the view shows as deleted. A damaged store takes none.
 func (m *Member) purge(s *store.Store, v *tenant.View) error {
+	if s.Damaged() != nil {
+		return nil
+	}
 	for n := range v.Tombstones() {
 		if s.WasPurged(n.ID) {
 			continue

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -170,8 +171,13 @@ func TestDamagedStagingIsTakenAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	man := fmt.Appendf(nil, `{"format":%d,"header":{"snapshotId":"gone"},"complete":true}`, manifestFormat)
-	for name, data := range map[string][]byte{manifestFile: man, "log/0000000000000001.log": make([]byte, 4096)} {
+	man := manifest{Format: manifestFormat, Header: []byte(`{"snapshotId":"gone"}`), Complete: true}
+	man.Checksum = man.sum()
+	whole, err := json.Marshal(man)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{manifestFile: whole, "log/0000000000000001.log": make([]byte, 4096)} {
 		if err := writeFile(fs, stage, name, data); err != nil {
 			t.Fatal(err)
 		}

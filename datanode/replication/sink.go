@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/atolldb/atoll/datanode/store"
+	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/atollpb"
 	"google.golang.org/grpc"
 )
@@ -182,6 +183,10 @@ func (f *follower) once(ctx context.Context) error {
 	if f.staged != nil && f.staged.store != nil {
 		s = f.staged.store
 	}
+	if f.staged == nil && s != nil && s.Damaged() != nil {
+		f.m.cfg.Logger.Warn("a full sync replaces damaged data", "primary", f.primary, "reason", s.Damaged())
+		return f.fetch(ctx, client)
+	}
 	if f.staged != nil && f.staged.store == nil {
 		return f.fetch(ctx, client)
 	}
@@ -204,7 +209,7 @@ func (f *follower) once(ctx context.Context) error {
 func (f *follower) hello(s *store.Store) *atollpb.SinkHello {
 	h := &atollpb.SinkHello{
 		ClusterId: f.m.cfg.ClusterID(), NodeId: f.m.cfg.NodeID, Incarnation: f.m.cfg.Incarnation,
-		ToNodeId: f.primary, Written: &atollpb.Position{},
+		ToNodeId: f.primary, Written: &atollpb.Position{}, WireVersion: rpc.WireVersion,
 	}
 	if v := f.m.cfg.Views.Current(); v != nil {
 		h.ViewRevision = v.Revision()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/atolldb/atoll/datanode/replog"
 	"github.com/atolldb/atoll/datanode/store"
+	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/atollpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -129,6 +130,9 @@ func (m *Member) Follow(stream followStream) error {
 	hello := first.GetHello()
 	if hello == nil {
 		return status.Error(codes.InvalidArgument, "the first message must be a hello")
+	}
+	if err := rpc.CheckWire(hello.GetWireVersion()); err != nil {
+		return status.Error(codes.FailedPrecondition, err.Error())
 	}
 	s, demoted, err := m.source.serving(hello.GetClusterId(), hello.GetToNodeId())
 	if err != nil {
@@ -289,6 +293,7 @@ func (m *Member) drain(f *feed, r *replog.Reader) error {
 				break
 			}
 			if err != nil {
+				f.store.NoteDamage(err)
 				return status.Errorf(codes.FailedPrecondition, "read the log: %v", err)
 			}
 			if err := f.sendView(m, replog.BodyMinRevision(body)); err != nil {

@@ -50,6 +50,11 @@ type Log struct {
 	current *segment   // being written; nil until the first append of this process
 	trash   []*segment // dropped by Retire, oldest first; their files are still to be removed
 
+	noteMu   sync.Mutex // guards what follows
+	notes    vfs.File   // nil until the first note of this process
+	noteSlot int
+	noted    note
+
 	mu      sync.Mutex // guards what follows
 	segs    []*segment
 	state   State
@@ -283,6 +288,8 @@ func (l *Log) Wait(ctx context.Context, index uint64) error {
 // Close fsyncs and closes the log. Readers end with ErrClosed.
 func (l *Log) Close() error {
 	err := l.Sync()
+	l.noteMu.Lock()
+	defer l.noteMu.Unlock()
 	l.writeMu.Lock()
 	defer l.writeMu.Unlock()
 	l.mu.Lock()
@@ -296,6 +303,9 @@ func (l *Log) Close() error {
 	}
 	for _, s := range append(l.trash, l.segs...) {
 		err = errors.Join(err, s.close())
+	}
+	if l.notes != nil {
+		err = errors.Join(err, l.notes.Close())
 	}
 	return err
 }

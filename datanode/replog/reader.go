@@ -66,7 +66,7 @@ func (r *Reader) Next() ([]byte, error) {
 }
 
 func (r *Reader) damage(what string) error {
-	return fmt.Errorf("%w: entry %d in %s at byte %d: %s", ErrDamaged, r.next, r.seg.path, r.seg.fileOffset(r.off), what)
+	return &Damage{r.seg.path, r.seg.fileOffset(r.off), fmt.Sprintf("entry %d: %s", r.next, what)}
 }
 
 // locate makes seg and off those of the next entry, and returns the end of the segment's records.
@@ -193,7 +193,7 @@ func (r *Reader) readError(err error) error {
 		return fmt.Errorf("%w: entry %d", ErrGone, r.next)
 	}
 	if err == nil || errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: entry %d in %s: the file is cut short", ErrDamaged, r.next, r.seg.path)
+		return &Damage{r.seg.path, r.seg.fileOffset(r.off), fmt.Sprintf("entry %d: the file is cut short", r.next)}
 	}
 	return fmt.Errorf("read log %s: %w", r.seg.path, err)
 }

@@ -121,8 +121,13 @@ func Open(opts Options) (*Log, error) {
 	}
 	r := recovery{opts: opts, log: newLog(opts)}
 	err = r.load(names)
+	var n note
+	if err == nil {
+		n, err = r.readNote()
+	}
 	if err == nil {
 		r.supersede()
+		r.believe(n)
 		err = r.scan()
 	}
 	if err == nil {
@@ -220,7 +225,7 @@ func (r *recovery) scan() error {
 				return err
 			}
 		case i > 0 && (s.firstIndex > r.segs[i-1].last+1 || s.baseOffset > r.segs[i-1].end):
-			return fmt.Errorf("%w: entries %d to %d are missing before %s", ErrDamaged, r.segs[i-1].last+1, s.firstIndex-1, s.path)
+			return &Damage{s.path, 0, fmt.Sprintf("entries %d to %d are missing before it", r.segs[i-1].last+1, s.firstIndex-1)}
 		case next != nil && next.baseOffset <= r.synced:
 			if err := r.trust(s, next); err != nil {
 				return err
@@ -231,10 +236,21 @@ func (r *recovery) scan() error {
 			}
 		}
 	}
+	if last := r.segs[len(r.segs)-1]; r.torn == nil && r.synced > last.end {
+		return &Damage{last.path, last.fileOffset(last.end), fmt.Sprintf("the log ends at offset %d, and was fsynced up to %d", last.end, r.synced)}
+	}
 	if r.torn != nil && r.synced > r.stop {
-		return fmt.Errorf("%w: %s is broken at offset %d, which was fsynced (up to %d)", ErrDamaged, r.torn.path, r.stop, r.synced)
+		return &Damage{r.torn.path, r.place(), fmt.Sprintf("it is broken at offset %d of the log, which was fsynced (up to %d)", r.stop, r.synced)}
 	}
 	return nil
+}
+
+// place is where in its file the log is torn; a broken header is at the start.
+func (r *recovery) place() int64 {
+	if r.broken[r.torn] {
+		return 0
+	}
+	return r.torn.fileOffset(r.stop)
 }
 
 // trust takes the next header's word for where s ends.
@@ -244,7 +260,7 @@ func (r *recovery) trust(s, next *segment) error {
 		return err
 	}
 	if next.baseOffset < s.baseOffset || info.Size() < s.fileOffset(next.baseOffset) {
-		return fmt.Errorf("%w: %s is cut short", ErrDamaged, s.path)
+		return &Damage{s.path, info.Size(), "it is cut short"}
 	}
 	s.end, s.last, s.epoch = next.baseOffset, next.firstIndex-1, next.prevEpoch
 	return nil

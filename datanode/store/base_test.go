@@ -58,7 +58,7 @@ func (l *life) runAgain(b *base) {
 	l.mem = b.disk.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: l.w.rng})
 	l.fault.inner = l.mem
 	l.o.FS = l.fault.disk()
-	l.epoch, l.closed = 1, true // everything is on the disk already
+	l.made, l.closed = true, true // everything is on the disk already
 	s, err := l.open(l.o)
 	l.expect("open", err)
 	if err != nil {

@@ -67,6 +67,9 @@ func (s *Store) commit(tx *Tx) error {
 	if s.diskFull.Load() {
 		return ErrDiskFull
 	}
+	if s.damage.Load() != nil && tx.control == nil {
+		return ErrReadOnly
+	}
 	if s.failed.Load() {
 		return ErrClosed
 	}

@@ -1,9 +1,6 @@
 package store
 
-import (
-	"errors"
-	"fmt"
-)
+import "errors"
 
 var (
 	// ErrNotPrimary is returned by Commit on a node that doesn't hold the group's epoch. Nothing happened.
@@ -22,20 +19,12 @@ var (
 	errNotReplica = errors.New("this node is not a replica")
 	// ErrClosed is returned by Commit after Close. Nothing happened.
 	ErrClosed = errors.New("store is closed")
-	// ErrDamage marks rows that can't be decoded or read.
+	// ErrReadOnly is returned by Commit once damage was found. Nothing happened.
+	ErrReadOnly = errors.New("damaged data was found, and no writes are taken")
+	// ErrDamage marks rows that are damaged.
 	ErrDamage = errors.New("stored data is damaged")
+	// ErrUnreadable marks rows that the disk doesn't give, whatever they are.
+	ErrUnreadable = errors.New("stored data can't be read")
 	// ErrFormat is returned for a store of another version of the format.
 	ErrFormat = errors.New("store has an unknown format")
 )
-
-// Damage is the panic value of a read that failed inside a run. The executor recovers it.
-type Damage struct{ Err error }
-
-func (d Damage) Error() string { return d.Err.Error() }
-
-func (d Damage) Unwrap() error { return d.Err }
-
-// broken panics with a Damage: a run can't go on without the row it asked for.
-func broken(what string, err error) {
-	panic(Damage{fmt.Errorf("%w: %s: %w", ErrDamage, what, err)})
-}

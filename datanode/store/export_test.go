@@ -9,6 +9,7 @@ import (
 	"hash/maphash"
 
 	"github.com/cespare/xxhash/v2"
+	"github.com/cockroachdb/pebble/v2"
 )
 
 // Rows returns every row that is replicated: all but the position and the stored counters, which each
@@ -177,6 +178,8 @@ func (Codec) Sub(ns, ks uint64, key []byte, version uint64, score bool, name []b
 	}
 	return append(appendSubPrefix(nil, keyspacePrefix(ns, ks), kind, key, version), name...)
 }
+
+func (Codec) Comparer() *pebble.Comparer { return comparer() }
 
 func (Codec) Prefix(ns, ks uint64) []byte { return keyspacePrefix(ns, ks) }
 func (Codec) PrefixEnd(p []byte) []byte   { return prefixEnd(p) }

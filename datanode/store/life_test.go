@@ -27,6 +27,7 @@ type life struct {
 	s     *store.Store
 	epoch uint64
 
+	made   bool          // before that a node begins anew
 	closed bool          // in order: everything is on the disk
 	gone   bool          // after an error that a process ends with
 	ending chan struct{} // closed where the process ends
@@ -53,7 +54,9 @@ func (l *life) end(err error) {
 	if happened, _ := l.fault.failed(); !happened {
 		l.t.Errorf("nothing has failed, and the process ends: %v", err)
 	}
-	l.judge()
+	if l.made {
+		l.judge()
+	}
 	if l.t.Failed() {
 		l.t.Logf("the process ends: %v", err)
 		return
@@ -92,7 +95,7 @@ func (l *life) finish() {
 		}
 		l.s, l.closed = nil, true
 	}
-	if l.epoch > 0 { // else nothing was made
+	if l.made {
 		l.judge()
 	}
 }
@@ -118,6 +121,9 @@ func (l *life) run() {
 		l.expect("create", err)
 		return
 	}
+	l.mu.Lock()
+	l.made = true
+	l.mu.Unlock()
 	l.begin(s)
 	for i := 0; i < 120 && l.s != nil; i++ {
 		l.step()

@@ -49,7 +49,7 @@ func (f heldSyncFile) SyncData() error {
 
 func (f heldSyncFile) Sync() error { return f.SyncData() }
 
-func put(s *store.Store, ns uint64, key string, d store.Durability) error {
+func putKey(s *store.Store, ns uint64, key string, d store.Durability) error {
 	if !s.Enter() {
 		return store.ErrClosed
 	}
@@ -74,15 +74,15 @@ func TestLocalWaitsForItself(t *testing.T) {
 	fs.mu.Unlock()
 
 	done := make(chan error, writers+1)
-	go func() { done <- put(s, 7, "hot", store.Local) }()
+	go func() { done <- putKey(s, 7, "hot", store.Local) }()
 	<-fs.began
 	for _, ns := range []uint64{7, 8} { // these would hang
-		if err := put(s, ns, "hot", store.Async); err != nil {
+		if err := putKey(s, ns, "hot", store.Async); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for i := range writers {
-		go func() { done <- put(s, 9, fmt.Sprint("k", i), store.Local) }()
+		go func() { done <- putKey(s, 9, fmt.Sprint("k", i), store.Local) }()
 	}
 	eventually(t, "every write to be shown", func() bool { return s.Namespace(9).DBCounters(0).Keys == writers })
 	select {

@@ -28,14 +28,28 @@ type logFirstFS struct {
 	// pause makes the next file wait for a moment: after a failed flush Pebble tries again at once, and
 	// would burn a core while the disk is full.
 	pause atomic.Bool
+	// hopeless says that what failed will fail again: the pause is then a long one.
+	hopeless func() bool
 }
 
-const retryPause = 50 * time.Millisecond
+const (
+	retryPause = 50 * time.Millisecond
+	longPause  = 10 * time.Second
+)
+
+func (f *logFirstFS) wait() {
+	for began := time.Now(); ; {
+		time.Sleep(retryPause)
+		if !f.hopeless() || time.Since(began) >= longPause {
+			return
+		}
+	}
+}
 
 // Create is vfs.FS.
 func (f *logFirstFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	if f.pause.Swap(false) {
-		time.Sleep(retryPause)
+		f.wait()
 	}
 	if err := f.beforeMarker(name); err != nil {
 		return nil, err
@@ -97,7 +111,9 @@ func (f *logFirstFS) wrap(file vfs.File, err error) (vfs.File, error) {
 // logFirst ends the process when an fsync fails, since nobody can say then what the disk holds.
 func (f *logFirstFS) logFirst(sync func() error) (err error) {
 	if l := f.log.Load(); l != nil && planted != seedNoLogFirst {
-		err = l.Sync()
+		if err = l.Sync(); err == nil {
+			err = l.NoteSynced()
+		}
 	}
 	if err == nil {
 		err = sync()

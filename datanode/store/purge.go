@@ -82,7 +82,7 @@ func (s *Store) reclaim(ctx context.Context) error {
 	s.purge.mu.Lock()
 	ids := append([]uint64(nil), s.purge.pending...)
 	s.purge.mu.Unlock()
-	if len(ids) == 0 {
+	if len(ids) == 0 || s.Damaged() != nil { // the rows are hidden; their space isn't worth a risk
 		return nil
 	}
 	if err := s.flush(ctx); err != nil {

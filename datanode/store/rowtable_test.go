@@ -46,8 +46,11 @@ func tableNeverServesOldRows(t *testing.T, c store.Table, keys int) {
 	const rounds = 20000
 	disk, applied := make([]atomic.Uint64, keys), make([]atomic.Uint64, keys)
 	var wg sync.WaitGroup
+	var writing atomic.Int64
+	writing.Store(2)
 	for w := range 2 {
 		wg.Go(func() {
+			defer writing.Add(-1)
 			rng := rand.New(rand.NewPCG(uint64(w), 1))
 			for range rounds {
 				i := rng.IntN(keys/2)*2 + w // each key has one writer, as stripes see to it
@@ -62,7 +65,7 @@ func tableNeverServesOldRows(t *testing.T, c store.Table, keys int) {
 	for w := range 2 {
 		wg.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(w), 2))
-			for range rounds {
+			for done := 0; done < rounds || writing.Load() > 0; done++ {
 				i := rng.IntN(keys)
 				key, hash, valued := tableKey(i)
 				floor := applied[i].Load()

@@ -44,8 +44,12 @@ type Store struct {
 	namespaces sync.Map // id -> *Namespace
 	committer  committer
 	versions   atomic.Uint64
+	fresh      bool        // Pebble's files are to be made
+	offline    bool        // Pebble doesn't compact
 	opened     atomic.Bool // Pebble is open: it may compact
 	diskFull   atomic.Bool
+	damage     atomic.Pointer[error] // the first that was found
+	harmed     sync.Map              // paths of damaged files that were logged
 
 	// gate is held shared by every run that an executor lets in (Enter), and exclusively where the
 	// whole generation changes under readers: applying on a replica, a change of role, closing.
@@ -70,6 +74,7 @@ type Store struct {
 	sweepMu sync.Mutex // one pass at a time
 	due     alarm      // of all namespaces
 	failed  atomic.Bool
+	closing atomic.Bool
 
 	ended  context.Context // of the workers
 	stop   context.CancelFunc
@@ -99,7 +104,7 @@ func Create(opts Options, start replog.Start) (*Store, error) {
 	if err := errors.Join(l.Close(), syncDir(opts.FS, opts.Dir), syncDir(opts.FS, opts.FS.PathDir(opts.Dir))); err != nil {
 		return nil, fmt.Errorf("create store: %w", err)
 	}
-	return Open(opts)
+	return open(opts, replog.Open, true)
 }
 
 func syncDir(fs vfs.FS, dir string) error {
@@ -119,7 +124,7 @@ func (o *Options) log() replog.Options {
 
 // Open opens a store as a replica's: it replays the log over what Pebble holds, so that when it
 // returns every entry of the log is shown.
-func Open(opts Options) (*Store, error) { return open(opts, replog.Open) }
+func Open(opts Options) (*Store, error) { return open(opts, replog.Open, false) }
 
 // OpenSnapshot opens the files of a checkpoint as a store. If they have no log yet, an empty one is made
 // that starts at the position that Pebble holds; the entries up to the checkpoint's end are to follow.
@@ -130,16 +135,23 @@ func OpenSnapshot(opts Options) (*Store, error) {
 	if err := syncDir(opts.FS, opts.Dir); err != nil {
 		return nil, fmt.Errorf("open snapshot: %w", err)
 	}
-	return open(opts, nil)
+	return open(opts, nil, false)
 }
 
-func open(opts Options, openLog func(replog.Options) (*replog.Log, error)) (*Store, error) {
+// newStore makes the parts of a store that need no files.
+func newStore(opts Options) *Store {
 	s := &Store{opts: opts, sweep: make(chan struct{}, 1)}
 	s.table = newRowTable(opts.RowCacheBytes/16*11, opts.RowCacheBytes/4)
 	s.filter.limit, s.filter.crowds = int64(opts.RowCacheBytes/16), make(chan struct{}, 1)
 	s.committer.idle.L = &s.committer.mu
 	s.applied.Store(&Applied{})
 	s.purge.wake = make(chan struct{}, 1)
+	return s
+}
+
+func open(opts Options, openLog func(replog.Options) (*replog.Log, error), fresh bool) (*Store, error) {
+	s := newStore(opts)
+	s.fresh = fresh
 	if err := s.openFiles(openLog); err != nil {
 		if s.db != nil {
 			err = errors.Join(err, s.committer.batch.Close(), s.db.Close())
@@ -162,7 +174,7 @@ func open(opts Options, openLog func(replog.Options) (*replog.Log, error)) (*Sto
 // openFiles opens the log, then Pebble: opening a log fsyncs it, and Pebble makes durable what a killed
 // process had only written. A snapshot's log begins where its Pebble says.
 func (s *Store) openFiles(openLog func(replog.Options) (*replog.Log, error)) (err error) {
-	fs := &logFirstFS{FS: s.opts.FS, fatal: func(err error) { _ = s.fatal(err) }}
+	fs := s.logFirst()
 	if openLog != nil {
 		if s.log, err = openLog(s.opts.log()); err != nil {
 			return err
@@ -190,6 +202,13 @@ func (s *Store) openFiles(openLog func(replog.Options) (*replog.Log, error)) (er
 	return s.settle()
 }
 
+func (s *Store) logFirst() *logFirstFS {
+	return &logFirstFS{
+		FS: s.opts.FS, fatal: func(err error) { _ = s.fatal(err) },
+		hopeless: func() bool { return s.Damaged() != nil && !s.closing.Load() }, // a compaction of what is damaged
+	}
+}
+
 // settle stores the position that the replay has reached, and flushes behind: the flush is also what
 // makes Pebble look again at how many compactions it may run.
 func (s *Store) settle() error {
@@ -206,11 +225,17 @@ func (s *Store) settle() error {
 }
 
 func (s *Store) openPebble(fs *logFirstFS) error {
+	dir := s.opts.FS.PathJoin(s.opts.Dir, pebbleDir)
+	if _, err := checkManifest(fs, dir); err != nil {
+		return err
+	}
 	o := &pebble.Options{
 		FS:                          fs,
 		Comparer:                    comparer(),
 		Cache:                       s.opts.BlockCache,
 		DisableWAL:                  true,
+		ErrorIfNotExists:            !s.fresh, // else a lost marker would make it remove all rows
+		DisableAutomaticCompactions: s.offline,
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                uint64(s.opts.MemTableBytes),
 		MemTableStopWritesThreshold: memTables,
@@ -224,18 +249,18 @@ func (s *Store) openPebble(fs *logFirstFS) error {
 	var said atomic.Int64
 	o.EventListener = &pebble.EventListener{BackgroundError: func(err error) {
 		if now, last := s.opts.Now().Unix(), said.Load(); now-last >= sayAgain && said.CompareAndSwap(last, now) {
-			s.opts.Logger.Error("pebble tries again", "err", err)
+			s.opts.Logger.Error("pebble tries again", "err", err.Error())
 		}
 		fs.pause.Store(true)
-	}}
+	}, DataCorruption: s.corrupted}
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = 16 << 10
 		o.Levels[i].FilterPolicy = bloomPolicy
 	}
 	o.EnsureDefaults()
-	db, err := pebble.Open(s.opts.FS.PathJoin(s.opts.Dir, pebbleDir), o)
+	db, err := pebble.Open(dir, o)
 	if err != nil {
-		return fmt.Errorf("open pebble: %w", err)
+		return fmt.Errorf("open pebble, of formats up to %s: %w", pebble.FormatNewest, err)
 	}
 	s.db = db
 	s.opened.Store(true)
@@ -410,6 +435,7 @@ func (s *Store) DiskFull() bool { return s.diskFull.Load() }
 
 // Close waits for runs, flushes, and closes the store. Later Enters and Commits fail.
 func (s *Store) Close() error {
+	s.closing.Store(true)
 	s.stop()
 	s.worker.Wait()
 	s.applyMu.Lock()

@@ -177,7 +177,8 @@ func (s *Store) sweepDue(tx *Tx, ks *keyspace, now int64) (done int, err error) 
 	switch {
 	case errors.Is(err, ErrPurged):
 		return done, nil
-	case errors.Is(err, ErrNotPrimary), errors.Is(err, ErrQuiesced), errors.Is(err, ErrClosed), errors.Is(err, ErrDiskFull):
+	case errors.Is(err, ErrNotPrimary), errors.Is(err, ErrQuiesced), errors.Is(err, ErrClosed), errors.Is(err, ErrDiskFull),
+		errors.Is(err, ErrReadOnly):
 		return done, err
 	case err != nil:
 		s.opts.Logger.Error("sweep", "namespace_id", ks.ns.id, "keyspace", ks.number, "err", err)
@@ -208,6 +209,7 @@ func (s *Store) sweepSpace(tx *Tx, ks *keyspace, now int64) (done int, next int6
 				panic(r)
 			}
 			err = d.Err
+			s.NoteDamage(err)
 		}
 	}()
 	next = math.MaxInt64

@@ -361,7 +361,8 @@ func (tx *Tx) delta(ks *keyspace) *replog.Delta {
 }
 
 // Commit makes the run's writes one part of a log entry, and returns once they are applied and as
-// durable as d says. With Local the transaction may not be used after it but for End and Index. Errors are ErrNotPrimary, ErrQuiesced, ErrDiskFull, ErrTooLarge and ErrClosed,
+// durable as d says. With Local the transaction may not be used after it but for End and Index. Errors are
+// ErrNotPrimary, ErrQuiesced, ErrDiskFull, ErrReadOnly, ErrTooLarge and ErrClosed,
 // after which nothing happened, and ErrMaybe.
 func (tx *Tx) Commit(d Durability) error {
 	if len(tx.ranges) == 0 && !anyDirty(&tx.keys) && !anyDirty(&tx.others) {

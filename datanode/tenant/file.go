@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"strings"
 
 	"github.com/atolldb/atoll/rpc/atollpb"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -294,4 +295,16 @@ func newLog(fsys vfs.FS, dir string) (vfs.File, error) {
 		_, err := w.Write(appendHeader(nil, logMagic))
 		return err
 	})
+}
+
+// ReadView reads the stored view and changes nothing; nil when there is none. Errors are those of OpenViews.
+func ReadView(fsys vfs.FS, dir string) (*View, error) {
+	v, _, err := load(fsys, dir)
+	return v, err
+}
+
+// Owns says whether a name in a data node's directory is this package's.
+func Owns(name string) bool {
+	name = strings.TrimSuffix(name, ".tmp")
+	return name == baseName || name == logName
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/atollpb"
 	"google.golang.org/grpc"
 )
@@ -114,7 +115,7 @@ func (w *Watcher) follow(ctx context.Context, address string) (progress bool, er
 }
 
 func (w *Watcher) request() *atollpb.WatchRequest {
-	r := &atollpb.WatchRequest{ClusterId: w.ClusterID, NodeId: w.NodeID, Incarnation: w.Incarnation}
+	r := &atollpb.WatchRequest{ClusterId: w.ClusterID, NodeId: w.NodeID, Incarnation: w.Incarnation, WireVersion: rpc.WireVersion}
 	if v := w.Views.Current(); v != nil {
 		r.ClusterId = v.Cluster().GetClusterId()
 		r.MetadataHistoryId = v.Cluster().GetMetadataHistoryId()

@@ -23,6 +23,10 @@ var (
 	// ErrTaken means that the cluster knows this node's id with another directory, or its cluster address as
 	// another node's.
 	ErrTaken = errors.New("the node id or the cluster address is taken")
+	// ErrDamage means that a file of the metadata directory is damaged.
+	ErrDamage = errors.New("the metadata directory is damaged")
+	// ErrFormat means that a file of the metadata directory was written by a version that this one doesn't know.
+	ErrFormat = errors.New("the metadata directory has an unknown format")
 	// ErrStopped means that this node has stopped for good.
 	ErrStopped = errors.New("the metadata node has stopped")
 )

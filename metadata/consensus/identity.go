@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -27,6 +28,7 @@ type identity struct {
 	ClusterID   string `json:"cluster_id"` // empty until a joining node knows it
 	Joined      bool   `json:"joined"`     // it never bootstraps
 	Voters      int    `json:"voters"`     // when last seen; only the timeouts depend on it
+	Checksum    string `json:"checksum"`   // CRC-32C in hex of the record with an empty checksum
 }
 
 // openIdentity reads a directory's identity, or makes that of a new one.
@@ -46,12 +48,9 @@ func openIdentity(c *Config) (identity, error) {
 	if err != nil {
 		return identity{}, fmt.Errorf("read metadata identity: %w", err)
 	}
-	var id identity
-	if err := json.Unmarshal(data, &id); err != nil {
+	id, err := parseIdentity(data)
+	if err != nil {
 		return identity{}, fmt.Errorf("read metadata identity %s: %w", path, err)
-	}
-	if id.Format != identityFormat {
-		return identity{}, fmt.Errorf("metadata directory %s has format %d, this version knows %d", c.Dir, id.Format, identityFormat)
 	}
 	if id.Incarnation == "" {
 		return identity{}, fmt.Errorf("metadata identity %s has no incarnation: it is damaged", path)
@@ -62,8 +61,36 @@ func openIdentity(c *Config) (identity, error) {
 	return id, nil
 }
 
+func parseIdentity(data []byte) (identity, error) {
+	var id identity
+	if err := json.Unmarshal(data, &id); err != nil {
+		return identity{}, fmt.Errorf("%w: %w", ErrDamage, err)
+	}
+	if id.Format != identityFormat { // before the checksum, which another format may make otherwise
+		return identity{}, fmt.Errorf("%w: format %d, this version knows format %d", ErrFormat, id.Format, identityFormat)
+	}
+	want := id.Checksum
+	if _, err := id.seal(); err != nil || id.Checksum != want {
+		return identity{}, fmt.Errorf("%w: its checksum doesn't match", ErrDamage)
+	}
+	return id, nil
+}
+
+// seal sets the checksum, and returns the file's content.
+func (id *identity) seal() ([]byte, error) {
+	id.Checksum = ""
+	data, err := json.Marshal(id)
+	if err != nil {
+		return nil, err
+	}
+	id.Checksum = fmt.Sprintf("%08x", crc32.Checksum(data, castagnoli))
+	return json.MarshalIndent(id, "", "  ")
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 func (id identity) save(dir string) error {
-	data, err := json.MarshalIndent(id, "", "  ")
+	data, err := id.seal()
 	if err != nil {
 		return fmt.Errorf("write metadata identity: %w", err)
 	}

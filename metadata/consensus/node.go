@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -96,7 +97,7 @@ func (n *Node) start() error {
 		return err
 	}
 	n.store = store
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(filepath.Join(n.config.Dir, "snapshots"), snapshotsKept, rc.Logger)
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(filepath.Join(n.config.Dir, snapshotsDir), snapshotsKept, rc.Logger)
 	if err != nil {
 		return fmt.Errorf("open raft snapshots: %w", err)
 	}
@@ -105,22 +106,26 @@ func (n *Node) start() error {
 		Stream: n.stream, MaxPool: 3, MaxRPCsInFlight: 1, Timeout: 10 * time.Second, Logger: rc.Logger,
 		MsgpackUseNewTimeFormat: true,
 	})
-	cached, err := raft.NewLogCache(1024, &watchedLog{store, or(n.config.StallMax, 20*time.Second), n.fail})
+	cached, err := raft.NewLogCache(1024, &watchedLog{checkedLog{store}, or(n.config.StallMax, 20*time.Second), n.fail})
 	if err != nil {
 		return fmt.Errorf("make raft log cache: %w", err)
 	}
 	n.logs = cached
-	existing, err := raft.HasExistingState(cached, store, snapshots)
+	if err := checkReach(store, snapshots); err != nil {
+		return err
+	}
+	stable := checkedStable{store}
+	existing, err := raft.HasExistingState(cached, stable, snapshots)
 	if err != nil {
 		return fmt.Errorf("read raft state: %w", err)
 	}
 	if !existing && !n.identity.Joined {
 		first := raft.Configuration{Servers: []raft.Server{{ID: rc.LocalID, Address: n.transport.LocalAddr()}}}
-		if err := raft.BootstrapCluster(rc, cached, store, snapshots, n.transport, first); err != nil {
+		if err := raft.BootstrapCluster(rc, cached, stable, snapshots, n.transport, first); err != nil {
 			return fmt.Errorf("bootstrap raft: %w", err)
 		}
 	}
-	n.raft, err = raft.NewRaft(rc, n.adaptor, cached, store, snapshots, n.transport)
+	n.raft, err = raft.NewRaft(rc, n.adaptor, cached, stable, snapshots, n.transport)
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)
 	}
@@ -133,6 +138,32 @@ func (n *Node) start() error {
 	})
 	n.raft.RegisterObserver(n.observer)
 	n.wg.Go(n.observe)
+	return nil
+}
+
+// checkReach refuses a log that begins behind the newest snapshot: Raft passes over snapshots that it can't read,
+// and would apply the log to an older state, or to none.
+func checkReach(logs raft.LogStore, snapshots raft.SnapshotStore) error {
+	first, err := logs.FirstIndex()
+	if err != nil {
+		return fmt.Errorf("read raft log: %w", err)
+	}
+	list, err := snapshots.List()
+	if err != nil {
+		return fmt.Errorf("list raft snapshots: %w", err)
+	}
+	newest := uint64(0)
+	for _, m := range list { // the name of its directory says the same
+		if !strings.HasPrefix(m.ID, fmt.Sprintf("%d-%d-", m.Term, m.Index)) {
+			return fmt.Errorf("%w: snapshot %s says term %d and index %d", ErrDamage, m.ID, m.Term, m.Index)
+		}
+	}
+	if len(list) > 0 {
+		newest = list[0].Index
+	}
+	if first > newest+1 {
+		return fmt.Errorf("%w: the raft log begins at entry %d, and the newest snapshot that can be read ends at %d", ErrDamage, first, newest)
+	}
 	return nil
 }
 

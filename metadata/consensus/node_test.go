@@ -220,7 +220,12 @@ func TestForeignDirectoriesAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, []byte(strings.ReplaceAll(string(data), cluster, newID())), 0o600); err != nil {
+	id, err := parseIdentity(data)
+	if err != nil || id.ClusterID != cluster {
+		t.Fatalf("identity %+v, %v", id, err)
+	}
+	id.ClusterID = newID()
+	if err := id.save(dir); err != nil {
 		t.Fatal(err)
 	}
 	r = run(t, testConfig(t, dir))
@@ -425,6 +430,21 @@ func TestStreamRefusesOtherClusters(t *testing.T) {
 		if err := errors.Join(conn.Close(), <-echoed); err != nil {
 			t.Error(err)
 		}
+	}
+	conn, err := rpc.DialRaft(t.Context(), l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	answer := make([]byte, 2)
+	if _, err := conn.Write([]byte{rpc.WireVersion + 1, 0}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, answer); err != nil || answer[0] != handshakeOther || answer[1] != rpc.WireVersion {
+		t.Errorf("another version is answered with %v, %v", answer, err)
+	}
+	if err := <-echoed; err == nil || !strings.Contains(err.Error(), "speaks version 2, this program speaks version 1") {
+		t.Errorf("another version: %v", err)
 	}
 	if server.Addr().String() != "advertised:1" {
 		t.Errorf("address %v", server.Addr())

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/atolldb/atoll/raftfsm"
+	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/atollpb"
 )
 
@@ -120,7 +121,7 @@ func (n *Node) askVoter(ctx context.Context, addr string) (*atollpb.AddVoterResp
 	defer cancel()
 	response, err := atollpb.NewConsensusClient(conn).AddVoter(ctx, &atollpb.AddVoterRequest{
 		ClusterId: n.ClusterID(), NodeId: n.config.NodeID, Incarnation: n.identity.Incarnation,
-		ClusterAddr: n.config.ClusterAddr, HttpAddr: n.config.HTTPAddr,
+		ClusterAddr: n.config.ClusterAddr, HttpAddr: n.config.HTTPAddr, WireVersion: rpc.WireVersion,
 	})
 	message := status.Convert(err).Message()
 	switch status.Code(err) {

@@ -3,6 +3,7 @@ package consensus
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -12,10 +13,23 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// openStore opens Raft's log.
+const (
+	boltFile     = "raft.db"
+	snapshotsDir = "snapshots" // in which Raft makes another one of that name
+)
+
+// openStore opens Raft's log. It reads all of an existing one first: bbolt and Raft end the process on some of what
+// is broken, and say little.
 func openStore(dir string) (*raftboltdb.BoltStore, error) {
+	if info, err := os.Stat(filepath.Join(dir, boltFile)); err == nil && info.Size() > 0 {
+		var broken error
+		err := readBolt(filepath.Join(dir, boltFile), func(_ *raft.Log, err error) { broken = errors.Join(broken, err) })
+		if err = errors.Join(err, broken); err != nil {
+			return nil, err
+		}
+	}
 	store, err := raftboltdb.New(raftboltdb.Options{
-		Path: filepath.Join(dir, "raft.db"),
+		Path: filepath.Join(dir, boltFile),
 		BoltOptions: &bbolt.Options{
 			Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
 		},

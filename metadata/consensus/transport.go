@@ -17,8 +17,9 @@ import (
 // handshakeWait bounds how long a fresh Raft connection may take to say its cluster.
 const handshakeWait = 5 * time.Second
 
-// stream carries Raft's connections. Each starts with the dialer's cluster id (a length byte before it)
-// and the acceptor's answer, so that no node of another cluster is ever listened to.
+// stream carries Raft's connections. Each starts with the dialer's version and cluster id, a byte before it
+// for its length, and the acceptor's answer with its own version, so that no node of another cluster, or of
+// another version, is ever listened to.
 type stream struct {
 	listener  net.Listener
 	addr      string // advertised
@@ -32,6 +33,7 @@ type stream struct {
 const (
 	handshakeAccept = 1
 	handshakeRefuse = 2
+	handshakeOther  = 3 // another version
 )
 
 func newStream(l net.Listener, addr string, clusterID func() string) *stream {
@@ -117,14 +119,18 @@ func (s *stream) introduce(ctx context.Context, conn net.Conn) error {
 		return err
 	}
 	id := s.clusterID()
-	if _, err := conn.Write(append([]byte{byte(len(id))}, id...)); err != nil {
+	if _, err := conn.Write(append([]byte{rpc.WireVersion, byte(len(id))}, id...)); err != nil {
 		return err
 	}
-	var answer [1]byte
+	var answer [2]byte
 	if _, err := io.ReadFull(conn, answer[:]); err != nil {
 		return err
 	}
-	if answer[0] != handshakeAccept {
+	switch answer[0] {
+	case handshakeAccept:
+	case handshakeOther:
+		return rpc.CheckWire(uint32(answer[1]))
+	default:
 		return ErrForeign
 	}
 	return conn.SetDeadline(time.Time{})
@@ -164,19 +170,23 @@ func (c *acceptedConn) handshake() error {
 	if err := c.SetDeadline(time.Now().Add(handshakeWait)); err != nil {
 		return err
 	}
-	var n [1]byte
+	var n [2]byte
 	if _, err := io.ReadFull(c.Conn, n[:]); err != nil {
 		return err
 	}
-	id := make([]byte, n[0])
+	if other := rpc.CheckWire(uint32(n[0])); other != nil {
+		_, err := c.Write([]byte{handshakeOther, rpc.WireVersion})
+		return errors.Join(fmt.Errorf("raft connection of %s: %w", c.RemoteAddr(), other), err)
+	}
+	id := make([]byte, n[1])
 	if _, err := io.ReadFull(c.Conn, id); err != nil {
 		return err
 	}
 	if own := c.stream.clusterID(); own == "" || own != string(id) {
-		_, err := c.Write([]byte{handshakeRefuse})
+		_, err := c.Write([]byte{handshakeRefuse, rpc.WireVersion})
 		return errors.Join(ErrForeign, err)
 	}
-	if _, err := c.Write([]byte{handshakeAccept}); err != nil {
+	if _, err := c.Write([]byte{handshakeAccept, rpc.WireVersion}); err != nil {
 		return err
 	}
 	return c.SetDeadline(time.Time{})

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/atolldb/atoll/raftfsm"
+	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/atollpb"
 )
 
@@ -21,9 +22,13 @@ const voterWait = 5 * time.Second
 // HandleAddVoter answers Consensus.AddVoter on any node. Without a cluster id it only tells the
 // cluster's, which the caller writes down before it asks again: a voter has to answer Raft before its
 // addition can commit, and it answers only its own cluster. So an id that another directory has, and an
-// address at which Raft knows another id, is refused before that. FailedPrecondition says that the caller is another cluster's, AlreadyExists that its id
-// or its cluster address is another node's.
+// address at which Raft knows another id, is refused before that. FailedPrecondition
+// says that the caller is another cluster's, AlreadyExists that its id or its cluster address is another node's,
+// Unimplemented that it speaks another version.
 func (n *Node) HandleAddVoter(ctx context.Context, r *atollpb.AddVoterRequest) (*atollpb.AddVoterResponse, error) {
+	if err := rpc.CheckWire(r.GetWireVersion()); err != nil {
+		return nil, status.Error(codes.Unimplemented, err.Error())
+	}
 	own := n.ClusterID()
 	if own == "" || n.fsm.State().Cluster() == nil {
 		return nil, status.Error(codes.Unavailable, "the cluster is not initialised")

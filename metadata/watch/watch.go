@@ -13,6 +13,7 @@ import (
 
 	"github.com/atolldb/atoll/metadata/consensus"
 	"github.com/atolldb/atoll/raftfsm"
+	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/atollpb"
 )
 
@@ -60,6 +61,9 @@ type Stream interface {
 // Watch answers Metadata.Watch. It ends with Unavailable when another node may serve better, and with
 // FailedPrecondition for a node of another cluster.
 func (s *Server) Watch(r *atollpb.WatchRequest, stream Stream) error {
+	if err := rpc.CheckWire(r.GetWireVersion()); err != nil {
+		return status.Error(codes.FailedPrecondition, err.Error())
+	}
 	cluster := s.source.State().Cluster()
 	if cluster == nil {
 		return status.Error(codes.Unavailable, "the cluster is not initialised")

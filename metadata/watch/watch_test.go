@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/atolldb/atoll/raftfsm"
+	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/atollpb"
 )
 
@@ -94,7 +95,7 @@ func watching(t *testing.T, s *source, revision uint64) (frames <-chan *atollpb.
 	server = New(s, slog.New(slog.DiscardHandler))
 	end := make(chan error, 1)
 	go func() {
-		end <- server.Watch(&atollpb.WatchRequest{ClusterId: "c", MetadataHistoryId: "m", NodeId: "n", Revision: revision}, st)
+		end <- server.Watch(&atollpb.WatchRequest{WireVersion: rpc.WireVersion, ClusterId: "c", MetadataHistoryId: "m", NodeId: "n", Revision: revision}, st)
 	}()
 	return st.frames, end, server
 }
@@ -171,7 +172,7 @@ func TestOtherHistoryTakesAFullView(t *testing.T) {
 		server := New(s, slog.New(slog.DiscardHandler))
 		ended := make(chan error, 1)
 		go func() {
-			ended <- server.Watch(&atollpb.WatchRequest{ClusterId: "c", MetadataHistoryId: "older", Revision: a}, st)
+			ended <- server.Watch(&atollpb.WatchRequest{WireVersion: rpc.WireVersion, ClusterId: "c", MetadataHistoryId: "older", Revision: a}, st)
 		}()
 		if got := frameSet(t, st.frames); !got[0].Full {
 			t.Fatalf("view %v", got)

@@ -199,7 +199,8 @@ type JoinRequest struct {
 	DataHistoryId string                 `protobuf:"bytes,7,opt,name=data_history_id,json=dataHistoryId,proto3" json:"data_history_id,omitempty"` // of the rows that the node holds; empty for none
 	HasData       bool                   `protobuf:"varint,8,opt,name=has_data,json=hasData,proto3" json:"has_data,omitempty"`
 	// An emptied disk of the group's primary may begin an empty history: what it held is lost.
-	BeginEmpty    bool `protobuf:"varint,9,opt,name=begin_empty,json=beginEmpty,proto3" json:"begin_empty,omitempty"`
+	BeginEmpty    bool   `protobuf:"varint,9,opt,name=begin_empty,json=beginEmpty,proto3" json:"begin_empty,omitempty"`
+	WireVersion   uint32 `protobuf:"varint,10,opt,name=wire_version,json=wireVersion,proto3" json:"wire_version,omitempty"` // another one is refused
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -297,6 +298,13 @@ func (x *JoinRequest) GetBeginEmpty() bool {
 	return false
 }
 
+func (x *JoinRequest) GetWireVersion() uint32 {
+	if x != nil {
+		return x.WireVersion
+	}
+	return 0
+}
+
 type JoinResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
@@ -379,7 +387,8 @@ type WatchRequest struct {
 	NodeId            string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	Incarnation       string                 `protobuf:"bytes,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	MetadataHistoryId string                 `protobuf:"bytes,4,opt,name=metadata_history_id,json=metadataHistoryId,proto3" json:"metadata_history_id,omitempty"`
-	Revision          uint64                 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"` // of the view that the node has; 0 for none
+	Revision          uint64                 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`                          // of the view that the node has; 0 for none
+	WireVersion       uint32                 `protobuf:"varint,6,opt,name=wire_version,json=wireVersion,proto3" json:"wire_version,omitempty"` // another one is refused
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -445,6 +454,13 @@ func (x *WatchRequest) GetMetadataHistoryId() string {
 func (x *WatchRequest) GetRevision() uint64 {
 	if x != nil {
 		return x.Revision
+	}
+	return 0
+}
+
+func (x *WatchRequest) GetWireVersion() uint32 {
+	if x != nil {
+		return x.WireVersion
 	}
 	return 0
 }
@@ -1322,8 +1338,9 @@ type AddVoterRequest struct {
 	NodeId        string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	ClusterAddr   string                 `protobuf:"bytes,3,opt,name=cluster_addr,json=clusterAddr,proto3" json:"cluster_addr,omitempty"`
 	HttpAddr      string                 `protobuf:"bytes,4,opt,name=http_addr,json=httpAddr,proto3" json:"http_addr,omitempty"`
-	Incarnation   string                 `protobuf:"bytes,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of its metadata directory
-	Forwarded     bool                   `protobuf:"varint,6,opt,name=forwarded,proto3" json:"forwarded,omitempty"`    // by another metadata node, and not to be again
+	Incarnation   string                 `protobuf:"bytes,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`                     // of its metadata directory
+	Forwarded     bool                   `protobuf:"varint,6,opt,name=forwarded,proto3" json:"forwarded,omitempty"`                        // by another metadata node, and not to be again
+	WireVersion   uint32                 `protobuf:"varint,7,opt,name=wire_version,json=wireVersion,proto3" json:"wire_version,omitempty"` // another one is refused
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1398,6 +1415,13 @@ func (x *AddVoterRequest) GetForwarded() bool {
 		return x.Forwarded
 	}
 	return false
+}
+
+func (x *AddVoterRequest) GetWireVersion() uint32 {
+	if x != nil {
+		return x.WireVersion
+	}
+	return 0
 }
 
 type AddVoterResponse struct {
@@ -1588,7 +1612,7 @@ var File_atoll_v1_metadata_proto protoreflect.FileDescriptor
 
 const file_atoll_v1_metadata_proto_rawDesc = "" +
 	"\n" +
-	"\x17atoll/v1/metadata.proto\x12\batoll.v1\x1a\x14atoll/v1/types.proto\"\xa5\x02\n" +
+	"\x17atoll/v1/metadata.proto\x12\batoll.v1\x1a\x14atoll/v1/types.proto\"\xc8\x02\n" +
 	"\vJoinRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
@@ -1600,21 +1624,24 @@ const file_atoll_v1_metadata_proto_rawDesc = "" +
 	"\x0fdata_history_id\x18\a \x01(\tR\rdataHistoryId\x12\x19\n" +
 	"\bhas_data\x18\b \x01(\bR\ahasData\x12\x1f\n" +
 	"\vbegin_empty\x18\t \x01(\bR\n" +
-	"beginEmpty\"\xd5\x01\n" +
+	"beginEmpty\x12!\n" +
+	"\fwire_version\x18\n" +
+	" \x01(\rR\vwireVersion\"\xd5\x01\n" +
 	"\fJoinResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12%\n" +
 	"\x05group\x18\x03 \x01(\v2\x0f.atoll.v1.GroupR\x05group\x12$\n" +
 	"\x05nodes\x18\x04 \x03(\v2\x0e.atoll.v1.NodeR\x05nodes\x12=\n" +
-	"\x0emetadata_nodes\x18\x05 \x03(\v2\x16.atoll.v1.MetadataNodeR\rmetadataNodes\"\xb4\x01\n" +
+	"\x0emetadata_nodes\x18\x05 \x03(\v2\x16.atoll.v1.MetadataNodeR\rmetadataNodes\"\xd7\x01\n" +
 	"\fWatchRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12 \n" +
 	"\vincarnation\x18\x03 \x01(\tR\vincarnation\x12.\n" +
 	"\x13metadata_history_id\x18\x04 \x01(\tR\x11metadataHistoryId\x12\x1a\n" +
-	"\brevision\x18\x05 \x01(\x04R\brevision\"\xeb\x03\n" +
+	"\brevision\x18\x05 \x01(\x04R\brevision\x12!\n" +
+	"\fwire_version\x18\x06 \x01(\rR\vwireVersion\"\xeb\x03\n" +
 	"\tViewFrame\x12\x12\n" +
 	"\x04full\x18\x01 \x01(\bR\x04full\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\bR\x04last\x12\x1c\n" +
@@ -1694,7 +1721,7 @@ const file_atoll_v1_metadata_proto_rawDesc = "" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\")\n" +
 	"\x11ReadIndexResponse\x12\x14\n" +
-	"\x05index\x18\x01 \x01(\x04R\x05index\"\xc9\x01\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\"\xec\x01\n" +
 	"\x0fAddVoterRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
@@ -1702,7 +1729,8 @@ const file_atoll_v1_metadata_proto_rawDesc = "" +
 	"\fcluster_addr\x18\x03 \x01(\tR\vclusterAddr\x12\x1b\n" +
 	"\thttp_addr\x18\x04 \x01(\tR\bhttpAddr\x12 \n" +
 	"\vincarnation\x18\x05 \x01(\tR\vincarnation\x12\x1c\n" +
-	"\tforwarded\x18\x06 \x01(\bR\tforwarded\"1\n" +
+	"\tforwarded\x18\x06 \x01(\bR\tforwarded\x12!\n" +
+	"\fwire_version\x18\a \x01(\rR\vwireVersion\"1\n" +
 	"\x10AddVoterResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\"/\n" +

@@ -89,6 +89,7 @@ type SinkHello struct {
 	AppliedIndex     uint64                 `protobuf:"varint,7,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
 	WasPrimaryBeyond bool                   `protobuf:"varint,8,opt,name=was_primary_beyond,json=wasPrimaryBeyond,proto3" json:"was_primary_beyond,omitempty"` // it appended as primary at its last epoch: it never cuts
 	ViewRevision     uint64                 `protobuf:"varint,9,opt,name=view_revision,json=viewRevision,proto3" json:"view_revision,omitempty"`
+	WireVersion      uint32                 `protobuf:"varint,10,opt,name=wire_version,json=wireVersion,proto3" json:"wire_version,omitempty"` // another one is refused
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -182,6 +183,13 @@ func (x *SinkHello) GetWasPrimaryBeyond() bool {
 func (x *SinkHello) GetViewRevision() uint64 {
 	if x != nil {
 		return x.ViewRevision
+	}
+	return 0
+}
+
+func (x *SinkHello) GetWireVersion() uint32 {
+	if x != nil {
+		return x.WireVersion
 	}
 	return 0
 }
@@ -672,6 +680,7 @@ type SnapshotRequest struct {
 	SnapshotId    string                 `protobuf:"bytes,4,opt,name=snapshot_id,json=snapshotId,proto3" json:"snapshot_id,omitempty"`        // of the one to resume; empty for a new one
 	Have          []uint64               `protobuf:"varint,5,rep,packed,name=have,proto3" json:"have,omitempty"`                              // bytes of each file that the sink has, in the header's order
 	ViewRevision  uint64                 `protobuf:"varint,6,opt,name=view_revision,json=viewRevision,proto3" json:"view_revision,omitempty"` // the sink's
+	WireVersion   uint32                 `protobuf:"varint,7,opt,name=wire_version,json=wireVersion,proto3" json:"wire_version,omitempty"`    // another one is refused
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -744,6 +753,13 @@ func (x *SnapshotRequest) GetHave() []uint64 {
 func (x *SnapshotRequest) GetViewRevision() uint64 {
 	if x != nil {
 		return x.ViewRevision
+	}
+	return 0
+}
+
+func (x *SnapshotRequest) GetWireVersion() uint32 {
+	if x != nil {
+		return x.WireVersion
 	}
 	return 0
 }
@@ -1136,7 +1152,8 @@ type ForwardRequest struct {
 	Db            uint32                 `protobuf:"varint,6,opt,name=db,proto3" json:"db,omitempty"`
 	Protocol      uint32                 `protobuf:"varint,7,opt,name=protocol,proto3" json:"protocol,omitempty"` // 2 or 3
 	Args          [][]byte               `protobuf:"bytes,8,rep,name=args,proto3" json:"args,omitempty"`
-	MinRevision   uint64                 `protobuf:"varint,9,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"` // of the sender's view: the receiver's must have reached it
+	MinRevision   uint64                 `protobuf:"varint,9,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`  // of the sender's view: the receiver's must have reached it
+	WireVersion   uint32                 `protobuf:"varint,10,opt,name=wire_version,json=wireVersion,proto3" json:"wire_version,omitempty"` // another one is refused
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1234,6 +1251,13 @@ func (x *ForwardRequest) GetMinRevision() uint64 {
 	return 0
 }
 
+func (x *ForwardRequest) GetWireVersion() uint32 {
+	if x != nil {
+		return x.WireVersion
+	}
+	return 0
+}
+
 type ForwardResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Reply         []byte                 `protobuf:"bytes,1,opt,name=reply,proto3" json:"reply,omitempty"`     // RESP in the asked protocol
@@ -1298,7 +1322,7 @@ var File_atoll_v1_replication_proto protoreflect.FileDescriptor
 
 const file_atoll_v1_replication_proto_rawDesc = "" +
 	"\n" +
-	"\x1aatoll/v1/replication.proto\x12\batoll.v1\x1a\x14atoll/v1/types.proto\x1a\x17atoll/v1/metadata.proto\"\xbf\x02\n" +
+	"\x1aatoll/v1/replication.proto\x12\batoll.v1\x1a\x14atoll/v1/types.proto\x1a\x17atoll/v1/metadata.proto\"\xe2\x02\n" +
 	"\tSinkHello\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
@@ -1310,7 +1334,9 @@ const file_atoll_v1_replication_proto_rawDesc = "" +
 	"\awritten\x18\x06 \x01(\v2\x12.atoll.v1.PositionR\awritten\x12#\n" +
 	"\rapplied_index\x18\a \x01(\x04R\fappliedIndex\x12,\n" +
 	"\x12was_primary_beyond\x18\b \x01(\bR\x10wasPrimaryBeyond\x12#\n" +
-	"\rview_revision\x18\t \x01(\x04R\fviewRevision\"\x9b\x01\n" +
+	"\rview_revision\x18\t \x01(\x04R\fviewRevision\x12!\n" +
+	"\fwire_version\x18\n" +
+	" \x01(\rR\vwireVersion\"\x9b\x01\n" +
 	"\aSinkAck\x12#\n" +
 	"\rwritten_index\x18\x01 \x01(\x04R\fwrittenIndex\x12!\n" +
 	"\fsynced_index\x18\x02 \x01(\x04R\vsyncedIndex\x12#\n" +
@@ -1344,7 +1370,7 @@ const file_atoll_v1_replication_proto_rawDesc = "" +
 	"\x03log\x18\x02 \x01(\v2\x12.atoll.v1.LogChunkH\x00R\x03log\x129\n" +
 	"\theartbeat\x18\x03 \x01(\v2\x19.atoll.v1.SourceHeartbeatH\x00R\theartbeat\x12)\n" +
 	"\x04view\x18\x04 \x01(\v2\x13.atoll.v1.ViewFrameH\x00R\x04viewB\x06\n" +
-	"\x04kind\"\xc1\x01\n" +
+	"\x04kind\"\xe4\x01\n" +
 	"\x0fSnapshotRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
@@ -1354,7 +1380,8 @@ const file_atoll_v1_replication_proto_rawDesc = "" +
 	"\vsnapshot_id\x18\x04 \x01(\tR\n" +
 	"snapshotId\x12\x12\n" +
 	"\x04have\x18\x05 \x03(\x04R\x04have\x12#\n" +
-	"\rview_revision\x18\x06 \x01(\x04R\fviewRevision\"H\n" +
+	"\rview_revision\x18\x06 \x01(\x04R\fviewRevision\x12!\n" +
+	"\fwire_version\x18\a \x01(\rR\vwireVersion\"H\n" +
 	"\fSnapshotFile\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x10\n" +
@@ -1380,7 +1407,7 @@ const file_atoll_v1_replication_proto_rawDesc = "" +
 	"\x04view\x18\x02 \x01(\v2\x13.atoll.v1.ViewFrameH\x00R\x04view\x12+\n" +
 	"\x05chunk\x18\x03 \x01(\v2\x13.atoll.v1.FileChunkH\x00R\x05chunk\x12)\n" +
 	"\x03end\x18\x04 \x01(\v2\x15.atoll.v1.SnapshotEndH\x00R\x03endB\x06\n" +
-	"\x04kind\"\x84\x02\n" +
+	"\x04kind\"\xa7\x02\n" +
 	"\x0eForwardRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x1c\n" +
@@ -1392,7 +1419,9 @@ const file_atoll_v1_replication_proto_rawDesc = "" +
 	"\x02db\x18\x06 \x01(\rR\x02db\x12\x1a\n" +
 	"\bprotocol\x18\a \x01(\rR\bprotocol\x12\x12\n" +
 	"\x04args\x18\b \x03(\fR\x04args\x12!\n" +
-	"\fmin_revision\x18\t \x01(\x04R\vminRevision\"W\n" +
+	"\fmin_revision\x18\t \x01(\x04R\vminRevision\x12!\n" +
+	"\fwire_version\x18\n" +
+	" \x01(\rR\vwireVersion\"W\n" +
 	"\x0fForwardResponse\x12\x14\n" +
 	"\x05reply\x18\x01 \x01(\fR\x05reply\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x18\n" +

@@ -1,0 +1,92 @@
+package replog
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// noted returns a log of one segment whose n entries are fsynced, by a note alone: no record knows.
+func noted(t *testing.T, fs *vfs.MemFS, n int) *Log {
+	t.Helper()
+	l := newTestLog(t, fs)
+	appendN(t, l, n, 100)
+	must(t, l.Sync())
+	must(t, l.NoteSynced())
+	return l
+}
+
+// TestNoteTellsDamage: what breaks below the note is damage, and behind it a torn tail.
+func TestNoteTellsDamage(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		file   string
+		change func([]byte) []byte
+		want   error
+		last   uint64
+	}{
+		{"nothing", segmentName(1), bytes.Clone, nil, 4},
+		{"a flip in the last noted entry", segmentName(1), func(b []byte) []byte { return flip(len(b) - 300)(b) }, ErrDamaged, 0},
+		{"a cut in it", segmentName(1), func(b []byte) []byte { return b[:len(b)-300] }, ErrDamaged, 0},
+		{"a flip behind it", segmentName(1), func(b []byte) []byte { return flip(len(b) - 2)(b) }, nil, 3},
+		{"a torn slot", noteFile, flip(20), nil, 4},
+		{"the other slot", noteFile, flip(noteSector + 20), nil, 4},
+		{"both", noteFile, func(b []byte) []byte { return flip(20)(flip(noteSector + 20)(b)) }, ErrDamaged, 0},
+		{"another version", noteFile, func(b []byte) []byte { b[8] = 2; return b }, ErrFormat, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			fs := vfs.NewMem()
+			l := noted(t, fs, 3)
+			appendN(t, l, 1, 100) // nobody knows that it is fsynced
+			must(t, l.Close())
+			l, err := reopenWith(t, fs, c.file, c.change)
+			if !errors.Is(err, c.want) || c.want == nil && err != nil {
+				t.Fatalf("it opens with %v, want %v", err, c.want)
+			}
+			if err != nil {
+				return
+			}
+			if st := l.State(); st.Last != c.last {
+				t.Errorf("the last entry is %d, want %d", st.Last, c.last)
+			}
+			must(t, l.Close())
+		})
+	}
+}
+
+// TestNoteOutlivesNoCut: after a cut the offsets are given again, and the note says nothing about them.
+func TestNoteOutlivesNoCut(t *testing.T) {
+	fs := vfs.NewMem()
+	l := noted(t, fs, 5)
+	must(t, l.Cut(2))
+	must(t, l.Close())
+	l, err := Open(testOptions(fs))
+	must(t, err)
+	if st := l.State(); st.Last != 2 {
+		t.Errorf("the last entry is %d", st.Last)
+	}
+	appendN(t, l, 1, 10)
+	must(t, l.Sync())
+	must(t, l.NoteSynced())
+	must(t, l.Close())
+	l, err = Open(testOptions(fs))
+	must(t, err)
+	must(t, l.Close())
+}
+
+// TestLostSegment: a last segment that is gone is missed if the note knows of it.
+func TestLostSegment(t *testing.T) {
+	fs := vfs.NewMem()
+	l := noted(t, fs, 40)
+	last := l.segs[len(l.segs)-1].path
+	if len(l.segs) < 2 {
+		t.Fatal("one segment")
+	}
+	must(t, l.Close())
+	must(t, fs.Remove(last))
+	if l, err := Open(testOptions(fs)); !errors.Is(err, ErrDamaged) {
+		t.Errorf("it opens: %v, %v", l, err)
+	}
+}

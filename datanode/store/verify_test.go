@@ -1,0 +1,246 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/atolldb/atoll/datanode/replog"
+	"github.com/atolldb/atoll/datanode/store"
+	"github.com/atolldb/atoll/datanode/store/storetest"
+	"github.com/cockroachdb/errors/oserror"
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// verify checks the store in data.
+func verify(t *testing.T, o store.Options, known ...uint64) (store.Verified, []replog.Finding) {
+	t.Helper()
+	var found []replog.Finding
+	sum, err := store.Verify(t.Context(), o, store.Check{Namespaces: known, Say: func(f replog.Finding) { found = append(found, f) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sum, found
+}
+
+// worked returns a disk on which a workload has run and a process was killed, with the model of it. With every
+// other seed the log is fsynced, and has noted that.
+func worked(t *testing.T, seed uint64, steps int) (_ *vfs.MemFS, _ store.Options, _ *workload, noted bool) {
+	t.Helper()
+	fs := vfs.NewMem()
+	w := newWorkload(t, rand.New(rand.NewPCG(seed, 1)))
+	o := storetest.Options(t, fs, "data")
+	o.Now, o.MemTableBytes, o.SegmentBytes, o.RetainBytes = w.clock, 64<<10, 32<<10, 64<<10
+	s, err := store.Create(o, replog.Start{})
+	if err == nil {
+		err = s.BeginEpoch(1, "history", 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.s = s
+	for i := range steps {
+		w.step()
+		if i == steps/2 {
+			if _, err := s.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if noted = seed%2 == 0; noted {
+		if err := errors.Join(s.SyncLog(), s.Log().NoteSynced()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	disk := clone(t, fs)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o.FS = disk
+	return disk, o, w, noted
+}
+
+// clone copies a disk as it is.
+func clone(t *testing.T, from vfs.FS) *vfs.MemFS {
+	t.Helper()
+	to := vfs.NewMem()
+	if ok, err := vfs.Clone(from, to, "data", "data"); err != nil || !ok {
+		t.Fatalf("clone: %v, %v", ok, err)
+	}
+	return to
+}
+
+// content is every file of a disk.
+func content(t *testing.T, fs *vfs.MemFS) map[string]string {
+	t.Helper()
+	all := make(map[string]string)
+	var walk func(dir string)
+	walk = func(dir string) {
+		names, err := fs.List(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range names {
+			path := fs.PathJoin(dir, n)
+			info, err := fs.Stat(path)
+			if oserror.IsNotExist(err) {
+				continue // a store at work has removed it
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info.IsDir() {
+				walk(path)
+				continue
+			}
+			all[path] = string(readFile(t, fs, path))
+		}
+	}
+	walk("data")
+	return all
+}
+
+func readFile(t *testing.T, fs vfs.FS, path string) []byte {
+	t.Helper()
+	f, err := fs.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, info.Size())
+	if n, err := f.ReadAt(b, 0); n != len(b) {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestVerifyClean: what a killed process leaves is clean, its rows are all read, and no byte changes.
+func TestVerifyClean(t *testing.T) {
+	for seed := range uint64(6) {
+		disk, o, _, _ := worked(t, seed, 400)
+		before := content(t, disk)
+		sum, found := verify(t, o)
+		if len(found) > 0 {
+			t.Fatalf("seed %d: %+v", seed, found)
+		}
+		if sum.Applied.Index == 0 || sum.Rows == 0 || sum.Entries == 0 || sum.Tables == 0 || len(sum.Namespaces) == 0 {
+			t.Errorf("seed %d: %+v", seed, sum)
+		}
+		if after := content(t, disk); !maps.Equal(before, after) {
+			t.Errorf("seed %d: the disk has changed", seed)
+		}
+	}
+}
+
+// TestVerifyFindsWrongRows changes rows behind the store's back, each in a way that only one check finds.
+func TestVerifyFindsWrongRows(t *testing.T) {
+	const ns = 7
+	c := store.Codec{}
+	prefix := func(kind byte, rest ...string) []byte {
+		return append(append(c.Prefix(ns, 0), kind), strings.Join(rest, "")...)
+	}
+	version := "\x00\x00\x00\x00\x00\x00\x00\x01"
+	for _, tt := range []struct {
+		name   string
+		change func(db *pebble.DB) error
+		want   string
+	}{
+		{"a forgotten counter", func(db *pebble.DB) error { return db.Delete(c.Key(ns, 0, []byte("plain")), pebble.NoSync) }, "counts keys, bytes"},
+		{"another value's size", func(db *pebble.DB) error {
+			return db.Set(c.Key(ns, 0, []byte("plain")), []byte("\x01longer than before"), pebble.NoSync)
+		}, "counts keys, bytes"},
+		{"an unknown tag", func(db *pebble.DB) error {
+			return db.Set(c.Key(ns, 0, []byte("plain")), []byte("\xc1x"), pebble.NoSync)
+		}, "unknown tag"},
+		{"another expiry", func(db *pebble.DB) error {
+			return db.Delete(prefix(4, "\x7f\xff\xff\xff\xff\xff\xff\xff", "timed"), pebble.NoSync)
+		}, "and its index 0"},
+		{"an expiry of nothing", func(db *pebble.DB) error {
+			return db.Set(prefix(4, version, "nobody"), nil, pebble.NoSync)
+		}, "is in the expiry index at 1"},
+		{"a lost member", func(db *pebble.DB) error {
+			return db.Delete(c.Sub(ns, 0, []byte("spread"), 1, false, []byte("f1")), pebble.NoSync)
+		}, "says 3 members"},
+		{"lost members", func(db *pebble.DB) error {
+			p := prefix(2)
+			return db.DeleteRange(p, c.PrefixEnd(p), pebble.NoSync)
+		}, "that have such rows"},
+		{"a stray score", func(db *pebble.DB) error {
+			return db.Set(c.Sub(ns, 0, []byte("spread"), 1, true, []byte("12345678m")), nil, pebble.NoSync)
+		}, "scores"},
+		{"an orphan", func(db *pebble.DB) error {
+			return db.Set(c.Sub(ns, 0, []byte("gone"), 9, false, []byte("f")), nil, pebble.NoSync)
+		}, "have no key row"},
+		{"nobody's keyspace", func(db *pebble.DB) error {
+			return db.Set(c.Key(ns, 99, []byte("k")), []byte("\x01v"), pebble.NoSync)
+		}, "is no database's"},
+		{"an unknown kind", func(db *pebble.DB) error { return db.Set(prefix(9, "x"), nil, pebble.NoSync) }, "unknown kind 9"},
+		{"a system row", func(db *pebble.DB) error { return db.Set([]byte{0, 0x42}, nil, pebble.NoSync) }, "system row"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			fs := vfs.NewMem()
+			o := storetest.Options(t, fs, "data")
+			s, err := store.Create(o, replog.Start{})
+			if err == nil {
+				err = errors.Join(s.BeginEpoch(1, "history", 0), fill(s, ns), s.Close())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, found := verify(t, o); len(found) > 0 {
+				t.Fatalf("before: %+v", found)
+			}
+			if err := withPebble(fs, c.Comparer(), tt.change); err != nil {
+				t.Fatal(err)
+			}
+			_, found := verify(t, o)
+			if !slices.ContainsFunc(found, func(f replog.Finding) bool {
+				return strings.Contains(f.What, tt.want) && (f.All || slices.Equal(f.Namespaces, []uint64{ns}))
+			}) {
+				t.Errorf("found %+v, want %q", found, tt.want)
+			}
+		})
+	}
+}
+
+// fill writes a string, one that expires, and a spread hash.
+func fill(s *store.Store, ns uint64) error {
+	if !s.Enter() {
+		return errors.New("closed")
+	}
+	defer s.Leave()
+	var tx store.Tx
+	s.Namespace(ns).Begin(&tx, store.Run{Exclusive: true})
+	defer tx.End()
+	db := tx.DB(0)
+	tx.Put(db, []byte("plain"), store.Row{Type: store.TypeString, Data: []byte("value")})
+	tx.Put(db, []byte("timed"), store.Row{Type: store.TypeString, Data: []byte("value"), ExpireMS: 1<<63 - 1})
+	r := store.Row{Type: store.TypeHash, Spread: true, Version: tx.NewVersion(), Count: 3}
+	for i := range 3 {
+		name := fmt.Appendf(nil, "f%d", i)
+		tx.PutSub(db, []byte("spread"), r.Version, store.SubMember, name, []byte("v"))
+		r.Bytes += store.SubSize(name, []byte("v"))
+	}
+	tx.Put(db, []byte("spread"), r)
+	return tx.Commit(store.Async)
+}
+
+// TestVerifyEnds: a check that is given up leaves nothing behind.
+func TestVerifyEnds(t *testing.T) {
+	_, o, _, _ := worked(t, 1, 50)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := store.Verify(ctx, o, store.Check{Say: func(replog.Finding) {}}); !errors.Is(err, context.Canceled) {
+		t.Errorf("it ends with %v", err)
+	}
+}
