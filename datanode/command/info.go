@@ -168,15 +168,16 @@ func infoPersistence(w *infoWriter) {
 
 func infoStats(w *infoWriter) {
 	own := w.Session.stats
-	connections, commands := own.connections.Load(), own.commands.Load()
+	connections, commands, rejected := own.connections.Load(), own.commands.Load(), uint64(0)
 	if w.admin {
-		connections, commands = w.ex.sessions.Total(), 0
+		connections, commands, rejected = w.ex.sessions.Total(), 0, w.ex.sessions.rejected.Load()
 		for i := range w.ex.stats.commands {
 			commands += w.ex.stats.commands[i].calls.Load()
 		}
 	}
 	w.line("total_connections_received", connections)
 	w.line("total_commands_processed", commands)
+	w.line("rejected_connections", rejected)
 	w.line("evicted_keys", 0)
 	w.line("pubsub_channels", 0)
 	w.line("pubsub_patterns", 0)

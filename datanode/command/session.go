@@ -52,12 +52,18 @@ type written struct {
 // Peer is the two ends of a connection.
 type Peer struct {
 	Remote, Local string
-	// Loopback says that both ends, and the listener, are on the loopback interface.
+	// Loopback says that both ends, and the listener, are on the loopback interface, or a unix socket.
 	Loopback bool
+	Socket   bool // a unix socket
 }
 
-// NewPeer describes the ends of conn, accepted by listener.
+// NewPeer describes the ends of conn, accepted by listener. Both ends of a unix socket are its path, with
+// port 0, as Redis shows them.
 func NewPeer(conn net.Conn, listener net.Addr) Peer {
+	if u, ok := listener.(*net.UnixAddr); ok {
+		path := u.Name + ":0"
+		return Peer{Remote: path, Local: path, Loopback: true, Socket: true}
+	}
 	p := Peer{Remote: conn.RemoteAddr().String(), Local: conn.LocalAddr().String()}
 	p.Loopback = loopback(conn.RemoteAddr()) && loopback(conn.LocalAddr()) && loopback(listener)
 	return p
@@ -151,6 +157,7 @@ type Registry struct {
 	sessions map[int64]*Session
 	nextID   int64
 	total    atomic.Uint64
+	rejected atomic.Uint64
 }
 
 // NewRegistry returns an empty registry.
@@ -187,6 +194,9 @@ func (r *Registry) Len() int {
 
 // Total returns the number of sessions ever opened.
 func (r *Registry) Total() uint64 { return r.total.Load() }
+
+// Reject counts a connection that was turned away because there were too many.
+func (r *Registry) Reject() { r.rejected.Add(1) }
 
 // All returns the sessions in the order they were opened.
 func (r *Registry) All() []*Session {

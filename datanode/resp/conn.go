@@ -17,10 +17,12 @@ import (
 // conn is one connection. Its goroutine reads a pipeline, executes it, and answers with one write.
 type conn struct {
 	server  *Server
-	nc      net.Conn
+	raw     net.Conn // closing it never blocks, as closing a TLS connection may
+	nc      net.Conn // raw, or TLS over it
+	meter   *meter   // of a TLS connection
 	session *command.Session
 	reader  *Reader
-	trusted bool // a loopback peer, which the open default namespace is for
+	trusted bool // a local peer, which the open default namespace is for
 
 	busy    atomic.Bool  // executing
 	writing atomic.Int64 // Unix milliseconds since when a write has waited; 0: none
@@ -39,6 +41,10 @@ func (c *conn) serve(ctx context.Context) {
 		delete(s.conns, c)
 		s.mu.Unlock()
 	}()
+	if err := c.handshake(); err != nil {
+		s.Log.Debug("no TLS handshake", "peer", c.session.Peer.Remote, "error", err)
+		return
+	}
 	flush := c.flush
 	for !s.draining.Load() {
 		cmds, err := c.reader.Next(c.trusted || c.session.Authenticated())
@@ -106,12 +112,12 @@ func (c *conn) refuse(err error) {
 // hangUp ends the writing side and reads away a little of what is still coming, so that the last reply
 // isn't lost to a reset.
 func (c *conn) hangUp() {
-	tcp, ok := c.nc.(*net.TCPConn)
-	if !ok || tcp.CloseWrite() != nil {
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
 		return
 	}
-	_ = tcp.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-	_, _ = io.CopyN(io.Discard, tcp, 256<<10)
+	_ = c.nc.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	_, _ = io.CopyN(io.Discard, c.nc, 256<<10)
 }
 
 // overdue says why the connection must end at now, empty when it may go on.

@@ -44,14 +44,10 @@ const (
 )
 
 func (l *ReaderLimits) setDefaults() {
-	for _, d := range []struct {
-		v   *int
-		def int
-	}{{&l.BulkBytes, 512 << 20}, {&l.Args, 1 << 20}, {&l.InlineBytes, 64 << 10}, {&l.QueryBytes, 1 << 30}} {
-		if *d.v == 0 {
-			*d.v = d.def
-		}
-	}
+	orDefault(&l.BulkBytes, 512<<20)
+	orDefault(&l.Args, 1<<20)
+	orDefault(&l.InlineBytes, 64<<10)
+	orDefault(&l.QueryBytes, 1<<30)
 }
 
 // Reader reads commands from one buffer. It goes on where it stopped when more bytes arrive, never

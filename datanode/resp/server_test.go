@@ -33,16 +33,24 @@ type rig struct {
 // start serves a node in memory on a loopback port.
 func start(t testing.TB, loopback bool, l Limits) *rig {
 	t.Helper()
-	r := &rig{Bench: commandtest.New(t)}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.addr = ln.Addr().String()
+	addr := ln.Addr().String()
 	if !loopback {
 		ln = remote{ln}
 	}
-	s := NewServer(Config{Listener: ln, Executor: r.Executor, Sessions: r.Registry, Views: r.Node.Views, Limits: l, Log: slog.New(slog.DiscardHandler)})
+	r := serve(t, l, Listener{Listener: ln})
+	r.addr = addr
+	return r
+}
+
+// serve serves a node in memory on the listeners.
+func serve(t testing.TB, l Limits, listeners ...Listener) *rig {
+	t.Helper()
+	r := &rig{Bench: commandtest.New(t)}
+	s := NewServer(Config{Listeners: listeners, Executor: r.Executor, Sessions: r.Registry, Views: r.Node.Views, Limits: l, Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
