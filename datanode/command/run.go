@@ -19,6 +19,11 @@ func (e *Executor) Execute(ctx context.Context, s *Session, cmds []redcon.Comman
 	s.count.Add(uint64(len(cmds)))
 	for len(cmds) > 0 && !s.closing && !s.drop {
 		cmds = cmds[e.run(ctx, s, cmds, now):]
+		if s.penalty > 0 {
+			s.pause(ctx, s.penalty)
+			s.penalty = 0
+			e.guard.Waited()
+		}
 		if s.Out.Overflowed() {
 			e.log.Warn("connection dropped: a reply exceeds the output limit", "session", s.ID, "peer", s.Peer.Remote)
 			s.drop = true

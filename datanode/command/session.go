@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"net"
 	"slices"
 	"sync"
@@ -27,10 +28,11 @@ type Session struct {
 	stats      *namespaceStats
 	countedIn  uint64 // the namespace that counted this connection last
 	replies    replyMode
-	inMulti    bool    // a MULTI was refused, and so is its body
-	wait       written // the last forwarded write: reads on a replica wait for it
-	closing    bool    // ends after what is buffered was sent
-	drop       bool    // ends without sending anything
+	inMulti    bool          // a MULTI was refused, and so is its body
+	wait       written       // the last forwarded write: reads on a replica wait for it
+	closing    bool          // ends after what is buffered was sent
+	drop       bool          // ends without sending anything
+	penalty    time.Duration // that the reply to a failed authentication still has to wait
 	scratch    scratch
 
 	shared  shared
@@ -39,6 +41,7 @@ type Session struct {
 	count   atomic.Uint64 // commands
 	closer  func()        // closes the connection; safe from any goroutine
 	closed  atomic.Bool
+	wake    atomic.Pointer[chan struct{}] // closed to end a pause
 	created time.Time
 }
 
@@ -127,6 +130,31 @@ func (s *Session) Touch(now time.Time) { s.active.Store(now.UnixMilli()) }
 func (s *Session) Close() {
 	if s.closed.CompareAndSwap(false, true) && s.closer != nil {
 		s.closer()
+	}
+	s.Hurry()
+}
+
+// pause waits, under no lock, until the session is hurried or ctx ends, for d at most.
+func (s *Session) pause(ctx context.Context, d time.Duration) {
+	wake := make(chan struct{})
+	s.wake.Store(&wake)
+	defer s.wake.Store(nil)
+	if s.closed.Load() {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-wake:
+	case <-ctx.Done():
+	}
+}
+
+// Hurry ends the pause that the session is making, if any, from any goroutine.
+func (s *Session) Hurry() {
+	if w := s.wake.Swap(nil); w != nil {
+		close(*w)
 	}
 }
 

@@ -129,15 +129,13 @@ func (c *conn) overdue(view *tenant.View, now time.Time) string {
 	if view != nil && !c.session.Holds(view, now.UnixMilli()) {
 		return "its token or namespace is gone"
 	}
-	if c.busy.Load() {
-		return ""
-	}
-	if limits.IdleTimeout > 0 && now.Sub(c.session.LastActive()) > limits.IdleTimeout {
-		return "idle"
-	}
+	// Also while it is busy: one that guesses tokens waits for its replies nearly all the time.
 	since, anonymous := c.session.AnonymousSince()
 	if anonymous && !c.trusted && view != nil && now.Sub(since) > limits.AuthTimeout {
 		return "it did not authenticate"
+	}
+	if !c.busy.Load() && limits.IdleTimeout > 0 && now.Sub(c.session.LastActive()) > limits.IdleTimeout {
+		return "idle"
 	}
 	return ""
 }

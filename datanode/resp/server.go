@@ -119,6 +119,7 @@ func (s *Server) drain(stop context.CancelFunc) {
 	s.draining.Store(true)
 	for _, c := range s.list() {
 		_ = c.raw.SetReadDeadline(time.Unix(1, 0)) // wakes the reader
+		c.session.Hurry()
 	}
 	done := make(chan struct{})
 	go func() {
