@@ -32,7 +32,8 @@ func (n *Node) buildEdge() error {
 	env := &command.Env{Clock: time.Now, Families: command.FamilyEnv{Limits: n.cfg.Packed}}
 	sessions := command.NewRegistry()
 	limits := n.cfg.Run
-	limits.MaxClients, limits.BulkBytes, limits.IdleTimeout = edge.MaxClients, edge.Reader.BulkBytes, edge.IdleTimeout
+	limits.MaxClients, limits.MemoryBytes = edge.MaxClients, edge.MemoryBytes
+	limits.BulkBytes, limits.IdleTimeout = edge.Reader.BulkBytes, edge.IdleTimeout
 	ex := command.NewExecutor(command.Config{
 		Node: n, Sessions: sessions, Specs: command.All(), Env: env, Limits: limits, Version: n.cfg.Version, Log: n.cfg.Log,
 	})

@@ -71,6 +71,7 @@ func keys() []key {
 		{name: "max-clients", kind: kindInt, byDef: "10000", min: "1", max: "1000000", help: "RESP connections at once"},
 		{name: "bulk-max", kind: kindSize, byDef: "512MiB", min: "1KiB", max: "512MiB", help: "size of one argument of a command"},
 		{name: "output-max", kind: kindSize, byDef: "1GiB", min: "64KiB", max: "64GiB", help: "replies of one connection that may wait in memory"},
+		{name: "client-memory", kind: kindSize, byDef: "1GiB", min: "16MiB", max: "64TiB", help: "what the buffers of all RESP connections may hold beyond 4 KiB each, an eighth of it before authentication; when it is more, those that hold most are cut"},
 		{name: "idle-timeout", kind: kindDuration, byDef: "0s", min: "0s", max: "8760h", help: "a RESP connection ends after this time without a byte in either direction; 0s: never"},
 		{name: "auth-timeout", kind: kindDuration, byDef: "60s", min: "1s", max: "1h", help: "a RESP connection that has to authenticate ends after this time without"},
 
@@ -92,7 +93,7 @@ func (p *program) dataKeys(more ...string) []string {
 	return p.nodeKeys(append([]string{
 		"resp-addr", "resp-tls-addr", "resp-tls-cert", "resp-tls-key", "resp-tls-client-ca", "resp-tls-clients", "resp-socket", "resp-socket-mode",
 		"discard-data", "begin-empty", "replica-writes", "block-cache", "row-cache", "memtable", "log-segment", "log-retain", "log-retain-age",
-		"disk-reserve", "sync-rate", "packed-members", "packed-size", "max-clients", "bulk-max", "output-max", "idle-timeout", "auth-timeout", "drain-wait",
+		"disk-reserve", "sync-rate", "packed-members", "packed-size", "max-clients", "bulk-max", "output-max", "client-memory", "idle-timeout", "auth-timeout", "drain-wait",
 	}, more...)...)
 }
 

@@ -158,6 +158,7 @@ func (n *node) openData(ctx context.Context, meta bool) error {
 	}
 	conf.Packed.Members, conf.Packed.Bytes = int(c.number("packed-members")), int(c.number("packed-size"))
 	conf.Edge.MaxClients, conf.Edge.OutputBytes = int(c.number("max-clients")), int(c.number("output-max"))
+	conf.Edge.MemoryBytes = int(c.number("client-memory"))
 	conf.Edge.Reader.BulkBytes = int(c.number("bulk-max"))
 	conf.Edge.IdleTimeout, conf.Edge.AuthTimeout = c.duration("idle-timeout"), c.duration("auth-timeout")
 	conf.Edge.DrainTimeout = c.duration("drain-wait")

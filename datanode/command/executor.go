@@ -38,6 +38,7 @@ type Limits struct {
 	NamespaceTimeout time.Duration
 	// The edge's own limits, which CONFIG GET and INFO tell.
 	MaxClients  int
+	MemoryBytes int // of clients' buffers
 	BulkBytes   int
 	IdleTimeout time.Duration
 }

@@ -168,9 +168,10 @@ func infoPersistence(w *infoWriter) {
 
 func infoStats(w *infoWriter) {
 	own := w.Session.stats
-	connections, commands, rejected := own.connections.Load(), own.commands.Load(), uint64(0)
+	connections, commands, rejected, evicted := own.connections.Load(), own.commands.Load(), uint64(0), uint64(0)
 	if w.admin {
-		connections, commands, rejected = w.ex.sessions.Total(), 0, w.ex.sessions.rejected.Load()
+		connections, commands = w.ex.sessions.Total(), 0
+		rejected, evicted = w.ex.sessions.rejected.Load(), w.ex.sessions.evicted.Load()
 		for i := range w.ex.stats.commands {
 			commands += w.ex.stats.commands[i].calls.Load()
 		}
@@ -179,6 +180,7 @@ func infoStats(w *infoWriter) {
 	w.line("total_commands_processed", commands)
 	w.line("rejected_connections", rejected)
 	w.line("evicted_keys", 0)
+	w.line("evicted_clients", evicted)
 	w.line("pubsub_channels", 0)
 	w.line("pubsub_patterns", 0)
 }

@@ -25,7 +25,9 @@ func (e *Executor) Execute(ctx context.Context, s *Session, cmds []redcon.Comman
 			e.guard.Waited()
 		}
 		if s.Out.Overflowed() {
-			e.log.Warn("connection dropped: a reply exceeds the output limit", "session", s.ID, "peer", s.Peer.Remote)
+			if !s.closed.Load() {
+				e.log.Warn("connection dropped: a reply exceeds the output limit", "session", s.ID, "peer", s.Peer.Remote)
+			}
 			s.drop = true
 		}
 		if len(cmds) > 0 && s.Out.Len() > e.limits.RunBytes/16 {
@@ -131,6 +133,7 @@ func (e *Executor) plan(s *Session, lease Lease, cmds []redcon.Command) int {
 			break
 		}
 	}
+	sc.candidate = candidate{} // lets go of the arguments, and so of the connection's buffer
 	return len(sc.plan)
 }
 

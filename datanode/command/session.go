@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/atolldb/atoll/datanode/store"
 	"github.com/atolldb/atoll/datanode/tenant"
@@ -171,6 +172,29 @@ func (s *Session) Holds(v *tenant.View, nowMS int64) bool {
 	return ok
 }
 
+// Held returns the size of the session's buffers between two batches, in bytes: of the replies, and of what
+// runs reuse.
+func (s *Session) Held() int {
+	sc := &s.scratch
+	return s.Out.Held() + sc.tx.Held() + cap(sc.spare) + cap(sc.plan)*int(unsafe.Sizeof(planned{})) +
+		(cap(sc.hashes)+cap(sc.positions)+cap(sc.ends))*int(unsafe.Sizeof(0))
+}
+
+// Slim lets go of these buffers, between two batches.
+func (s *Session) Slim() {
+	s.Out.Reset(0)
+	s.scratch = scratch{}
+}
+
+// Owner returns the namespace whose the session is, 0 before it has one, and whether its connection is spared
+// when others' are cut to make room: an admin's that asked for it. Any goroutine may ask.
+func (s *Session) Owner() (namespace uint64, spared bool) {
+	s.shared.mu.Lock()
+	defer s.shared.mu.Unlock()
+	g := &s.shared.grant
+	return g.NamespaceID, s.shared.noEvict && g.Admin()
+}
+
 // AnonymousSince reports since when the session has had no namespace; ok is false when it has one. Any
 // goroutine may ask.
 func (s *Session) AnonymousSince() (since time.Time, ok bool) {
@@ -186,6 +210,7 @@ type Registry struct {
 	nextID   int64
 	total    atomic.Uint64
 	rejected atomic.Uint64
+	evicted  atomic.Uint64
 }
 
 // NewRegistry returns an empty registry.
@@ -225,6 +250,9 @@ func (r *Registry) Total() uint64 { return r.total.Load() }
 
 // Reject counts a connection that was turned away because there were too many.
 func (r *Registry) Reject() { r.rejected.Add(1) }
+
+// Evict counts a connection that was cut to make room for others.
+func (r *Registry) Evict() { r.evicted.Add(1) }
 
 // All returns the sessions in the order they were opened.
 func (r *Registry) All() []*Session {

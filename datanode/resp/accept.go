@@ -70,7 +70,8 @@ func (s *Server) admit(l Listener, nc net.Conn) *conn {
 		c.wrap(l.Certificates)
 	}
 	c.reader = NewReader(c, s.Limits.Reader)
-	c.session = s.Sessions.Open(peer, s.Limits.OutputBytes, time.Now(), func() { _ = nc.Close() })
+	c.reader.grown = c.account
+	c.newSession(peer)
 	s.conns[c] = struct{}{}
 	return c
 }

@@ -24,6 +24,15 @@ type conn struct {
 	reader  *Reader
 	trusted bool // a local peer, which the open default namespace is for
 
+	// What the account of the memory was told; the connection's own.
+	told          int
+	toldAnonymous bool
+	// Guarded by the account.
+	held      int
+	anonymous bool
+	cut       bool
+	woken     time.Time // the idle time for which shed has woken it
+
 	busy    atomic.Bool  // executing
 	writing atomic.Int64 // Unix milliseconds since when a write has waited; 0: none
 }
@@ -37,6 +46,7 @@ func (c *conn) serve(ctx context.Context) {
 		}
 		_ = c.nc.Close()
 		s.Sessions.Remove(c.session)
+		s.release(c)
 		s.mu.Lock()
 		delete(s.conns, c)
 		s.mu.Unlock()
@@ -49,6 +59,9 @@ func (c *conn) serve(ctx context.Context) {
 	for !s.draining.Load() {
 		cmds, err := c.reader.Next(c.trusted || c.session.Authenticated())
 		if err != nil {
+			if c.slim(err) {
+				continue
+			}
 			c.refuse(err)
 			return
 		}
@@ -77,6 +90,9 @@ func (c *conn) Read(b []byte) (int, error) {
 
 // flush writes what is buffered.
 func (c *conn) flush() error {
+	if err := c.account(); err != nil {
+		return err
+	}
 	b := c.session.Out.Bytes()
 	for len(b) > 0 {
 		n := min(len(b), writeChunk)

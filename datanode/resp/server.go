@@ -16,8 +16,11 @@ import (
 // Limits of the edge. A zero field takes its default.
 type Limits struct {
 	Reader      ReaderLimits
-	MaxClients  int           // connections; default 10,000
-	OutputBytes int           // replies of one run that may wait in memory; default 1 GiB
+	MaxClients  int // connections; default 10,000
+	OutputBytes int // replies of one run that may wait in memory; default 1 GiB
+	// MemoryBytes is what the buffers of all connections may hold beyond 4 KiB each; default 1 GiB. Those that have not
+	// authenticated have an eighth of it.
+	MemoryBytes int
 	IdleTimeout time.Duration // in which the peer neither sends nor takes anything; default none
 	// AuthTimeout is how long a connection may take to authenticate, once opened or RESET; default 60 s.
 	AuthTimeout time.Duration
@@ -56,6 +59,7 @@ type Config struct {
 // Server accepts connections and executes what they send.
 type Server struct {
 	Config
+	memory   memory
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
 	draining atomic.Bool
@@ -70,6 +74,7 @@ func (l Limits) WithDefaults() Limits {
 	orDefault(&l.DrainTimeout, 5*time.Second)
 	orDefault(&l.MaxClients, 10_000)
 	orDefault(&l.OutputBytes, 1<<30)
+	orDefault(&l.MemoryBytes, 1<<30)
 	return l
 }
 
@@ -159,7 +164,9 @@ func (s *Server) sweep(ctx context.Context) {
 	for {
 		changed := s.Views.Changed()
 		view, now := s.Views.Current(), time.Now()
-		for _, c := range s.list() {
+		list := s.list()
+		s.shed(list, now)
+		for _, c := range list {
 			if reason := c.overdue(view, now); reason != "" {
 				s.Log.Debug("connection closed", "session", c.session.ID, "reason", reason)
 				c.session.Close()

@@ -41,6 +41,7 @@ type Store struct {
 	metas *metaCache
 
 	filter keyFilter
+	places chan struct{} // for runs that hold much
 
 	namespaces sync.Map // id -> *Namespace
 	committer  committer
@@ -135,7 +136,7 @@ func OpenSnapshot(opts Options) (*Store, error) {
 }
 
 func open(opts Options, openLog func(replog.Options) (*replog.Log, error)) (*Store, error) {
-	s := &Store{opts: opts, sweep: make(chan struct{}, 1)}
+	s := &Store{opts: opts, sweep: make(chan struct{}, 1), places: make(chan struct{}, largeRuns())}
 	s.cache, s.metas = newRowCache(opts.RowCacheBytes/16*11), newMetaCache(opts.RowCacheBytes/4)
 	s.filter.limit, s.filter.crowds = opts.RowCacheBytes/16, make(chan struct{}, 1)
 	s.committer.idle.L = &s.committer.mu

@@ -47,6 +47,7 @@ type Tx struct {
 	remap  []remap
 	iter   *pebble.Iterator
 	key    []byte // scratch
+	large  bool   // it has a place among largeRuns
 
 	// What Commit makes of it.
 	kind    replog.Kind
@@ -102,6 +103,7 @@ func (tx *Tx) End() {
 		tx.records = nil
 	}
 	tx.records, tx.count = tx.records[:0], 0
+	tx.letGo()
 	tx.store, tx.ns = nil, nil
 }
 
@@ -235,6 +237,7 @@ func (tx *Tx) fetch(s *rowSet, key []byte) ([]byte, bool) {
 		if err != nil {
 			broken("get row", err)
 		}
+		tx.holds(len(v))
 		v = s.keep(v)
 		_ = closer.Close()
 		return v, true
@@ -259,6 +262,7 @@ func (tx *Tx) fetch(s *rowSet, key []byte) ([]byte, bool) {
 	if err != nil {
 		broken("read row", err)
 	}
+	tx.holds(len(v))
 	return s.keep(v), true
 }
 
@@ -291,6 +295,7 @@ func (tx *Tx) Put(db DB, key []byte, r Row) {
 	if p.here && p.known {
 		tx.retire(db, key, p.value, r.Spread, r.Version)
 	}
+	tx.holds(len(r.Data))
 	p.value = tx.keys.keepRow(&r)
 	p.here, p.known, p.dirty = true, true, true
 }
@@ -326,6 +331,7 @@ func (tx *Tx) retire(db DB, key, value []byte, spread bool, version uint64) {
 // write sets a row that is not a key row.
 func (tx *Tx) write(key, value []byte) {
 	p := tx.other(key)
+	tx.holds(len(value))
 	p.value, p.here, p.dirty = tx.others.keep(value), true, true
 }
 
