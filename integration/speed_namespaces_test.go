@@ -27,26 +27,8 @@ func testSpeedNamespaces(t *testing.T) {
 	admin := meta.admin()
 
 	began := time.Now()
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range callers {
-		wg.Go(func() {
-			for i := next.Add(1); i <= int64(*speedNamespaces); i = next.Add(1) {
-				_, err := admin.CreateNamespace(t.Context(), adminapi.CreateNamespace{
-					Name: fmt.Sprintf("tenant-%d", i), Token: &adminapi.CreateToken{Secret: fmt.Sprintf("the-secret-of-%08d", i)},
-				})
-				if err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
+	createTenants(t, admin, callers, 1, *speedNamespaces)
 	took := time.Since(began)
-	if t.Failed() {
-		return
-	}
 	awaitToken(data, last)
 	seen := time.Since(began) - took
 	after := residentMiB(t, data)
@@ -72,6 +54,31 @@ func testSpeedNamespaces(t *testing.T) {
 	fmt.Fprintf(w, "data node's restart until the last token works, s\t%s\tbelow 2\n", spread(dataTook))
 	fmt.Fprintf(w, "data node's resident memory, empty, after creation, after a restart, MiB\t%.0f, %.0f, %.0f\tview below 100\n",
 		before, after, residentMiB(t, data))
+}
+
+// createTenants creates namespaces with the numbers from first to last, so many at once.
+func createTenants(t *testing.T, admin *adminapi.Client, callers, first, last int) {
+	t.Helper()
+	next := atomic.Int64{}
+	next.Store(int64(first) - 1)
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for i := next.Add(1); i <= int64(last); i = next.Add(1) {
+				_, err := admin.CreateNamespace(t.Context(), adminapi.CreateNamespace{
+					Name: fmt.Sprintf("tenant-%d", i), Token: &adminapi.CreateToken{Secret: fmt.Sprintf("the-secret-of-%08d", i)},
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
 }
 
 // awaitToken waits until a node serves the token.

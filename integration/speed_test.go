@@ -1,7 +1,7 @@
 package integration
 
 import (
-	"encoding/csv"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -9,25 +9,26 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"text/tabwriter"
+	"time"
 )
 
 // What Atoll's speed is held against redis-server on the same machine in the same run. On an otherwise idle
-// machine, in about ten minutes:
+// machine, in about an hour:
 //
-//	go test ./integration -run TestSpeed -speed -v -timeout 30m
+//	go test ./integration -run TestSpeed -speed -v -timeout 2h
 //
 // Nothing is asserted: the targets stand beside what was measured. Smaller counts show that it works.
 var (
-	speed           = flag.Bool("speed", false, "measure speed against redis-server")
-	speedRounds     = flag.Int("speed.rounds", 5, "rounds, of which medians are taken")
-	speedP1         = flag.Int("speed.p1", 200_000, "commands of one run of redis-benchmark without pipelining")
-	speedP16        = flag.Int("speed.p16", 1_000_000, "commands of one run of redis-benchmark with -P 16, and of the filling")
-	speedKeys       = flag.Int("speed.keys", 500_000, "keys of the full sync, over 17 namespaces")
-	speedRedisLoad  = flag.String("speed.redis-load", "disabled", "redis-server's repl-diskless-load in the full sync")
-	speedNamespaces = flag.Int("speed.namespaces", 100_000, "namespaces to create")
+	speed            = flag.Bool("speed", false, "measure speed against redis-server")
+	speedRounds      = flag.Int("speed.rounds", 5, "rounds, of which medians are taken")
+	speedRun         = flag.Duration("speed.run", 3*time.Second, "how long one run of commands takes")
+	speedBenchKeys   = flag.Int("speed.bench-keys", 1_000_000, "keys that the commands are spread over")
+	speedKeys        = flag.Int("speed.keys", 500_000, "keys of the full sync, over 17 namespaces")
+	speedRedisLoad   = flag.String("speed.redis-load", "disabled", "redis-server's repl-diskless-load in the full sync")
+	speedRestartKeys = flag.Int("speed.restart-keys", 5_000_000, "keys of the restarts, and of the full sync that cp is compared with")
+	speedNamespaces  = flag.Int("speed.namespaces", 100_000, "namespaces to create")
 )
 
 func TestSpeed(t *testing.T) {
@@ -38,8 +39,11 @@ func TestSpeed(t *testing.T) {
 		t.Skip("the race detector is on: it would be measured")
 	}
 	needProgram(t, "redis-server")
-	needProgram(t, "redis-benchmark")
 	t.Run("commands", testSpeedCommands)
+	t.Run("local", testSpeedLocal)
+	t.Run("growth", testSpeedGrowth)
+	t.Run("restart", testSpeedRestart)
+	t.Run("copy", testSpeedCopy)
 	t.Run("full sync", testSpeedSync)
 	t.Run("namespaces", testSpeedNamespaces)
 }
@@ -106,73 +110,59 @@ func startRedisAt(t *testing.T, addr string, args ...string) (stop func()) {
 	return stop
 }
 
-// redisBenchmark runs SET and GET of 100 bytes over a million keys by 50 clients, and returns the requests
-// per second of each test.
-func redisBenchmark(t *testing.T, addr string, tests string, commands, pipeline int) map[string]float64 {
-	t.Helper()
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.Command("redis-benchmark", "-h", host, "-p", port, "-c", "50", "-d", "100", "-r", "1000000", "--csv",
-		"-t", tests, "-n", strconv.Itoa(commands), "-P", strconv.Itoa(pipeline)).CombinedOutput()
-	if err != nil {
-		t.Fatalf("redis-benchmark: %v\n%s", err, out)
-	}
-	rows, err := csv.NewReader(strings.NewReader(string(out))).ReadAll()
-	if err != nil || len(rows) == 0 {
-		t.Fatalf("redis-benchmark printed %q: %v", out, err)
-	}
-	rates := make(map[string]float64)
-	for _, row := range rows {
-		if row[0] == "test" {
-			continue
-		}
-		if rates[row[0]], err = strconv.ParseFloat(row[1], 64); err != nil || rates[row[0]] <= 0 {
-			t.Fatalf("redis-benchmark printed %q: %v", out, err)
-		}
-	}
-	for name := range strings.SplitSeq(tests, ",") {
-		if rates[strings.ToUpper(name)] == 0 {
-			t.Fatalf("redis-benchmark printed no %s: %q", name, out)
-		}
-	}
-	return rates
+// speedTargets are the least ratios to redis-server that are aimed at, without pipelining and with -P 16.
+var speedTargets = map[string][2]float64{
+	"set": {0.75, 0.5}, "get": {0.75, 0.6}, "get-hot": {0.85, 0.85}, "incr": {0.72, 0.35},
+	"hset": {0.65, 0.3}, "hset-one": {0.65, 0.3}, "zadd": {0.65, 0.3}, "zadd-one": {0.65, 0.3}, "mset": {0.55, 0.4},
 }
 
-// testSpeedCommands runs redis-benchmark against both in turn; who comes first alternates.
-func testSpeedCommands(t *testing.T) {
-	atollAddr := startServer(t).respAddr
-	redisAddr, _ := startRedis(t)
-	for _, addr := range []string{atollAddr, redisAddr} {
-		redisBenchmark(t, addr, "set", *speedP16, 16)
+// benchLine is a line of `atoll bench --output json`.
+type benchLine struct {
+	Workload string
+	Pipeline int
+	A, B     struct {
+		Rate float64 `json:"commands_per_second"`
+		P99  float64 `json:"p99_us"`
 	}
-	w := table(t, "command\tpipeline\tatoll/s\tredis/s\tratio (least-most)\ttarget")
-	for _, c := range []struct {
-		pipeline, commands int
-		target             map[string]float64
-	}{
-		{1, *speedP1, map[string]float64{"SET": 0.65, "GET": 0.65}},
-		{16, *speedP16, map[string]float64{"SET": 0.35, "GET": 0.5}},
-	} {
-		ours, theirs, ratios := map[string][]float64{}, map[string][]float64{}, map[string][]float64{}
-		for round := range *speedRounds {
-			rates := make(map[string]map[string]float64)
-			addrs := []string{atollAddr, redisAddr}
-			if round%2 == 1 {
-				slices.Reverse(addrs)
-			}
-			for _, addr := range addrs {
-				rates[addr] = redisBenchmark(t, addr, "set,get", c.commands, c.pipeline)
-			}
-			for name := range c.target {
-				a, r := rates[atollAddr][name], rates[redisAddr][name]
-				ours[name], theirs[name], ratios[name] = append(ours[name], a), append(theirs[name], r), append(ratios[name], a/r)
-			}
+	Ratio    struct{ Median, Least, Most float64 }
+	P99Ratio struct{ Median float64 } `json:"p99_ratio"`
+}
+
+// bench runs `atoll bench`, which tells on stderr how it gets on.
+func (p *process) bench(args ...string) (lines []benchLine) {
+	p.t.Helper()
+	out, stderr, err := p.cli(append([]string{"bench", "--output", "json"}, args...)...)
+	if err != nil {
+		p.t.Fatalf("atoll bench: %v\n%s", err, stderr)
+	}
+	if err := json.Unmarshal([]byte(out), &lines); err != nil {
+		p.t.Fatalf("%v: %s", err, out)
+	}
+	return lines
+}
+
+// testSpeedCommands has `atoll bench` compare the two.
+func testSpeedCommands(t *testing.T) {
+	p := startServer(t)
+	redisAddr, _ := startRedis(t)
+	lines := p.bench("--a", p.respAddr, "--b", redisAddr, "--keys", strconv.Itoa(*speedBenchKeys),
+		"--rounds", strconv.Itoa(*speedRounds), "--duration", speedRun.String())
+	w := table(t, "command\tpipeline\tatoll/s\tredis/s\tratio (least-most)\ttarget\tatoll p99 us\tredis p99 us\tratio")
+	measured := 0
+	for _, l := range lines {
+		target, ok := speedTargets[l.Workload]
+		if !ok || l.A.Rate <= 0 || l.B.Rate <= 0 {
+			t.Fatalf("an unknown line: %+v", l)
 		}
-		for _, name := range []string{"SET", "GET"} {
-			fmt.Fprintf(w, "%s\t-P %d\t%.0f\t%.0f\t%s\tat least %.2f\n", name, c.pipeline,
-				median(ours[name]), median(theirs[name]), spread(ratios[name]), c.target[name])
+		least := target[0]
+		if l.Pipeline > 1 {
+			least = target[1]
 		}
+		fmt.Fprintf(w, "%s\t-P %d\t%.0f\t%.0f\t%.2f (%.2f-%.2f)\tat least %.2f\t%.0f\t%.0f\t%.2f\n", l.Workload, l.Pipeline,
+			l.A.Rate, l.B.Rate, l.Ratio.Median, l.Ratio.Least, l.Ratio.Most, least, l.A.P99, l.B.P99, l.P99Ratio.Median)
+		measured++
+	}
+	if measured != 2*len(speedTargets) {
+		t.Fatalf("%d lines, want %d", measured, 2*len(speedTargets))
 	}
 }

@@ -55,7 +55,7 @@ func newRoot(p *program) *cobra.Command {
 	root.AddCommand(
 		p.serverCommand(), p.metaCommand(), p.dataCommand(),
 		p.nsCommand(), p.tokenCommand(), p.nodeCommand(), p.groupCommand(),
-		p.statusCommand(), p.healthCommand(), p.versionCommand(),
+		p.statusCommand(), p.healthCommand(), p.benchCommand(), p.versionCommand(),
 	)
 	return root
 }

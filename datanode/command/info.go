@@ -164,6 +164,13 @@ func infoPersistence(w *infoWriter) {
 	w.line("aof_enabled", 1)
 	w.line("aof_rewrite_in_progress", 0)
 	w.line("aof_last_write_status", "ok")
+	if w.admin {
+		log := w.lease.Store().Log().State()
+		w.line("log_first_index", log.First)
+		w.line("log_last_index", log.Last)
+		w.line("log_synced_index", log.SyncedIndex)
+		w.line("log_fsyncs", log.Syncs)
+	}
 }
 
 func infoStats(w *infoWriter) {

@@ -42,6 +42,7 @@ type Session struct {
 	count   atomic.Uint64 // commands
 	closer  func()        // closes the connection; safe from any goroutine
 	closed  atomic.Bool
+	hurried atomic.Bool
 	wake    atomic.Pointer[chan struct{}] // closed to end a pause
 	created time.Time
 }
@@ -140,7 +141,7 @@ func (s *Session) pause(ctx context.Context, d time.Duration) {
 	wake := make(chan struct{})
 	s.wake.Store(&wake)
 	defer s.wake.Store(nil)
-	if s.closed.Load() {
+	if s.hurried.Load() {
 		return
 	}
 	t := time.NewTimer(d)
@@ -152,8 +153,9 @@ func (s *Session) pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Hurry ends the pause that the session is making, if any, from any goroutine.
+// Hurry ends the pause that the session is making, if any, and has it make no more, from any goroutine.
 func (s *Session) Hurry() {
+	s.hurried.Store(true)
 	if w := s.wake.Swap(nil); w != nil {
 		close(*w)
 	}

@@ -70,6 +70,7 @@ type State struct {
 	SyncedIndex  uint64
 	EndOffset    uint64
 	SyncedOffset uint64
+	Syncs        uint64 // how often this process has fsynced the log
 	History      string
 }
 
@@ -246,6 +247,7 @@ func (l *Log) SyncTo(index uint64) error {
 	for _, s := range dirty {
 		s.fresh = false
 	}
+	l.state.Syncs++
 	if end > l.state.SyncedOffset {
 		l.state.SyncedIndex, l.state.SyncedOffset = last, end
 	}

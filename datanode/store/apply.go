@@ -119,15 +119,33 @@ func (s *Store) observe(payload []byte) error {
 		case k.ns == 0:
 			s.observeSystem(k, value, set)
 		case k.kind == kindKey:
+			s.observeKey(key, len(k.rest), value, set)
+		case k.kind == kindMember:
 			hash := xxhash.Sum64(key)
-			if set {
-				s.filter.add(hash)
+			if was := s.table.update(hash, key, value, rowMeta{here: set}, true); set && !was {
+				s.filter.add(hash, true)
 			}
-			s.cache.update(hash, key, value, set)
-			s.metas.update(hash, key, len(k.rest), value, set)
 		case k.kind == kindExpiry && set && len(k.rest) >= 8:
 			s.Namespace(k.ns).space(k.ks).wake(int64(binary.BigEndian.Uint64(k.rest)))
 		}
+	}
+}
+
+func (s *Store) observeKey(key []byte, userKey int, value []byte, set bool) {
+	hash := xxhash.Sum64(key)
+	if !set {
+		s.table.update(hash, key, nil, rowMeta{}, false)
+		return
+	}
+	r, err := decodeRow(value)
+	if err != nil { // a read will say so
+		s.table.drop(hash, key)
+		s.filter.add(hash, false)
+		return
+	}
+	m, spread := metaOf(userKey, value, r)
+	if !s.table.update(hash, key, value, m, spread) {
+		s.filter.add(hash, false)
 	}
 }
 

@@ -162,8 +162,7 @@ func (s *Store) between(f func() error) error {
 	return s.commit(&Tx{control: f, kind: replog.KindData})
 }
 
-// writeGroup makes one entry of the group: in the log first, fsynced if one of them asks for it, then
-// in Pebble.
+// writeGroup makes one entry of the group: in the log first, then in Pebble.
 func (s *Store) writeGroup(group []*Tx, epoch uint64) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -183,10 +182,9 @@ func (s *Store) writeGroup(group []*Tx, epoch uint64) (err error) {
 		Kind: group[0].kind, Subject: group[0].subject, Epoch: epoch, Index: st.Index + 1,
 		CommitIndex: st.Index, TimeMS: group[0].now, Versions: s.versions.Load(), Deltas: c.deltas[:0],
 	}
-	count, sync := uint32(0), false
+	count := uint32(0)
 	for _, tx := range group {
 		count += tx.count
-		sync = sync || tx.durable == Local
 		e.MinRevision = max(e.MinRevision, tx.run.Revision)
 		e.Deltas = mergeDeltas(e.Deltas, tx.deltas)
 	}
@@ -205,16 +203,20 @@ func (s *Store) writeGroup(group []*Tx, epoch uint64) (err error) {
 	if err := s.log.Append(buf); err != nil {
 		return s.appendFailed(err)
 	}
-	if sync {
-		if err := s.log.SyncTo(e.Index); err != nil {
-			return s.fatal(err)
-		}
-	}
 	if err := s.apply(e); err != nil {
 		return s.fatal(err)
 	}
 	for _, tx := range group {
 		tx.index = e.Index
+	}
+	return nil
+}
+
+// synced returns once an entry is on the disk. Whoever comes while an fsync runs waits for the next one with
+// all others, and nobody else does: entries go on being appended and applied.
+func (s *Store) synced(index uint64) error {
+	if err := s.log.SyncTo(index); err != nil {
+		return s.fatal(err)
 	}
 	return nil
 }

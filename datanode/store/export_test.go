@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -192,31 +193,76 @@ func (s *Store) BuildFilter(ctx context.Context) error { return s.buildFilter(ct
 // FilterDenies says that the filter takes a key for absent.
 func (s *Store) FilterDenies(ns uint64, db int, key []byte) bool {
 	prefix := s.Namespace(ns).database(db).prefix
-	return s.filter.absent(xxhash.Sum64(appendKeyRow(nil, prefix, key)))
+	return s.filter.absent(xxhash.Sum64(appendKeyRow(nil, prefix, key)), false)
+}
+
+// FilterDeniesMember says that the filter takes a member of a collection for absent.
+func (s *Store) FilterDeniesMember(ns uint64, db int, key []byte, version uint64, name []byte) bool {
+	prefix := s.Namespace(ns).database(db).prefix
+	return s.filter.absent(xxhash.Sum64(append(appendSubPrefix(nil, prefix, kindMember, key, version), name...)), true)
 }
 
 // Filtering says that there is a filter.
 func (s *Store) Filtering() bool { return s.filter.whole.Load() != nil }
 
-// Cache lets the model test reach the row cache.
-type Cache struct{ c *rowCache }
+// Table lets the model test reach the table of rows.
+type Table struct{ t *rowTable }
 
-func NewCache(limit int) Cache { return Cache{newRowCache(limit)} }
+func NewTable(values, slots int) Table { return Table{newRowTable(values, slots)} }
 
-func (c Cache) Get(hash uint64, key []byte) ([]byte, uint64, bool) { return c.c.get(hash, key) }
-func (c Cache) Fill(hash uint64, key, value []byte, seen uint64)   { c.c.fill(hash, key, value, seen) }
-func (c Cache) Update(hash uint64, key, value []byte, set bool)    { c.c.update(hash, key, value, set) }
+// Get returns a row's value, nil if it is known to be absent.
+func (r Table) Get(hash uint64, key []byte) (value []byte, known bool, seen uint64) {
+	f := r.t.get(hash, key, new(rowSet))
+	return f.value, f.known, f.seen
+}
 
-// Size returns the bytes that the cache counts, and recounts them.
-func (c Cache) Size() (counted, real int) {
-	for i := range c.c.shards {
-		s := &c.c.shards[i]
-		counted += s.size
-		for _, e := range s.entries {
-			if e.live {
-				real += len(e.key) + len(e.value) + entryOverhead
+// Keep offers what was read, nil if the row was absent.
+func (r Table) Keep(hash uint64, key, value []byte, valued, write bool, seen uint64) {
+	r.t.keep(hash, key, rowFill{value, rowMeta{here: value != nil, bytes: int64(len(value))}, valued, write, seen})
+}
+
+// Update takes a row that was applied, nil if it was deleted.
+func (r Table) Update(hash uint64, key, value []byte, valued bool) {
+	r.t.update(hash, key, value, rowMeta{here: value != nil, bytes: int64(len(value))}, valued)
+}
+
+// Meta returns the size of a row that is known to be there, or -1 if it is known to be absent.
+func (r Table) Meta(hash uint64, key []byte) (size int64, known bool) {
+	m, known := r.t.meta(hash, key)
+	if !m.here {
+		m.bytes = -1
+	}
+	return m.bytes, known
+}
+
+// Check holds every slot against its record.
+func (r Table) Check() (values int, err error) {
+	for i := range r.t.shards {
+		s := &r.t.shards[i]
+		if len(s.slabs.slabs) > s.slabs.limit {
+			return 0, fmt.Errorf("%d slabs, the limit is %d", len(s.slabs.slabs), s.slabs.limit)
+		}
+		places := map[uint32]bool{}
+		for j := range s.slots {
+			e := &s.slots[j]
+			switch {
+			case e.flags == 0 || e.at == 0:
+				if e.flags&rowValued != 0 && e.flags&rowHere != 0 {
+					return 0, errors.New("a row that needs its value has none")
+				}
+				continue
+			case places[e.at]:
+				return 0, errors.New("two rows have one record")
+			case e.flags&rowHere == 0:
+				return 0, errors.New("an absent row has a value")
+			}
+			places[e.at] = true
+			k, _ := s.slabs.read(e.at)
+			if maphash.Bytes(r.t.seed, k) != e.b || uint32(xxhash.Sum64(k)) != e.a {
+				return 0, fmt.Errorf("the record of another row: %q", k)
 			}
 		}
+		values += len(places)
 	}
-	return counted, real
+	return values, nil
 }

@@ -10,18 +10,20 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// keyFilter knows, within a bound of memory, of key rows that they are not there: what most writes of new keys
-// and many reads would otherwise ask every memtable and sstable for. It may take an absent row for a present
-// one, never the other way round: each applied key row is added, deletions take nothing away.
+// keyFilter knows, within a bound of memory, of key rows and members that they are not there: what most writes of
+// new ones and many reads would otherwise ask every memtable and sstable for. It may take an absent row for a present
+// one, never the other way round: each applied row is added, deletions take nothing away. Where members would take
+// it over its bound, it knows the key rows alone.
 //
 // It is built behind, by a scan, at open and when more rows have come than it has room for. A row that is
 // applied while the scan runs is added to the new filter too, and the scan begins after that: so a row is
 // seen by the one or by the other.
 type keyFilter struct {
-	whole  atomic.Pointer[filterBits] // holds every key row; nil while none does
+	whole  atomic.Pointer[filterBits] // holds every row; nil while none does
 	next   atomic.Pointer[filterBits] // is being built
 	build  sync.Mutex                 // one at a time: next is one
-	limit  int                        // bytes
+	limit  int64                      // bytes
+	saw    int64                      // members at the last scan; only the builder uses it
 	crowds chan struct{}              // whole has no more room
 }
 
@@ -29,9 +31,10 @@ type keyFilter struct {
 // a question costs one line of the processor's cache. (Putze, Sanders, Singler: "Cache-, Hash- and
 // Space-Efficient Bloom Filters"; Apache Parquet's BloomFilter.md.)
 type filterBits struct {
-	words []atomic.Uint32
-	room  int64 // rows
-	rows  atomic.Int64
+	words   []atomic.Uint32
+	members bool  // holds them too
+	room    int64 // rows
+	rows    atomic.Int64
 }
 
 const (
@@ -39,17 +42,20 @@ const (
 	blockRows  = 21 // about 12 bits a row: one absent row in two hundred is taken for a present one
 
 	filterRowsMin = 1 << 20
-	// filterScanMax is the size of rows, in bytes, up to which a filter is built: a scan reads them all.
+	filterTries   = 3 // scans for one filter: how many members there are is known after the first
+	// filterScanMax is the size of rows, in bytes, up to which a filter is built: a scan may read them all.
 	filterScanMax = 2 << 30
 )
 
 // filterSalts are the odd constants of Parquet's filter.
 var filterSalts = [blockWords]uint32{0x47b6137b, 0x44974d91, 0x8824ad5b, 0xa2b7289d, 0x705495c7, 0x2df1424b, 0x9efc4947, 0x5c6bfb31}
 
-func newFilterBits(rows int64) *filterBits {
+func newFilterBits(rows int64, members bool) *filterBits {
 	blocks := (rows + blockRows - 1) / blockRows
-	return &filterBits{words: make([]atomic.Uint32, blocks*blockWords), room: blocks * blockRows}
+	return &filterBits{words: make([]atomic.Uint32, blocks*blockWords), room: blocks * blockRows, members: members}
 }
+
+func filterBytes(rows int64) int64 { return rows / blockRows * blockWords * 4 }
 
 // block returns the words of a row's block; hash is the xxhash of its key.
 func (b *filterBits) block(hash uint64) []atomic.Uint32 {
@@ -82,20 +88,20 @@ func (b *filterBits) has(hash uint64) bool {
 	return true
 }
 
-// absent says that a key row is certainly not there. Its caller holds the row's stripe.
-func (f *keyFilter) absent(hash uint64) bool {
+// absent says that a row is certainly not there. Its caller holds the row's stripe.
+func (f *keyFilter) absent(hash uint64, member bool) bool {
 	b := f.whole.Load()
-	return b != nil && !b.has(hash)
+	return b != nil && (b.members || !member) && !b.has(hash)
 }
 
-// add takes a key row that was applied. It looks for next first: if that is none any more, whole is the one
+// add takes a row that was applied. It looks for next first: if that is none any more, whole is the one
 // that it has become.
-func (f *keyFilter) add(hash uint64) {
+func (f *keyFilter) add(hash uint64, member bool) {
 	next, whole := f.next.Load(), f.whole.Load()
-	if next != nil {
+	if next != nil && (next.members || !member) {
 		next.add(hash)
 	}
-	if whole == nil || whole == next {
+	if whole == nil || whole == next || (member && !whole.members) {
 		return
 	}
 	if whole.add(hash); whole.rows.Load() > whole.room {
@@ -143,53 +149,75 @@ func (s *Store) filterLoop(ctx context.Context) {
 	}
 }
 
-// buildFilter replaces the filter by one with room for twice the keys that there are, or by none if that
-// would take more than its limit.
+// buildFilter replaces the filter by one with room for twice the rows that there are: for keys and members, or,
+// where that would take more than its limit, for keys alone, or by none.
 func (s *Store) buildFilter(ctx context.Context) error {
-	s.filter.build.Lock()
-	defer s.filter.build.Unlock()
-	total := s.Total()
-	rows := max(2*total.Keys, filterRowsMin)
-	if rows/blockRows*blockWords*4 > int64(s.filter.limit) || total.Bytes > filterScanMax {
-		s.filter.whole.Store(nil)
-		return nil
+	f := &s.filter
+	f.build.Lock()
+	defer f.build.Unlock()
+	guess := 2 * f.saw
+	for try := 1; ; try++ {
+		total := s.Total()
+		rows := max(2*total.Keys+guess, filterRowsMin)
+		members := filterBytes(rows) <= f.limit
+		if !members {
+			rows = max(2*total.Keys, filterRowsMin)
+		}
+		if filterBytes(rows) > f.limit || total.Bytes > filterScanMax {
+			f.whole.Store(nil)
+			return nil
+		}
+		b := newFilterBits(rows, members)
+		saw, err := s.scanInto(ctx, b)
+		if err != nil {
+			f.whole.Store(nil)
+			return err
+		}
+		f.saw = saw
+		if !members || b.rows.Load() <= b.room/4*3 || try == filterTries {
+			f.whole.Store(b)
+			f.next.CompareAndSwap(b, nil)
+			return nil
+		}
+		guess = max(2*saw, 2*guess) // there were more members than anybody knew
 	}
-	b := newFilterBits(rows)
-	s.filter.next.Store(b)
-	defer s.filter.next.Store(nil)
-	if err := s.scanKeys(ctx, b.add); err != nil {
-		s.filter.whole.Store(nil)
-		return err
-	}
-	s.filter.whole.Store(b)
-	return nil
 }
 
-// scanKeys yields the hash of every key row.
-func (s *Store) scanKeys(ctx context.Context, yield func(hash uint64)) (err error) {
+// scanInto fills a filter with every row, while those that are applied go into it too, and returns the number of
+// members.
+func (s *Store) scanInto(ctx context.Context, b *filterBits) (members int64, err error) {
+	s.filter.next.Store(b)
+	defer func() {
+		if err != nil {
+			s.filter.next.Store(nil)
+		}
+	}()
 	it, err := s.db.NewIter(nil)
 	if err != nil {
-		return fmt.Errorf("scan keys: %w", err)
+		return 0, fmt.Errorf("scan rows: %w", err)
 	}
 	defer func() {
 		if e := it.Close(); err == nil && e != nil {
-			err = fmt.Errorf("scan keys: %w", e)
+			err = fmt.Errorf("scan rows: %w", e)
 		}
 	}()
 	for ok, n := it.First(), 0; ok; n++ {
 		if n%1024 == 0 && ctx.Err() != nil {
-			return ctx.Err()
+			return 0, ctx.Err()
 		}
 		k, good := parseRowKey(it.Key())
 		switch {
-		case good && k.ns != 0 && k.kind == kindKey:
-			yield(xxhash.Sum64(it.Key()))
-			ok = it.Next()
-		case good && k.ns != 0: // sub rows and the like: on to the next keyspace
+		case !good || k.ns == 0:
+		case k.kind == kindKey:
+			b.add(xxhash.Sum64(it.Key()))
+		case k.kind == kindMember && b.members:
+			b.add(xxhash.Sum64(it.Key()))
+			members++
+		default: // what is no member: on to the next keyspace
 			ok = it.SeekGE(prefixEnd(keyspacePrefix(k.ns, k.ks)))
-		default:
-			ok = it.Next()
+			continue
 		}
+		ok = it.Next()
 	}
-	return nil
+	return members, nil
 }

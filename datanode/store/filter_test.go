@@ -67,23 +67,34 @@ func TestFilterKnowsEveryKey(t *testing.T) {
 	}
 }
 
-// TestFilterOfStoredKeys: the filter that is built at open knows what earlier lives have written, spread
-// collections among it, and few others.
-func TestFilterOfStoredKeys(t *testing.T) {
-	o := filterOptions(t)
-	s := storetest.OpenWith(t, o)
+// fillSpread writes keys, and one collection of so many members into each of three namespaces.
+func fillSpread(t *testing.T, s *store.Store, keys, members int) (versions map[uint64]uint64) {
+	versions = map[uint64]uint64{}
 	for ns := uint64(7); ns < 10; ns++ {
 		write(t, s, ns, func(tx *store.Tx) {
-			for i := range 3000 {
+			for i := range keys {
 				tx.Put(tx.DB(i%3), fmt.Appendf(nil, "k%d", i), str("v"))
 			}
-			version := tx.NewVersion()
-			tx.Put(tx.DB(0), []byte("hash"), store.Row{Type: store.TypeHash, Spread: true, Version: version, Count: 500})
-			for i := range 500 {
-				tx.PutSub(tx.DB(0), []byte("hash"), version, store.SubMember, fmt.Append(nil, i), []byte("v"))
-			}
+			versions[ns] = tx.NewVersion()
+			tx.Put(tx.DB(0), []byte("hash"), store.Row{Type: store.TypeHash, Spread: true, Version: versions[ns], Count: uint64(members)})
 		})
+		for from := 0; from < members; from += 50_000 {
+			write(t, s, ns, func(tx *store.Tx) {
+				for i := from; i < min(from+50_000, members); i++ {
+					tx.PutSub(tx.DB(0), []byte("hash"), versions[ns], store.SubMember, fmt.Append(nil, i), nil)
+				}
+			})
+		}
 	}
+	return versions
+}
+
+// TestFilterOfStoredRows: the filter that is built at open knows what earlier lives have written, members of
+// spread collections among it, and few others.
+func TestFilterOfStoredRows(t *testing.T) {
+	o := filterOptions(t)
+	s := storetest.OpenWith(t, o)
+	versions := fillSpread(t, s, 3000, 500)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -105,9 +116,38 @@ func TestFilterOfStoredKeys(t *testing.T) {
 			if !s.FilterDenies(ns, i%3, fmt.Appendf(nil, "absent%d", i)) {
 				taken++
 			}
+			if denied := s.FilterDeniesMember(ns, 0, []byte("hash"), versions[ns], fmt.Append(nil, i)); denied && i < 500 {
+				t.Fatalf("the filter denies member %d of namespace %d", i, ns)
+			} else if !denied && i >= 500 {
+				taken++
+			}
 		}
 	}
-	if taken > 90 {
-		t.Errorf("%d of 9000 absent keys are taken for present", taken)
+	if taken > 180 {
+		t.Errorf("%d of 16500 absent rows are taken for present", taken)
+	}
+	s.Resume()
+	write(t, s, 7, func(tx *store.Tx) {
+		tx.PutSub(tx.DB(0), []byte("hash"), versions[7], store.SubMember, []byte("late"), nil)
+	})
+	if s.FilterDeniesMember(7, 0, []byte("hash"), versions[7], []byte("late")) {
+		t.Error("the filter denies a member that was written after it was built")
+	}
+}
+
+// TestFilterWithoutMembers: more members than there is room for leave a filter of the keys alone.
+func TestFilterWithoutMembers(t *testing.T) {
+	o := filterOptions(t)
+	o.RowCacheBytes = 26 << 20 // room for a million rows, and not for two
+	s := storetest.OpenWith(t, o)
+	versions := fillSpread(t, s, 100, 400_000)
+	if err := s.BuildFilter(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !s.Filtering() || !s.FilterDenies(7, 0, []byte("absent")) || s.FilterDenies(7, 0, []byte("k0")) {
+		t.Error("there is no filter of keys")
+	}
+	if s.FilterDeniesMember(7, 0, []byte("hash"), versions[7], []byte("absent")) {
+		t.Error("the filter tells of members, and can't know them")
 	}
 }

@@ -39,7 +39,7 @@ func (s *rowSet) reset() {
 	if len(s.rows) >= smallSet {
 		clear(s.table)
 	}
-	clear(s.rows) // lets go of cached values
+	clear(s.rows) // lets go of large values
 	s.rows, s.arena, s.size = s.rows[:0], s.arena[:0], 0
 }
 

@@ -37,8 +37,7 @@ type Store struct {
 	db    *pebble.DB
 	using sync.WaitGroup // of db beside runs; added to only while the gate is held and closed is false
 	log   *replog.Log
-	cache *rowCache
-	metas *metaCache
+	table *rowTable
 
 	filter keyFilter
 	places chan struct{} // for runs that hold much
@@ -137,8 +136,8 @@ func OpenSnapshot(opts Options) (*Store, error) {
 
 func open(opts Options, openLog func(replog.Options) (*replog.Log, error)) (*Store, error) {
 	s := &Store{opts: opts, sweep: make(chan struct{}, 1), places: make(chan struct{}, largeRuns())}
-	s.cache, s.metas = newRowCache(opts.RowCacheBytes/16*11), newMetaCache(opts.RowCacheBytes/4)
-	s.filter.limit, s.filter.crowds = opts.RowCacheBytes/16, make(chan struct{}, 1)
+	s.table = newRowTable(opts.RowCacheBytes/16*11, opts.RowCacheBytes/4)
+	s.filter.limit, s.filter.crowds = int64(opts.RowCacheBytes/16), make(chan struct{}, 1)
 	s.committer.idle.L = &s.committer.mu
 	s.applied.Store(&Applied{})
 	s.purge.wake = make(chan struct{}, 1)
@@ -216,7 +215,7 @@ func (s *Store) openPebble(fs *logFirstFS) error {
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                uint64(s.opts.MemTableBytes),
 		MemTableStopWritesThreshold: memTables,
-		L0CompactionThreshold:       4,
+		L0CompactionThreshold:       8,
 		L0StopWritesThreshold:       l0Stop,
 		LBaseMaxBytes:               256 << 20,
 		MaxOpenFiles:                4096,

@@ -39,12 +39,14 @@ func (tx *Tx) subKey(db DB, key []byte, version uint64, s Sub, name []byte) []by
 // GetSub returns the value of a sub row as the transaction sees it, valid until End.
 func (tx *Tx) GetSub(db DB, key []byte, version uint64, s Sub, name []byte) ([]byte, bool) {
 	k := tx.subKey(db, key, version, s, name)
-	if len(tx.others.rows) > 0 {
-		if p := tx.others.find(xxhash.Sum64(k), k); p != nil {
-			return p.value, p.here
-		}
+	h := xxhash.Sum64(k)
+	if p := tx.others.find(h, k); p != nil {
+		return p.value, p.here
 	}
-	return tx.fetch(&tx.others, k)
+	if s != SubMember {
+		return tx.fetch(&tx.others, k)
+	}
+	return tx.member(h, k)
 }
 
 // PutSub sets a sub row; name and value are copied.

@@ -37,6 +37,8 @@ type Tx struct {
 	run   Run
 	now   int64
 	index uint64
+	// locked says that the run holds its stripes, or the namespace's gate.
+	locked bool
 	// purged passes the caches over: the namespace's rows are gone, and theirs may not be yet. It holds for
 	// the whole run, since a purge takes the namespace, or the generation, for itself.
 	purged bool
@@ -56,7 +58,6 @@ type Tx struct {
 	count   uint32
 	deltas  []replog.Delta
 	order   []*pending
-	durable Durability
 	err     error
 	control func() error // instead of an entry: runs between two
 	wake    chan bool    // true: lead the next group; false: done
@@ -81,6 +82,7 @@ type DB struct {
 func (n *Namespace) Begin(tx *Tx, r Run) {
 	tx.store, tx.ns, tx.run = n.store, n, r
 	n.lock(&tx.run)
+	tx.locked = true
 	tx.purged = n.purged.Load()
 	tx.now = n.store.opts.Now().UnixMilli()
 	tx.kind, tx.subject, tx.index = replog.KindData, 0, 0
@@ -93,7 +95,7 @@ func (tx *Tx) End() {
 		_ = tx.iter.Close() // a read error has surfaced at the read
 		tx.iter = nil
 	}
-	tx.ns.unlock(&tx.run)
+	tx.unlock()
 	tx.keys.reset()
 	tx.others.reset()
 	tx.ranges, tx.remap, tx.deltas = tx.ranges[:0], tx.remap[:0], tx.deltas[:0]
@@ -172,7 +174,7 @@ func (tx *Tx) peek(db DB, key []byte) *pending {
 	if p := tx.keys.find(h, tx.key); p != nil {
 		return p
 	}
-	m, ok := tx.store.metas.get(h, tx.key)
+	m, ok := tx.store.table.meta(h, tx.key)
 	p := tx.keys.add(h, tx.key)
 	if !ok || tx.purged {
 		tx.fill(p, len(key))
@@ -193,38 +195,45 @@ func (tx *Tx) load(db DB, key []byte) *pending {
 
 // fill reads the value of a row that the run has not changed.
 func (tx *Tx) fill(p *pending, userKey int) {
-	p.known = true
-	p.value, p.here = tx.read(p.hash, p.key)
-	p.old = rowMeta{}
+	p.known, p.value, p.here, p.old = true, nil, false, rowMeta{}
+	if tx.purged {
+		return
+	}
+	found := tx.store.table.get(p.hash, p.key, &tx.keys)
+	tx.holds(0)
+	if p.value, p.here = found.value, found.here; !found.known && !tx.store.filter.absent(p.hash, false) {
+		p.value, p.here = tx.fetch(&tx.keys, p.key)
+	}
 	spread := false
 	if p.here {
-		r := mustDecode(p.value)
-		p.old = rowMeta{here: true, bytes: rowBytes(userKey, p.value, &r), expire: r.ExpireMS}
-		spread = r.Spread
+		p.old, spread = metaOf(userKey, p.value, mustDecode(p.value))
 	}
-	if tx.run.Write && !spread {
-		tx.store.metas.put(p.hash, p.key, p.old)
+	if !found.known {
+		tx.store.table.keep(p.hash, p.key, rowFill{p.value, p.old, spread, tx.run.Write, found.seen})
 	}
 }
 
-// read gets a key row from the cache or from Pebble.
-func (tx *Tx) read(hash uint64, key []byte) ([]byte, bool) {
+// metaOf returns what is kept of a key row, and whether that is enough without its value.
+func metaOf(userKey int, value []byte, r Row) (m rowMeta, spread bool) {
+	return rowMeta{here: true, bytes: rowBytes(userKey, value, &r), expire: r.ExpireMS}, r.Spread
+}
+
+// member reads the row of a member of a spread collection.
+func (tx *Tx) member(hash uint64, key []byte) ([]byte, bool) {
 	if tx.purged {
 		return nil, false
 	}
-	c := tx.store.cache
-	value, seen, ok := c.get(hash, key)
-	if ok {
-		return value, true
+	found := tx.store.table.get(hash, key, &tx.others)
+	tx.holds(0)
+	if found.known {
+		return found.value, found.here
 	}
-	if tx.store.filter.absent(hash) {
+	if tx.store.filter.absent(hash, true) {
 		return nil, false
 	}
-	value, ok = tx.fetch(&tx.keys, key)
-	if ok {
-		c.fill(hash, key, value, seen)
-	}
-	return value, ok
+	value, here := tx.fetch(&tx.others, key)
+	tx.store.table.keep(hash, key, rowFill{value, rowMeta{here: here}, true, tx.run.Write, found.seen})
+	return value, here
 }
 
 // fetch reads one row from Pebble into the arena of s. Runs of several keys share one iterator.
@@ -360,7 +369,7 @@ func (tx *Tx) delta(ks *keyspace) *replog.Delta {
 }
 
 // Commit makes the run's writes one part of a log entry, and returns once they are applied and as
-// durable as d says. Errors are ErrNotPrimary, ErrQuiesced, ErrDiskFull, ErrTooLarge and ErrClosed,
+// durable as d says. With Local the transaction may not be used after it but for End and Index. Errors are ErrNotPrimary, ErrQuiesced, ErrDiskFull, ErrTooLarge and ErrClosed,
 // after which nothing happened, and ErrMaybe.
 func (tx *Tx) Commit(d Durability) error {
 	if len(tx.ranges) == 0 && !anyDirty(&tx.keys) && !anyDirty(&tx.others) {
@@ -373,8 +382,20 @@ func (tx *Tx) Commit(d Durability) error {
 		return ErrPurged
 	}
 	tx.encode()
-	tx.durable = d
-	return tx.store.commit(tx)
+	if err := tx.store.commit(tx); err != nil || d != Local {
+		return err
+	}
+	// Others may read what isn't on the disk yet, and write over it: should it be lost, theirs is too, since
+	// the log is one. A hot key would otherwise take one write for each fsync.
+	tx.unlock()
+	return tx.store.synced(tx.index)
+}
+
+func (tx *Tx) unlock() {
+	if tx.locked {
+		tx.locked = false
+		tx.ns.unlock(&tx.run)
+	}
 }
 
 func anyDirty(s *rowSet) bool {

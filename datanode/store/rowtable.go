@@ -1,0 +1,408 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/maphash"
+	"sync"
+)
+
+// rowTable keeps in memory what commands ask most often about rows: the values of hot key rows and of hot
+// members of spread collections, and of many more key rows what an overwrite must know of the row that it
+// replaces (rowMeta), so that a SET or a DEL seldom reads. Neither costs the garbage collector anything:
+// slots hold no pointers, and values lie in slabs that are reused.
+//
+// An entry is always true. Who reads a row and then keeps it here holds the row's stripe, or is refused
+// because the shard has seen a write meanwhile; every applied row passes through update.
+//
+// A row is known by 96 bits of hash, 64 of them under a key that is random in each process, so that nobody
+// can make two rows meet. A value's key is compared as well.
+type rowTable struct {
+	seed   maphash.Seed
+	shift  uint
+	shards []rowShard
+}
+
+const (
+	rowShards    = 64 // at most
+	rowWays      = 4
+	rowSlotBytes = 32
+
+	rowUsed   = 1 << iota // asked for since the hand last came by
+	rowHot                // its value was
+	rowHere               // the row is there
+	rowAbsent             // it isn't
+	rowValued             // known only as long as the value is: members, and key rows of spread collections
+)
+
+// rowMeta is what is kept of a key row without its value.
+type rowMeta struct {
+	here   bool
+	bytes  int64 // that the row counts for
+	expire int64 // Unix milliseconds; 0: never
+}
+
+// rowSlot is what is known of one row; the zero value is free.
+type rowSlot struct {
+	b      uint64
+	expire int64
+	a      uint32
+	at     uint32 // where the value's record is, 0: nowhere
+	bytes  uint32
+	flags  uint32
+}
+
+func (s *rowSlot) meta() rowMeta {
+	return rowMeta{here: s.flags&rowHere != 0, bytes: int64(s.bytes), expire: s.expire}
+}
+
+// rowName is a row's name in the table.
+type rowName struct {
+	b uint64
+	a uint32
+}
+
+// rowShard has slots in groups of rowWays, and the slabs of their values.
+type rowShard struct {
+	mu     sync.Mutex
+	seq    uint64    // writes seen
+	groups uint64    // a power of two
+	slots  []rowSlot // made with the first row
+	door   []uint32  // fingerprints of rows that were lately refused
+	slabs  slabs
+}
+
+// newRowTable makes a table with so many bytes for values and for slots.
+func newRowTable(values, slots int) *rowTable {
+	n, shift := 1, uint(64)
+	for n < rowShards && values/(2*n) >= 4*slabBytes {
+		n, shift = 2*n, shift-1
+	}
+	t := &rowTable{seed: maphash.MakeSeed(), shift: shift, shards: make([]rowShard, n)}
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.groups = 1
+		for s.groups*2*rowWays*rowSlotBytes <= uint64(slots/n) {
+			s.groups *= 2
+		}
+		s.slabs.limit = max(values/n/slabBytes, 2)
+	}
+	return t
+}
+
+// lock returns the shard that a row is in, locked. hash is the xxhash of its key.
+func (t *rowTable) lock(hash uint64, key []byte) (*rowShard, rowName) {
+	n := rowName{b: maphash.Bytes(t.seed, key), a: uint32(hash)}
+	s := &t.shards[n.b>>t.shift]
+	s.mu.Lock()
+	return s, n
+}
+
+func (s *rowShard) group(b uint64) []rowSlot {
+	if s.slots == nil {
+		s.slots = make([]rowSlot, s.groups*rowWays)
+		s.door = make([]uint32, doorSlots)
+	}
+	at := b & (s.groups - 1) * rowWays
+	return s.slots[at : at+rowWays : at+rowWays]
+}
+
+func (s *rowShard) find(n rowName) *rowSlot {
+	group := s.group(n.b)
+	for i := range group {
+		if e := &group[i]; e.b == n.b && e.a == n.a && e.flags != 0 {
+			return e
+		}
+	}
+	return nil
+}
+
+// claim returns the row's slot: its own, a free one, or that of a row that nobody asked for lately.
+func (s *rowShard) claim(n rowName) *rowSlot {
+	group := s.group(n.b)
+	var free, stale *rowSlot
+	for i := range group {
+		switch e := &group[i]; {
+		case e.flags == 0:
+			free = e
+		case e.b == n.b && e.a == n.a:
+			return e
+		case e.flags&rowUsed == 0:
+			stale = e
+		}
+	}
+	if free == nil {
+		if free = stale; free == nil {
+			for i := range group {
+				group[i].flags &^= rowUsed
+			}
+			free = &group[n.a%rowWays]
+		}
+	}
+	*free = rowSlot{b: n.b, a: n.a}
+	return free
+}
+
+// meta returns what is known of a key row, if that is enough for an overwrite.
+func (t *rowTable) meta(hash uint64, key []byte) (rowMeta, bool) {
+	s, n := t.lock(hash, key)
+	defer s.mu.Unlock()
+	e := s.find(n)
+	if e == nil || e.flags&rowValued != 0 {
+		return rowMeta{}, false
+	}
+	e.flags |= rowUsed
+	return e.meta(), true
+}
+
+// rowFound is the answer to a read. If it isn't known, seen is what keep wants to know later.
+type rowFound struct {
+	value []byte
+	here  bool
+	known bool
+	seen  uint64
+}
+
+// get copies a row's value into the arena of into.
+func (t *rowTable) get(hash uint64, key []byte, into *rowSet) rowFound {
+	s, n := t.lock(hash, key)
+	defer s.mu.Unlock()
+	e := s.find(n)
+	switch {
+	case e == nil:
+	case e.flags&rowAbsent != 0:
+		e.flags |= rowUsed
+		return rowFound{known: true}
+	case e.at != 0:
+		if k, v := s.slabs.read(e.at); bytes.Equal(k, key) {
+			e.flags |= rowUsed | rowHot
+			return rowFound{value: into.keep(v), here: true, known: true}
+		}
+	}
+	return rowFound{seen: s.seq}
+}
+
+// rowFill is a row that was read after a get that didn't know it.
+type rowFill struct {
+	value  []byte
+	meta   rowMeta
+	valued bool
+	write  bool // by a run that writes: what it read it is about to replace
+	seen   uint64
+}
+
+// keep offers what was read. While there is room it takes every value; then it takes one at its second miss
+// within a while.
+func (t *rowTable) keep(hash uint64, key []byte, f rowFill) {
+	s, n := t.lock(hash, key)
+	defer s.mu.Unlock()
+	if s.seq != f.seen {
+		return
+	}
+	admitted := f.meta.here && (!s.slabs.full() || s.admit(n))
+	if !admitted && (!f.write || (f.valued && f.meta.here)) {
+		return
+	}
+	e := s.claim(n)
+	e.set(f.meta, f.valued)
+	if admitted {
+		s.store(e, key, f.value)
+	} else {
+		e.at = 0
+	}
+}
+
+func (e *rowSlot) set(m rowMeta, valued bool) {
+	e.flags = e.flags&(rowUsed|rowHot) | rowAbsent
+	if m.here {
+		e.flags ^= rowAbsent | rowHere
+		if valued {
+			e.flags |= rowValued
+		}
+	}
+	e.bytes, e.expire = uint32(m.bytes), m.expire
+}
+
+// admit says whether a row may push another out.
+func (s *rowShard) admit(n rowName) bool {
+	door := &s.door[n.b/rowShards%doorSlots]
+	if *door == n.a|1 {
+		return true
+	}
+	*door = n.a | 1
+	return false
+}
+
+// update takes a row that was applied, in whatever state the table knew it. It says whether the row was known to
+// be there before.
+func (t *rowTable) update(hash uint64, key, value []byte, m rowMeta, valued bool) (was bool) {
+	s, n := t.lock(hash, key)
+	defer s.mu.Unlock()
+	s.seq++
+	if !m.here && valued && s.find(n) == nil {
+		return false
+	}
+	e := s.claim(n)
+	was = e.flags&rowHere != 0
+	e.set(m, valued)
+	if !m.here {
+		e.at = 0
+		return was
+	}
+	s.store(e, key, value)
+	return was
+}
+
+// drop forgets a row that was applied.
+func (t *rowTable) drop(hash uint64, key []byte) {
+	s, n := t.lock(hash, key)
+	defer s.mu.Unlock()
+	s.seq++
+	if e := s.find(n); e != nil {
+		*e = rowSlot{}
+	}
+}
+
+// store writes the value of a slot, over the old one if it fits there.
+func (s *rowShard) store(e *rowSlot, key, value []byte) {
+	if e.at == 0 || !s.slabs.overwrite(e.at, key, value) {
+		e.at = 0 // before others move
+		e.at = s.slabs.append(e.b, key, value, s.turn)
+	}
+	if e.at == 0 {
+		e.forget()
+	}
+}
+
+// forget leaves of a slot what is true without the value.
+func (e *rowSlot) forget() {
+	e.at = 0
+	e.flags &^= rowHot
+	if e.flags&rowValued != 0 {
+		*e = rowSlot{}
+	}
+}
+
+// turn says where a record goes whose slab is about to be written anew: to its new place, if it was read since
+// the last time and there is room, or away.
+func (s *rowShard) turn(b uint64, from, to uint32) bool {
+	group := s.group(b)
+	for i := range group {
+		e := &group[i]
+		if e.at != from || e.b != b {
+			continue
+		}
+		if to == 0 || e.flags&rowHot == 0 {
+			e.forget()
+			return false
+		}
+		e.at = to
+		e.flags &^= rowHot
+		return true
+	}
+	return false // overwritten elsewhere
+}
+
+const doorSlots = 4096
+
+// slabs is a ring of slabs with records one behind the other. The oldest slab is written anew when all are full.
+// A record is
+//
+//	b (8) | length of key (2) | size of the record in units (2) | length of value (4) | key | value
+//
+// and its place is its number of units from the first slab's start, plus one.
+type slabs struct {
+	limit int
+	slabs [][]byte
+	ends  []int // of what each slab holds
+	head  int   // the slab that is written
+}
+
+const (
+	slabBytes    = 128 << 10
+	recordUnit   = 16
+	recordHeader = 16
+	recordMax    = 32 << 10 // larger rows aren't kept
+	survivors    = slabBytes / 4 * 3
+)
+
+// full says that the next slab's rows would have to go.
+func (s *slabs) full() bool {
+	return len(s.slabs) == s.limit && s.ends[len(s.slabs)-1] > slabBytes-recordMax
+}
+
+func (s *slabs) place(slab, offset int) uint32 {
+	return uint32((slab*slabBytes+offset)/recordUnit + 1)
+}
+
+func (s *slabs) at(place uint32) []byte {
+	n := int(place-1) * recordUnit
+	return s.slabs[n/slabBytes][n%slabBytes:]
+}
+
+func recordSize(r []byte) int { return int(binary.LittleEndian.Uint16(r[10:])) * recordUnit }
+
+// read returns the parts of a record, as they lie there.
+func (s *slabs) read(place uint32) (key, value []byte) {
+	r := s.at(place)
+	k, v := int(binary.LittleEndian.Uint16(r[8:])), int(binary.LittleEndian.Uint32(r[12:]))
+	return r[recordHeader : recordHeader+k], r[recordHeader+k : recordHeader+k+v]
+}
+
+// overwrite replaces the value of a record that has room for it.
+func (s *slabs) overwrite(place uint32, key, value []byte) bool {
+	r := s.at(place)
+	k := int(binary.LittleEndian.Uint16(r[8:]))
+	if k != len(key) || recordHeader+k+len(value) > recordSize(r) || !bytes.Equal(r[recordHeader:recordHeader+k], key) {
+		return false
+	}
+	binary.LittleEndian.PutUint32(r[12:], uint32(len(value)))
+	copy(r[recordHeader+k:], value)
+	return true
+}
+
+// append writes a record and returns its place, 0 if it is too large. turn is asked about each record of a slab
+// that is about to be written anew: whether it moves from one place to another, 0 meaning that it can't.
+func (s *slabs) append(b uint64, key, value []byte, turn func(b uint64, from, to uint32) bool) uint32 {
+	need := (recordHeader + len(key) + len(value) + recordUnit - 1) / recordUnit * recordUnit
+	if need > recordMax {
+		return 0
+	}
+	if len(s.slabs) == 0 || s.ends[s.head]+need > slabBytes {
+		s.next(turn)
+	}
+	at := s.ends[s.head]
+	r := s.slabs[s.head][at:]
+	binary.LittleEndian.PutUint64(r, b)
+	binary.LittleEndian.PutUint16(r[8:], uint16(len(key)))
+	binary.LittleEndian.PutUint16(r[10:], uint16(need/recordUnit))
+	binary.LittleEndian.PutUint32(r[12:], uint32(len(value)))
+	copy(r[recordHeader+copy(r[recordHeader:], key):], value)
+	s.ends[s.head] += need
+	return s.place(s.head, at)
+}
+
+// next goes to another slab: a new one while there may be more, else the oldest, whose records that were
+// read lately move to its start.
+func (s *slabs) next(turn func(b uint64, from, to uint32) bool) {
+	if len(s.slabs) < s.limit {
+		s.slabs, s.ends = append(s.slabs, make([]byte, slabBytes)), append(s.ends, 0)
+		s.head = len(s.slabs) - 1
+		return
+	}
+	s.head = (s.head + 1) % s.limit
+	slab, kept := s.slabs[s.head], 0
+	for at := 0; at < s.ends[s.head]; {
+		size := recordSize(slab[at:])
+		to := uint32(0)
+		if kept+size <= survivors {
+			to = s.place(s.head, kept)
+		}
+		if turn(binary.LittleEndian.Uint64(slab[at:]), s.place(s.head, at), to) {
+			copy(slab[kept:], slab[at:at+size])
+			kept += size
+		}
+		at += size
+	}
+	s.ends[s.head] = kept
+}
