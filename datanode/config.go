@@ -14,13 +14,15 @@ import (
 
 // Config is what a data node is made of.
 type Config struct {
-	Dir          string // exists; belongs to this process alone
-	NodeID       string
-	Version      string
-	RESPAddr     string // advertised, host:port
-	ClusterAddr  string // advertised, host:port
-	RESPListener net.Listener
-	Join         []string // cluster addresses of metadata nodes
+	Dir         string // exists; belongs to this process alone
+	NodeID      string
+	Version     string
+	RESPAddr    string // advertised, host:port
+	ClusterAddr string // advertised, host:port
+	// Clients connect to these: in plain text, with TLS, and by a unix socket. At least one is set.
+	RESPListener, RESPTLSListener, RESPSocket net.Listener
+	RESPTLS                                   resp.TLSFiles
+	Join                                      []string // cluster addresses of metadata nodes
 	// DiscardData throws away rows of another history instead of refusing to join.
 	DiscardData bool
 	// BeginEmpty begins an empty history if this node is the primary and its disk is empty.
@@ -80,7 +82,7 @@ func (c *Config) complete() error {
 	or(&c.SnapshotIdle, Defaults.SnapshotIdle)
 	or(&c.Packed, datatype.DefaultLimits)
 	switch {
-	case c.Dir == "", c.NodeID == "", c.RESPAddr == "", c.ClusterAddr == "", c.RESPListener == nil, c.Log == nil, c.Fatal == nil:
+	case c.Dir == "", c.NodeID == "", c.RESPAddr == "", c.ClusterAddr == "", c.RESPListener == nil && c.RESPTLSListener == nil && c.RESPSocket == nil, c.Log == nil, c.Fatal == nil:
 		return errors.New("data node: the configuration is incomplete")
 	case c.MemTableBytes < 1<<20 || c.MemTableBytes > 1<<30:
 		return fmt.Errorf("data node: memtable size of %d bytes is not in 1 MiB to 1 GiB", c.MemTableBytes)

@@ -64,7 +64,9 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 			return nil, errors.Join(err, n.Close())
 		}
 	}
-	n.buildEdge()
+	if err := n.buildEdge(); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
 	return n, nil
 }
 
@@ -101,20 +103,6 @@ func (n *Node) storeOptions(dir string) store.Options {
 		SegmentBytes: n.cfg.SegmentBytes, RetainBytes: n.cfg.RetainBytes, RetainAge: n.cfg.RetainAge,
 		ReserveBytes: n.cfg.ReserveBytes, SyncEvery: syncEvery, Now: time.Now, Logger: n.cfg.Log, Fatal: n.cfg.Fatal,
 	}
-}
-
-func (n *Node) buildEdge() {
-	env := &command.Env{Clock: time.Now, Families: command.FamilyEnv{Limits: n.cfg.Packed}}
-	sessions := command.NewRegistry()
-	limits := n.cfg.Run
-	limits.MaxClients, limits.BulkBytes, limits.IdleTimeout = n.cfg.Edge.MaxClients, n.cfg.Edge.Reader.BulkBytes, n.cfg.Edge.IdleTimeout
-	ex := command.NewExecutor(command.Config{
-		Node: n, Sessions: sessions, Specs: command.All(), Env: env, Limits: limits, Version: n.cfg.Version, Log: n.cfg.Log,
-	})
-	n.forwarder = command.NewForwarder(ex)
-	n.edge = resp.NewServer(resp.Config{
-		Listener: n.cfg.RESPListener, Executor: ex, Sessions: sessions, Views: n.views, Limits: n.cfg.Edge, Log: n.cfg.Log,
-	})
 }
 
 // discardRefused asks whether the cluster takes this node with its rows, and starts anew if it doesn't.

@@ -7,9 +7,17 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
+	"runtime/metrics"
 	"strings"
 	"testing"
 )
+
+// allocated is what the process has allocated so far, in bytes. Small pieces count late.
+func allocated() uint64 {
+	s := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(s)
+	return s[0].Value.Uint64()
+}
 
 func sample(t testing.TB) []byte {
 	m := newCluster(t)
@@ -147,7 +155,13 @@ func FuzzSnapshot(f *testing.F) {
 		m := newMachine(t)
 		// With a right trailer, what is inside is looked at too.
 		for _, data := range [][]byte{data, seal(data)} {
-			if m.Restore(bytes.NewReader(data)) == nil {
+			before := allocated()
+			err := m.Restore(bytes.NewReader(data))
+			// Every record becomes a row in several indexes.
+			if n := allocated() - before; n > uint64(1<<10*len(data)+8<<20) {
+				t.Errorf("%d bytes were allocated for a snapshot of %d", n, len(data))
+			}
+			if err == nil {
 				dump(t, m.State())
 			}
 		}

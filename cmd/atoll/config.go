@@ -178,6 +178,9 @@ func (k key) parse(raw any) (any, error) {
 			return nil, fmt.Errorf("%q is not one of %s", s, strings.Join(k.words, ", "))
 		}
 	case kindAddr:
+		if s == "" && k.none {
+			return s, nil
+		}
 		return s, checkAddr(s)
 	case kindID:
 		if err := ident.Check(s); s != "" && err != nil {
@@ -191,6 +194,11 @@ func (k key) parse(raw any) (any, error) {
 		return b, nil
 	case kindDuration:
 		return bounded(k, s, func(s string) (time.Duration, error) { return time.ParseDuration(s) })
+	case kindMode:
+		if _, ok := raw.(string); !ok { // YAML takes 0700 for an octal number, and gives 448
+			return nil, errors.New("it takes an octal number in quotes")
+		}
+		return bounded(k, s, func(s string) (int64, error) { return strconv.ParseInt(s, 8, 64) })
 	case kindInt:
 		return bounded(k, s, func(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) })
 	case kindSize:

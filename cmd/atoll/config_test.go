@@ -59,6 +59,9 @@ func TestConfigLayers(t *testing.T) {
 	if c, err = load(t, "", []string{"ATOLL_JOIN= a:1 ,b:2,"}); err != nil || strings.Join(c.list("join"), "|") != "a:1|b:2" {
 		t.Errorf("join of the environment: %v, %v", c, err)
 	}
+	if c, err = load(t, "resp-socket-mode: '0770'", nil, "--resp-addr="); err != nil || c.text("resp-addr") != "" || c.number("resp-socket-mode") != 0o770 {
+		t.Errorf("no address, and a mode: %v, %v", c, err)
+	}
 	if c, err = load(t, "", nil, "--discard-data"); err != nil || !c.flag("discard-data") {
 		t.Errorf("a flag alone: %v, %v", c, err)
 	}
@@ -82,6 +85,11 @@ func TestConfigRefusals(t *testing.T) {
 		{"", "", "--output=xml", []string{"--output", "table, json"}},
 		{"", "", "--resp-addr=6379", []string{"--resp-addr", "host:port"}},
 		{"", "", "--resp-addr=localhost:", []string{"--resp-addr", "host:port"}},
+		{"", "", "--http-addr=", []string{"--http-addr", "host:port"}},
+		{"", "", "--resp-tls-addr=6379", []string{"--resp-tls-addr", "host:port"}},
+		{"", "", "--resp-socket-mode=1000", []string{"--resp-socket-mode", "0 to 777"}},
+		{"", "", "--resp-socket-mode=8", []string{"--resp-socket-mode", "is not a octal"}},
+		{"resp-socket-mode: 0770", "", "", []string{"--resp-socket-mode", "in quotes"}},
 		{"discard-data: perhaps", "", "", []string{"--discard-data", "true nor false"}},
 		{"join: {a: b}", "", "", []string{"--join", "list"}},
 		{"", "", "--join=nonsense", []string{"--join", `"nonsense" is not host:port`}},

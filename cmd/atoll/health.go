@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"strings"
@@ -14,7 +16,7 @@ import (
 
 // healthCommand asks the listeners of this machine's node, so that a supervisor can.
 func (p *program) healthCommand() *cobra.Command {
-	keys := []string{configKey, "resp-addr", "http-addr", "timeout", "output"}
+	keys := []string{configKey, "resp-addr", "resp-tls-addr", "resp-tls-cert", "resp-tls-key", "http-addr", "timeout", "output"}
 	c := p.command("health [server|meta|data]", "Exit with 0 if this machine's node is ready", cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs), keys,
 		func(ctx context.Context, c *config, args []string) error {
 			ctx, cancel := context.WithTimeout(ctx, c.duration("timeout"))
@@ -29,7 +31,7 @@ func (p *program) healthCommand() *cobra.Command {
 				}
 			}
 			if what != "meta" {
-				if err := checkRESP(ctx, reachable(c.text("resp-addr"))); err != nil {
+				if err := checkRESP(ctx, c); err != nil {
 					return err
 				}
 			}
@@ -61,10 +63,29 @@ func checkHTTP(ctx context.Context, addr string) error {
 	return client.Ready(ctx)
 }
 
+// dialRESP connects to the plain port of this machine's node or, where it has none, to that with TLS. The node
+// itself is what is asked after, so its certificate need not be for this address; it is shown as the client's.
+func dialRESP(ctx context.Context, c *config) (net.Conn, error) {
+	if addr := c.text("resp-addr"); addr != "" {
+		var dialer net.Dialer
+		return dialer.DialContext(ctx, "tcp", reachable(addr))
+	}
+	conf := &tls.Config{InsecureSkipVerify: true} // a PING to this machine
+	if cert, key := c.text("resp-tls-cert"), c.text("resp-tls-key"); cert != "" && key != "" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return nil, err
+		}
+		conf.Certificates = []tls.Certificate{pair}
+	}
+	dialer := tls.Dialer{Config: conf}
+	return dialer.DialContext(ctx, "tcp", reachable(c.text("resp-tls-addr")))
+}
+
 // checkRESP sends a PING. NOAUTH is an answer too; LOADING says that the node isn't ready.
-func checkRESP(ctx context.Context, addr string) error {
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", addr)
+func checkRESP(ctx context.Context, c *config) error {
+	addr := cmp.Or(c.text("resp-addr"), c.text("resp-tls-addr"))
+	conn, err := dialRESP(ctx, c)
 	if err != nil {
 		return fmt.Errorf("ping %s: %w", addr, err)
 	}

@@ -15,6 +15,7 @@ const (
 	kindInt      kind = "number"
 	kindSize     kind = "size"     // bytes, with KiB, MiB or GiB behind it
 	kindDuration kind = "duration" // Go's form: 250ms, 10s, 1h
+	kindMode     kind = "octal"    // permissions of a file
 )
 
 // key is one row of the configuration table. From it come the flag --name, the variable ATOLL_NAME, the
@@ -25,6 +26,7 @@ type key struct {
 	byDef    string
 	min, max string // of numbers, sizes and durations; empty: unbounded
 	words    []string
+	none     bool // an address may be empty, for none
 	help     string
 }
 
@@ -37,7 +39,14 @@ func keys() []key {
 		{name: configKey, kind: kindText, help: "YAML file with keys of this table; flags and environment override it"},
 		{name: "data-dir", kind: kindText, byDef: "./atoll-data", help: "directory of everything that this process keeps; made if it doesn't exist"},
 		{name: "node-id", kind: kindID, help: "id of this node in the cluster; made at the first start and kept in the data directory"},
-		{name: "resp-addr", kind: kindAddr, byDef: "127.0.0.1:6379", help: "listens for Redis clients"},
+		{name: "resp-addr", kind: kindAddr, byDef: "127.0.0.1:6379", none: true, help: "listens for Redis clients in plain text; empty: not at all"},
+		{name: "resp-tls-addr", kind: kindAddr, none: true, help: "listens for Redis clients with TLS; empty: not at all"},
+		{name: "resp-tls-cert", kind: kindText, help: "PEM file of the certificate of resp-tls-addr and its chain; it, the key and the CA are read again when they change"},
+		{name: "resp-tls-key", kind: kindText, help: "PEM file of the certificate's key"},
+		{name: "resp-tls-client-ca", kind: kindText, help: "PEM file of the CAs of clients' certificates"},
+		{name: "resp-tls-clients", kind: kindWord, byDef: "off", words: []string{"off", "optional", "required"}, help: "whether clients of resp-tls-addr show a certificate of resp-tls-client-ca"},
+		{name: "resp-socket", kind: kindText, help: "path of a unix socket for Redis clients, who are local ones; empty: none"},
+		{name: "resp-socket-mode", kind: kindMode, byDef: "700", min: "0", max: "777", help: "permissions of the socket, in quotes in the file"},
 		{name: "http-addr", kind: kindAddr, byDef: "127.0.0.1:8379", help: "listens for the admin HTTP API"},
 		{name: "cluster-addr", kind: kindAddr, byDef: "127.0.0.1:7379", help: "listens for the other nodes of the cluster"},
 		{name: "advertise-host", kind: kindText, help: "host by which clients and other nodes reach this one; needed when an address listens on all interfaces"},
@@ -62,6 +71,7 @@ func keys() []key {
 		{name: "max-clients", kind: kindInt, byDef: "10000", min: "1", max: "1000000", help: "RESP connections at once"},
 		{name: "bulk-max", kind: kindSize, byDef: "512MiB", min: "1KiB", max: "512MiB", help: "size of one argument of a command"},
 		{name: "output-max", kind: kindSize, byDef: "1GiB", min: "64KiB", max: "64GiB", help: "replies of one connection that may wait in memory"},
+		{name: "client-memory", kind: kindSize, byDef: "1GiB", min: "16MiB", max: "64TiB", help: "what the buffers of all RESP connections may hold beyond 4 KiB each, an eighth of it before authentication; when it is more, those that hold most are cut"},
 		{name: "idle-timeout", kind: kindDuration, byDef: "0s", min: "0s", max: "8760h", help: "a RESP connection ends after this time without a byte in either direction; 0s: never"},
 		{name: "auth-timeout", kind: kindDuration, byDef: "60s", min: "1s", max: "1h", help: "a RESP connection that has to authenticate ends after this time without"},
 
@@ -81,8 +91,9 @@ func (p *program) nodeKeys(more ...string) []string {
 // dataKeys are those of a process with a data node.
 func (p *program) dataKeys(more ...string) []string {
 	return p.nodeKeys(append([]string{
-		"resp-addr", "discard-data", "begin-empty", "replica-writes", "block-cache", "row-cache", "memtable", "log-segment", "log-retain", "log-retain-age",
-		"disk-reserve", "sync-rate", "packed-members", "packed-size", "max-clients", "bulk-max", "output-max", "idle-timeout", "auth-timeout", "drain-wait",
+		"resp-addr", "resp-tls-addr", "resp-tls-cert", "resp-tls-key", "resp-tls-client-ca", "resp-tls-clients", "resp-socket", "resp-socket-mode",
+		"discard-data", "begin-empty", "replica-writes", "block-cache", "row-cache", "memtable", "log-segment", "log-retain", "log-retain-age",
+		"disk-reserve", "sync-rate", "packed-members", "packed-size", "max-clients", "bulk-max", "output-max", "client-memory", "idle-timeout", "auth-timeout", "drain-wait",
 	}, more...)...)
 }
 

@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"syscall"
 )
 
-// listeners are a process's ports, and how others reach them.
+// listeners are a process's ports and its socket, and how others reach them.
 type listeners struct {
-	resp, http, cluster net.Listener
-	advertised          struct{ resp, http, cluster string }
+	resp, respTLS, respSocket, http, cluster net.Listener
+	advertised                               struct{ resp, http, cluster string }
 }
 
 // listen takes the ports of the parts that run.
@@ -21,35 +22,59 @@ func (n *node) listen(ctx context.Context, meta, data bool) (l listeners, err er
 			l.close()
 		}
 	}()
-	take := func(key string, listener *net.Listener, advertised *string) error {
-		addr := n.config.text(key)
-		var lc net.ListenConfig
-		*listener, err = lc.Listen(ctx, "tcp", addr)
-		if err != nil {
-			return listenError(key, addr, err)
-		}
-		if *advertised, err = n.advertise(key, (*listener).Addr()); err != nil {
-			return err
-		}
-		if !isLoopback((*listener).Addr()) {
-			n.log.Warn("listening beyond this machine in plain text: whoever can read the network can read tokens and data", "key", key, "addr", (*listener).Addr().String())
-		}
-		return nil
-	}
-	if err := take("cluster-addr", &l.cluster, &l.advertised.cluster); err != nil {
+	if l.cluster, l.advertised.cluster, err = n.take(ctx, "cluster-addr", false); err != nil {
 		return l, err
 	}
 	if meta {
-		if err := take("http-addr", &l.http, &l.advertised.http); err != nil {
+		if l.http, l.advertised.http, err = n.take(ctx, "http-addr", false); err != nil {
 			return l, err
 		}
 	}
 	if data {
-		if err := take("resp-addr", &l.resp, &l.advertised.resp); err != nil {
-			return l, err
+		err = n.listenRESP(ctx, &l)
+	}
+	return l, err
+}
+
+// listenRESP takes what Redis clients connect to. Other nodes and clients are told of the plain port, or of
+// that with TLS where there is no other.
+func (n *node) listenRESP(ctx context.Context, l *listeners) (err error) {
+	plain, private := n.config.text("resp-addr") != "", n.config.text("resp-tls-addr") != ""
+	if !plain && !private {
+		return errors.New("--resp-addr and --resp-tls-addr are empty: the others have to reach this node by one of them")
+	}
+	if private {
+		if l.respTLS, l.advertised.resp, err = n.take(ctx, "resp-tls-addr", true); err != nil {
+			return err
 		}
 	}
-	return l, nil
+	if plain {
+		if l.resp, l.advertised.resp, err = n.take(ctx, "resp-addr", false); err != nil {
+			return err
+		}
+	}
+	if path := n.config.text("resp-socket"); path != "" {
+		if l.respSocket, err = listenSocket(ctx, path, fs.FileMode(n.config.number("resp-socket-mode"))); err != nil {
+			return fmt.Errorf("--resp-socket (%s): %w", envName("resp-socket"), err)
+		}
+	}
+	return nil
+}
+
+// take listens on the address of a key, and returns how others reach it.
+func (n *node) take(ctx context.Context, key string, private bool) (listener net.Listener, advertised string, err error) {
+	addr := n.config.text(key)
+	var lc net.ListenConfig
+	if listener, err = lc.Listen(ctx, "tcp", addr); err != nil {
+		return nil, "", listenError(key, addr, err)
+	}
+	if advertised, err = n.advertise(key, listener.Addr()); err != nil {
+		return nil, "", errors.Join(err, listener.Close())
+	}
+	if !private && !isLoopback(listener.Addr()) {
+		n.log.Warn("listening beyond this machine in plain text: whoever can read the network can read tokens and data", "key", key, "addr", listener.Addr().String())
+	}
+	return listener, advertised, nil
 }
 
 func listenError(key, addr string, err error) error {
@@ -85,7 +110,7 @@ func isLoopback(addr net.Addr) bool {
 
 // close closes what no part has taken over; closing twice is harmless.
 func (l listeners) close() {
-	for _, listener := range []net.Listener{l.resp, l.http, l.cluster} {
+	for _, listener := range []net.Listener{l.resp, l.respTLS, l.respSocket, l.http, l.cluster} {
 		if listener != nil {
 			_ = listener.Close() // closed already by its owner
 		}

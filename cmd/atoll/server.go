@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -146,7 +148,7 @@ func (n *node) openData(ctx context.Context, meta bool) error {
 	conf := datanode.Config{
 		Dir: dir, NodeID: n.dir.nodeID, Version: version,
 		RESPAddr: n.lis.advertised.resp, ClusterAddr: n.lis.advertised.cluster,
-		RESPListener: n.lis.resp, Join: join,
+		RESPListener: n.lis.resp, RESPTLSListener: n.lis.respTLS, RESPSocket: n.lis.respSocket, Join: join,
 		DiscardData: c.flag("discard-data"), BeginEmpty: c.flag("begin-empty"), KeepJoining: meta,
 		BlockCacheBytes: c.number("block-cache"), RowCacheBytes: int(c.number("row-cache")), MemTableBytes: int(c.number("memtable")),
 		SegmentBytes: c.number("log-segment"), RetainBytes: c.number("log-retain"), RetainAge: c.duration("log-retain-age"),
@@ -156,14 +158,40 @@ func (n *node) openData(ctx context.Context, meta bool) error {
 	}
 	conf.Packed.Members, conf.Packed.Bytes = int(c.number("packed-members")), int(c.number("packed-size"))
 	conf.Edge.MaxClients, conf.Edge.OutputBytes = int(c.number("max-clients")), int(c.number("output-max"))
+	conf.Edge.MemoryBytes = int(c.number("client-memory"))
 	conf.Edge.Reader.BulkBytes = int(c.number("bulk-max"))
 	conf.Edge.IdleTimeout, conf.Edge.AuthTimeout = c.duration("idle-timeout"), c.duration("auth-timeout")
 	conf.Edge.DrainTimeout = c.duration("drain-wait")
 	conf.Run.ForwardWrites = c.text("replica-writes") == "forward"
+	if err := n.tlsFiles(&conf); err != nil {
+		return err
+	}
 	if n.data, err = datanode.Open(ctx, conf); err != nil {
 		return err
 	}
 	n.data.Register(n.grpc)
+	return nil
+}
+
+// tlsFiles puts the TLS keys into a data node's configuration.
+func (n *node) tlsFiles(conf *datanode.Config) error {
+	if n.lis.respTLS == nil {
+		return nil
+	}
+	c, files := n.config, &conf.RESPTLS
+	files.Cert, files.Key, files.ClientCA = c.text("resp-tls-cert"), c.text("resp-tls-key"), c.text("resp-tls-client-ca")
+	if files.Cert == "" || files.Key == "" {
+		return errors.New("--resp-tls-addr needs --resp-tls-cert and --resp-tls-key")
+	}
+	switch c.text("resp-tls-clients") {
+	case "optional":
+		files.Clients = tls.VerifyClientCertIfGiven
+	case "required":
+		files.Clients = tls.RequireAndVerifyClientCert
+	}
+	if (files.ClientCA == "") != (files.Clients == tls.NoClientCert) {
+		return errors.New("--resp-tls-clients optional or required goes with --resp-tls-client-ca, off without")
+	}
 	return nil
 }
 
@@ -230,7 +258,14 @@ func closed() <-chan error {
 func (n *node) announce() {
 	args := []any{"version", version, "node", n.dir.nodeID, "data_dir", n.dir.path, "cluster", n.lis.cluster.Addr().String()}
 	if n.data != nil {
-		args = append(args, "resp", n.lis.resp.Addr().String())
+		for _, l := range []struct {
+			name string
+			net.Listener
+		}{{"resp", n.lis.resp}, {"resp_tls", n.lis.respTLS}, {"resp_socket", n.lis.respSocket}} {
+			if l.Listener != nil {
+				args = append(args, l.name, l.Addr().String())
+			}
+		}
 	}
 	if n.meta != nil {
 		args = append(args, "http", n.lis.http.Addr().String(), "admin_token_file", filepath.Join(n.dir.path, adminTokenFile))

@@ -55,6 +55,8 @@ func (c *Ctx) authenticate(name string, secret []byte) bool {
 	g, err := v.Authenticate(name, secret, c.Env.NowMS())
 	if err != nil {
 		c.Fail(errWrongPass)
+		wait, cut := c.ex.guard.Failed(c.Session.Peer.Remote, name, c.Env.Clock())
+		c.Session.penalty, c.Session.closing = wait, cut || c.Session.closing
 		return false
 	}
 	if g.NamespaceID != c.Session.grant.NamespaceID {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/atolldb/atoll/datanode/store"
+	"github.com/atolldb/atoll/datanode/tenant"
 )
 
 // Executor runs the commands of every session of a node.
@@ -17,6 +18,7 @@ type Executor struct {
 	limits   Limits
 	log      *slog.Logger
 	gates    []gate
+	guard    *tenant.Guard
 	stats    stats
 	started  time.Time
 	version  string
@@ -36,6 +38,7 @@ type Limits struct {
 	NamespaceTimeout time.Duration
 	// The edge's own limits, which CONFIG GET and INFO tell.
 	MaxClients  int
+	MemoryBytes int // of clients' buffers
 	BulkBytes   int
 	IdleTimeout time.Duration
 }
@@ -63,7 +66,7 @@ func NewExecutor(c Config) *Executor {
 		node: c.Node, table: NewTable(c.Specs), sessions: c.Sessions, env: c.Env, limits: *l,
 		log: c.Log, version: c.Version, started: c.Env.Clock(),
 	}
-	e.gates = gates()
+	e.gates, e.guard = gates(), tenant.NewGuard()
 	e.stats.commands = make([]commandStats, len(e.table.list))
 	return e
 }

@@ -175,16 +175,19 @@ func infoPersistence(w *infoWriter) {
 
 func infoStats(w *infoWriter) {
 	own := w.Session.stats
-	connections, commands := own.connections.Load(), own.commands.Load()
+	connections, commands, rejected, evicted := own.connections.Load(), own.commands.Load(), uint64(0), uint64(0)
 	if w.admin {
 		connections, commands = w.ex.sessions.Total(), 0
+		rejected, evicted = w.ex.sessions.rejected.Load(), w.ex.sessions.evicted.Load()
 		for i := range w.ex.stats.commands {
 			commands += w.ex.stats.commands[i].calls.Load()
 		}
 	}
 	w.line("total_connections_received", connections)
 	w.line("total_commands_processed", commands)
+	w.line("rejected_connections", rejected)
 	w.line("evicted_keys", 0)
+	w.line("evicted_clients", evicted)
 	w.line("pubsub_channels", 0)
 	w.line("pubsub_patterns", 0)
 }

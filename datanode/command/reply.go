@@ -2,6 +2,7 @@ package command
 
 import (
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/tidwall/redcon"
@@ -13,11 +14,38 @@ type Reply struct {
 	buf   []byte
 	proto int // 2 or 3
 	limit int // bytes; 0 is none
+	room  int // bytes that need no asking
+	grow  func() bool
 	over  bool
 }
 
+// frameMax is more than RESP writes around a value, in bytes.
+const frameMax = 32
+
+// replyRoom is what a Reply may hold before it asks, in bytes.
+const replyRoom = 64 << 10
+
 // NewReply returns a Reply in RESP2 that keeps at most limit bytes (0: any number).
-func NewReply(limit int) *Reply { return &Reply{proto: 2, limit: limit} }
+func NewReply(limit int) *Reply { return &Reply{proto: 2, limit: limit, room: firstRoom(limit)} }
+
+func firstRoom(limit int) int {
+	if limit > 0 {
+		return min(limit, replyRoom)
+	}
+	return replyRoom
+}
+
+// OnGrow has ask called whenever the Reply is to hold much more than before, which Held then tells; if it
+// answers false, the Reply has overflowed.
+func (r *Reply) OnGrow(ask func() bool) { r.grow = ask }
+
+// Held returns the size of the buffer, in bytes.
+func (r *Reply) Held() int {
+	if r.room > replyRoom {
+		return r.room
+	}
+	return cap(r.buf)
+}
 
 // Proto returns the protocol's version, 2 or 3.
 func (r *Reply) Proto() int { return r.proto }
@@ -36,7 +64,7 @@ func (r *Reply) Overflowed() bool { return r.over }
 
 // Reset empties the buffer, and lets go of one that is larger than keep bytes.
 func (r *Reply) Reset(keep int) {
-	r.over = false
+	r.over, r.room = false, firstRoom(r.limit)
 	if cap(r.buf) > keep {
 		r.buf = nil
 		return
@@ -53,10 +81,28 @@ func (r *Reply) truncate(n int) {
 
 // fits reports whether n more payload bytes stay within the limit.
 func (r *Reply) fits(n int) bool {
-	if r.over || (r.limit > 0 && len(r.buf)+n > r.limit) {
+	if !r.over && len(r.buf)+n <= r.room {
+		return true
+	}
+	return r.extend(n)
+}
+
+// extend makes room for n more payload bytes.
+func (r *Reply) extend(n int) bool {
+	need := len(r.buf) + n
+	if r.over || (r.limit > 0 && need > r.limit) {
 		r.over = true
 		return false
 	}
+	r.room = max(2*r.room, need)
+	if r.limit > 0 {
+		r.room = min(r.room, r.limit)
+	}
+	if r.grow != nil && !r.grow() {
+		r.over = true
+		return false
+	}
+	r.buf = slices.Grow(r.buf, r.room-len(r.buf)+frameMax)
 	return true
 }
 

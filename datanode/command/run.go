@@ -19,8 +19,15 @@ func (e *Executor) Execute(ctx context.Context, s *Session, cmds []redcon.Comman
 	s.count.Add(uint64(len(cmds)))
 	for len(cmds) > 0 && !s.closing && !s.drop {
 		cmds = cmds[e.run(ctx, s, cmds, now):]
+		if s.penalty > 0 {
+			s.pause(ctx, s.penalty)
+			s.penalty = 0
+			e.guard.Waited()
+		}
 		if s.Out.Overflowed() {
-			e.log.Warn("connection dropped: a reply exceeds the output limit", "session", s.ID, "peer", s.Peer.Remote)
+			if !s.closed.Load() {
+				e.log.Warn("connection dropped: a reply exceeds the output limit", "session", s.ID, "peer", s.Peer.Remote)
+			}
 			s.drop = true
 		}
 		if len(cmds) > 0 && s.Out.Len() > e.limits.RunBytes/16 {
@@ -126,6 +133,7 @@ func (e *Executor) plan(s *Session, lease Lease, cmds []redcon.Command) int {
 			break
 		}
 	}
+	sc.candidate = candidate{} // lets go of the arguments, and so of the connection's buffer
 	return len(sc.plan)
 }
 

@@ -73,6 +73,7 @@ func settings(c *Ctx) [][2]string {
 		{"io-threads", "1"},
 		{"maxclients", strconv.Itoa(c.ex.limits.MaxClients)},
 		{"maxmemory", "0"},
+		{"maxmemory-clients", strconv.Itoa(c.ex.limits.MemoryBytes)},
 		{"maxmemory-policy", "noeviction"},
 		{"notify-keyspace-events", ""},
 		{"proto-max-bulk-len", strconv.Itoa(c.ex.limits.BulkBytes)},

@@ -1,11 +1,13 @@
 package command
 
 import (
+	"context"
 	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/atolldb/atoll/datanode/store"
 	"github.com/atolldb/atoll/datanode/tenant"
@@ -27,10 +29,11 @@ type Session struct {
 	stats      *namespaceStats
 	countedIn  uint64 // the namespace that counted this connection last
 	replies    replyMode
-	inMulti    bool    // a MULTI was refused, and so is its body
-	wait       written // the last forwarded write: reads on a replica wait for it
-	closing    bool    // ends after what is buffered was sent
-	drop       bool    // ends without sending anything
+	inMulti    bool          // a MULTI was refused, and so is its body
+	wait       written       // the last forwarded write: reads on a replica wait for it
+	closing    bool          // ends after what is buffered was sent
+	drop       bool          // ends without sending anything
+	penalty    time.Duration // that the reply to a failed authentication still has to wait
 	scratch    scratch
 
 	shared  shared
@@ -39,6 +42,8 @@ type Session struct {
 	count   atomic.Uint64 // commands
 	closer  func()        // closes the connection; safe from any goroutine
 	closed  atomic.Bool
+	hurried atomic.Bool
+	wake    atomic.Pointer[chan struct{}] // closed to end a pause
 	created time.Time
 }
 
@@ -52,12 +57,18 @@ type written struct {
 // Peer is the two ends of a connection.
 type Peer struct {
 	Remote, Local string
-	// Loopback says that both ends, and the listener, are on the loopback interface.
+	// Loopback says that both ends, and the listener, are on the loopback interface, or a unix socket.
 	Loopback bool
+	Socket   bool // a unix socket
 }
 
-// NewPeer describes the ends of conn, accepted by listener.
+// NewPeer describes the ends of conn, accepted by listener. Both ends of a unix socket are its path, with
+// port 0, as Redis shows them.
 func NewPeer(conn net.Conn, listener net.Addr) Peer {
+	if u, ok := listener.(*net.UnixAddr); ok {
+		path := u.Name + ":0"
+		return Peer{Remote: path, Local: path, Loopback: true, Socket: true}
+	}
 	p := Peer{Remote: conn.RemoteAddr().String(), Local: conn.LocalAddr().String()}
 	p.Loopback = loopback(conn.RemoteAddr()) && loopback(conn.LocalAddr()) && loopback(listener)
 	return p
@@ -122,6 +133,32 @@ func (s *Session) Close() {
 	if s.closed.CompareAndSwap(false, true) && s.closer != nil {
 		s.closer()
 	}
+	s.Hurry()
+}
+
+// pause waits, under no lock, until the session is hurried or ctx ends, for d at most.
+func (s *Session) pause(ctx context.Context, d time.Duration) {
+	wake := make(chan struct{})
+	s.wake.Store(&wake)
+	defer s.wake.Store(nil)
+	if s.hurried.Load() {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-wake:
+	case <-ctx.Done():
+	}
+}
+
+// Hurry ends the pause that the session is making, if any, and has it make no more, from any goroutine.
+func (s *Session) Hurry() {
+	s.hurried.Store(true)
+	if w := s.wake.Swap(nil); w != nil {
+		close(*w)
+	}
 }
 
 // Holds reports whether the session may go on in v at nowMS: true for one that has not authenticated,
@@ -135,6 +172,29 @@ func (s *Session) Holds(v *tenant.View, nowMS int64) bool {
 	}
 	_, ok := v.Renew(g, nowMS)
 	return ok
+}
+
+// Held returns the size of the session's buffers between two batches, in bytes: of the replies, and of what
+// runs reuse.
+func (s *Session) Held() int {
+	sc := &s.scratch
+	return s.Out.Held() + sc.tx.Held() + cap(sc.spare) + cap(sc.plan)*int(unsafe.Sizeof(planned{})) +
+		(cap(sc.hashes)+cap(sc.positions)+cap(sc.ends))*int(unsafe.Sizeof(0))
+}
+
+// Slim lets go of these buffers, between two batches.
+func (s *Session) Slim() {
+	s.Out.Reset(0)
+	s.scratch = scratch{}
+}
+
+// Owner returns the namespace whose the session is, 0 before it has one, and whether its connection is spared
+// when others' are cut to make room: an admin's that asked for it. Any goroutine may ask.
+func (s *Session) Owner() (namespace uint64, spared bool) {
+	s.shared.mu.Lock()
+	defer s.shared.mu.Unlock()
+	g := &s.shared.grant
+	return g.NamespaceID, s.shared.noEvict && g.Admin()
 }
 
 // AnonymousSince reports since when the session has had no namespace; ok is false when it has one. Any
@@ -151,6 +211,8 @@ type Registry struct {
 	sessions map[int64]*Session
 	nextID   int64
 	total    atomic.Uint64
+	rejected atomic.Uint64
+	evicted  atomic.Uint64
 }
 
 // NewRegistry returns an empty registry.
@@ -187,6 +249,12 @@ func (r *Registry) Len() int {
 
 // Total returns the number of sessions ever opened.
 func (r *Registry) Total() uint64 { return r.total.Load() }
+
+// Reject counts a connection that was turned away because there were too many.
+func (r *Registry) Reject() { r.rejected.Add(1) }
+
+// Evict counts a connection that was cut to make room for others.
+func (r *Registry) Evict() { r.evicted.Add(1) }
 
 // All returns the sessions in the order they were opened.
 func (r *Registry) All() []*Session {

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -276,17 +278,14 @@ func (t *taking) run(stream grpc.ServerStreamingClient[atollpb.SnapshotFrame]) e
 // begin takes the header. Another snapshot than the one that was being taken starts anew.
 func (t *taking) begin(h *atollpb.SnapshotHeader) error {
 	f := t.f
-	if h.GetFormat() != snapshotFormat {
-		return fmt.Errorf("%w: the snapshot has format %d, this program reads format %d", errWire, h.GetFormat(), snapshotFormat)
+	total, err := checkHeader(h)
+	switch {
+	case err != nil:
+		return err
+	case t.crcs != nil:
+		return fmt.Errorf("%w: a second header", errWire)
 	}
-	total := uint64(0)
-	for _, file := range h.GetFiles() {
-		if name := file.GetName(); name == "" || strings.ContainsAny(name, "/\\") || name == ".." || name == "." {
-			return fmt.Errorf("%w: file name %q", errWire, name)
-		}
-		total += file.GetSize()
-	}
-	if f.staged.header.GetSnapshotId() != h.GetSnapshotId() {
+	if !sameSnapshot(f.staged.header, h) {
 		if err := f.m.disk.remove(f.staged.number); err != nil {
 			return fmt.Errorf("%w: %w", errLocal, err)
 		}
@@ -313,6 +312,33 @@ func (t *taking) begin(h *atollpb.SnapshotHeader) error {
 	return nil
 }
 
+// sameSnapshot reports whether two headers are of one snapshot. One of the same id, but of other files, is another.
+func sameSnapshot(a, b *atollpb.SnapshotHeader) bool {
+	return a != nil && a.GetSnapshotId() == b.GetSnapshotId() &&
+		slices.EqualFunc(a.GetFiles(), b.GetFiles(), func(a, b *atollpb.SnapshotFile) bool {
+			return a.GetName() == b.GetName() && a.GetSize() == b.GetSize()
+		})
+}
+
+// checkHeader refuses what is no header of a snapshot, and returns the size of all its files.
+func checkHeader(h *atollpb.SnapshotHeader) (total uint64, err error) {
+	if h.GetFormat() != snapshotFormat {
+		return 0, fmt.Errorf("%w: format %d, this program reads format %d", errWire, h.GetFormat(), snapshotFormat)
+	}
+	seen := make(map[string]bool, len(h.GetFiles()))
+	for _, file := range h.GetFiles() {
+		name, size := file.GetName(), file.GetSize()
+		if name == "" || strings.ContainsAny(name, "/\\") || name == ".." || name == "." || seen[name] {
+			return 0, fmt.Errorf("%w: file name %q", errWire, name)
+		}
+		seen[name] = true
+		if total += size; size > math.MaxInt64 || total > math.MaxInt64 {
+			return 0, fmt.Errorf("%w: file %q has %d bytes", errWire, name, size)
+		}
+	}
+	return total, nil
+}
+
 func (t *taking) chunk(c *atollpb.FileChunk) error {
 	if t.f.staged.header == nil || t.crcs == nil || int(c.GetFile()) >= len(t.crcs) || int(c.GetFile()) < t.index {
 		return fmt.Errorf("%w: a chunk of file %d", errWire, c.GetFile())
@@ -328,6 +354,9 @@ func (t *taking) chunk(c *atollpb.FileChunk) error {
 	if c.GetOffset() != t.offset {
 		return fmt.Errorf("%w: a chunk at %d of file %d, which has %d bytes", errWire, c.GetOffset(), c.GetFile(), t.offset)
 	}
+	if size := t.f.staged.header.GetFiles()[t.index].GetSize(); uint64(len(c.GetData())) > size-min(size, t.offset) {
+		return fmt.Errorf("%w: a chunk beyond the %d bytes of file %d", errWire, size, c.GetFile())
+	}
 	if _, err := t.file.WriteAt(c.GetData(), int64(t.offset)); err != nil {
 		return fmt.Errorf("write snapshot file: %w", err)
 	}
@@ -337,8 +366,22 @@ func (t *taking) chunk(c *atollpb.FileChunk) error {
 	return nil
 }
 
+// checkWhole refuses to leave a file that has not all its bytes.
+func (t *taking) checkWhole() error {
+	if t.index < 0 {
+		return nil
+	}
+	if file := t.f.staged.header.GetFiles()[t.index]; t.offset != file.GetSize() {
+		return fmt.Errorf("%w: file %s ended after %d of %d bytes", errWire, file.GetName(), t.offset, file.GetSize())
+	}
+	return nil
+}
+
 // next closes the file being written, and opens the one after it, with what it has already.
 func (t *taking) next() error {
+	if err := t.checkWhole(); err != nil {
+		return err
+	}
 	t.closeFile()
 	t.index++
 	info := t.f.staged.header.GetFiles()[t.index]
@@ -395,6 +438,9 @@ func (t *taking) end(e *atollpb.SnapshotEnd) error {
 		if err := t.next(); err != nil {
 			return err
 		}
+	}
+	if err := t.checkWhole(); err != nil {
+		return err
 	}
 	for i, file := range files {
 		if e.GetFileCrcs()[i] != t.crcs[i] {

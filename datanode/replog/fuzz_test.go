@@ -3,8 +3,16 @@ package replog
 import (
 	"bytes"
 	"reflect"
+	"runtime/metrics"
 	"testing"
 )
+
+// allocated is what the process has allocated so far, in bytes. Small pieces count late.
+func allocated() uint64 {
+	s := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(s)
+	return s[0].Value.Uint64()
+}
 
 func FuzzEntry(f *testing.F) {
 	for _, e := range []Entry{
@@ -17,7 +25,12 @@ func FuzzEntry(f *testing.F) {
 	f.Add([]byte("short"))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var e, again Entry
-		if e.Decode(body) != nil {
+		before := allocated()
+		err := e.Decode(body)
+		if n := allocated() - before; n > uint64(32*len(body)+1<<20) {
+			t.Errorf("%d bytes were allocated for an entry of %d", n, len(body))
+		}
+		if err != nil {
 			return
 		}
 		b := append(AppendHeader(nil, &e), e.Payload...)

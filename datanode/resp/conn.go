@@ -17,10 +17,21 @@ import (
 // conn is one connection. Its goroutine reads a pipeline, executes it, and answers with one write.
 type conn struct {
 	server  *Server
-	nc      net.Conn
+	raw     net.Conn // closing it never blocks, as closing a TLS connection may
+	nc      net.Conn // raw, or TLS over it
+	meter   *meter   // of a TLS connection
 	session *command.Session
 	reader  *Reader
-	trusted bool // a loopback peer, which the open default namespace is for
+	trusted bool // a local peer, which the open default namespace is for
+
+	// What the account of the memory was told; the connection's own.
+	told          int
+	toldAnonymous bool
+	// Guarded by the account.
+	held      int
+	anonymous bool
+	cut       bool
+	woken     time.Time // the idle time for which shed has woken it
 
 	busy    atomic.Bool  // executing
 	writing atomic.Int64 // Unix milliseconds since when a write has waited; 0: none
@@ -35,14 +46,22 @@ func (c *conn) serve(ctx context.Context) {
 		}
 		_ = c.nc.Close()
 		s.Sessions.Remove(c.session)
+		s.release(c)
 		s.mu.Lock()
 		delete(s.conns, c)
 		s.mu.Unlock()
 	}()
+	if err := c.handshake(); err != nil {
+		s.Log.Debug("no TLS handshake", "peer", c.session.Peer.Remote, "error", err)
+		return
+	}
 	flush := c.flush
 	for !s.draining.Load() {
 		cmds, err := c.reader.Next(c.trusted || c.session.Authenticated())
 		if err != nil {
+			if c.slim(err) {
+				continue
+			}
 			c.refuse(err)
 			return
 		}
@@ -71,6 +90,9 @@ func (c *conn) Read(b []byte) (int, error) {
 
 // flush writes what is buffered.
 func (c *conn) flush() error {
+	if err := c.account(); err != nil {
+		return err
+	}
 	b := c.session.Out.Bytes()
 	for len(b) > 0 {
 		n := min(len(b), writeChunk)
@@ -106,12 +128,12 @@ func (c *conn) refuse(err error) {
 // hangUp ends the writing side and reads away a little of what is still coming, so that the last reply
 // isn't lost to a reset.
 func (c *conn) hangUp() {
-	tcp, ok := c.nc.(*net.TCPConn)
-	if !ok || tcp.CloseWrite() != nil {
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
 		return
 	}
-	_ = tcp.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-	_, _ = io.CopyN(io.Discard, tcp, 256<<10)
+	_ = c.nc.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	_, _ = io.CopyN(io.Discard, c.nc, 256<<10)
 }
 
 // overdue says why the connection must end at now, empty when it may go on.
@@ -123,15 +145,13 @@ func (c *conn) overdue(view *tenant.View, now time.Time) string {
 	if view != nil && !c.session.Holds(view, now.UnixMilli()) {
 		return "its token or namespace is gone"
 	}
-	if c.busy.Load() {
-		return ""
-	}
-	if limits.IdleTimeout > 0 && now.Sub(c.session.LastActive()) > limits.IdleTimeout {
-		return "idle"
-	}
+	// Also while it is busy: one that guesses tokens waits for its replies nearly all the time.
 	since, anonymous := c.session.AnonymousSince()
 	if anonymous && !c.trusted && view != nil && now.Sub(since) > limits.AuthTimeout {
 		return "it did not authenticate"
+	}
+	if !c.busy.Load() && limits.IdleTimeout > 0 && now.Sub(c.session.LastActive()) > limits.IdleTimeout {
+		return "idle"
 	}
 	return ""
 }

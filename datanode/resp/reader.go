@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"unsafe"
 
 	"github.com/tidwall/redcon"
 )
@@ -39,19 +40,16 @@ const (
 	// startBytes is the buffer of a new or idle connection, keepBytes the largest that outlives a batch.
 	startBytes = 4 << 10
 	keepBytes  = 64 << 10
-	// keepArgs is how many argument slots outlive a batch.
-	keepArgs = 4096
+	// keepArgs is how many argument slots outlive a batch. A batch ends at batchArgs, whose slots are within that.
+	keepArgs  = 4096
+	batchArgs = 2048
 )
 
 func (l *ReaderLimits) setDefaults() {
-	for _, d := range []struct {
-		v   *int
-		def int
-	}{{&l.BulkBytes, 512 << 20}, {&l.Args, 1 << 20}, {&l.InlineBytes, 64 << 10}, {&l.QueryBytes, 1 << 30}} {
-		if *d.v == 0 {
-			*d.v = d.def
-		}
-	}
+	orDefault(&l.BulkBytes, 512<<20)
+	orDefault(&l.Args, 1<<20)
+	orDefault(&l.InlineBytes, 64<<10)
+	orDefault(&l.QueryBytes, 1<<30)
 }
 
 // Reader reads commands from one buffer. It goes on where it stopped when more bytes arrive, never
@@ -64,6 +62,7 @@ type Reader struct {
 	end    int  // of what was read
 	filled bool // the last read left no room
 	err    error
+	grown  func() error // called before a read, when the buffers may have grown; an error ends the reading
 
 	// The command in progress. Positions count from start, so that the buffer may move.
 	pos   int   // the next byte to look at
@@ -93,7 +92,7 @@ func (r *Reader) Next(trusted bool) ([]redcon.Command, error) {
 			if err != nil {
 				r.err = err
 			}
-			if !whole || (!trusted && len(r.cmds) > 0) {
+			if !whole || len(r.words) >= batchArgs || (!trusted && len(r.cmds) > 0) {
 				break
 			}
 		}
@@ -126,6 +125,7 @@ func (r *Reader) fill() error {
 	switch {
 	case len(r.buf) > keepBytes && pending < startBytes && r.want() <= keepBytes:
 		r.resize(max(startBytes, r.want()))
+		r.cmds, r.words = nil, nil // whose arguments hold on to the large buffer
 	case r.filled && len(r.buf) < keepBytes:
 		r.resize(2 * len(r.buf)) // the peer sends faster than the buffer takes
 	case r.start > 0:
@@ -142,6 +142,11 @@ func (r *Reader) fill() error {
 		}
 		r.resize(min(size, r.limits.QueryBytes))
 	}
+	if r.grown != nil {
+		if err := r.grown(); err != nil {
+			return err
+		}
+	}
 	n, err := r.src.Read(r.buf[r.end:])
 	r.end += n
 	r.filled = r.end == len(r.buf)
@@ -152,6 +157,22 @@ func (r *Reader) fill() error {
 		err = io.ErrNoProgress
 	}
 	return err
+}
+
+// held returns the size of the buffers, in bytes.
+func (r *Reader) held() int {
+	return cap(r.buf) + cap(r.marks)*int(unsafe.Sizeof(0)) + cap(r.words)*int(unsafe.Sizeof([]byte{})) + cap(r.cmds)*int(unsafe.Sizeof(redcon.Command{}))
+}
+
+// slim lets go of buffers that hold nothing, between two calls of Next.
+func (r *Reader) slim() {
+	r.cmds, r.words, r.filled = nil, nil, false
+	if r.args == 0 {
+		r.marks = nil
+	}
+	if r.end-r.start < startBytes && len(r.buf) > startBytes {
+		r.resize(startBytes)
+	}
 }
 
 // resize moves what is pending to a new buffer.

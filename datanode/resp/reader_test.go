@@ -187,5 +187,9 @@ func FuzzReader(f *testing.F) {
 		if len(r.buf) > max(2*len(input), keepBytes)+startBytes {
 			t.Errorf("%d bytes of buffer for %d of input", len(r.buf), len(input))
 		}
+		// An empty argument has six bytes, and costs its marks and its word; a batch has a bound.
+		if most := 32*len(input) + 512<<10; r.held() > most {
+			t.Errorf("%d bytes are held for %d of input", r.held(), len(input))
+		}
 	})
 }

@@ -3,7 +3,6 @@ package resp
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -17,8 +16,11 @@ import (
 // Limits of the edge. A zero field takes its default.
 type Limits struct {
 	Reader      ReaderLimits
-	MaxClients  int           // connections; default 10,000
-	OutputBytes int           // replies of one run that may wait in memory; default 1 GiB
+	MaxClients  int // connections; default 10,000
+	OutputBytes int // replies of one run that may wait in memory; default 1 GiB
+	// MemoryBytes is what the buffers of all connections may hold beyond 4 KiB each; default 1 GiB. Those that have not
+	// authenticated have an eighth of it.
+	MemoryBytes int
 	IdleTimeout time.Duration // in which the peer neither sends nor takes anything; default none
 	// AuthTimeout is how long a connection may take to authenticate, once opened or RESET; default 60 s.
 	AuthTimeout time.Duration
@@ -32,51 +34,60 @@ const (
 	// sweepEvery is how often connections are held against their time limits, and so the bound on how
 	// late one ends. A new view is held against the sessions at once.
 	sweepEvery = time.Second
-	// acceptBackoffMax bounds the pause after a failed accept, e.g. without file descriptors.
-	acceptBackoffMax = time.Second
 	// writeChunk is written under one time limit, in bytes.
 	writeChunk = 256 << 10
 	// keepOutput is the largest output buffer that outlives a batch, in bytes.
 	keepOutput = 64 << 10
 )
 
+// Listener is a port or a socket that clients connect to.
+type Listener struct {
+	net.Listener
+	Certificates *Certificates // nil: plain text
+}
+
 // Config is what a Server is made of.
 type Config struct {
-	Listener net.Listener
-	Executor *command.Executor
-	Sessions *command.Registry
-	Views    *tenant.Views
-	Limits   Limits
-	Log      *slog.Logger
+	Listeners []Listener
+	Executor  *command.Executor
+	Sessions  *command.Registry
+	Views     *tenant.Views
+	Limits    Limits
+	Log       *slog.Logger
 }
 
 // Server accepts connections and executes what they send.
 type Server struct {
 	Config
+	memory   memory
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
 	draining atomic.Bool
 	wg       sync.WaitGroup
 }
 
+// WithDefaults returns l with the defaults in place of zero fields.
+func (l Limits) WithDefaults() Limits {
+	l.Reader.setDefaults()
+	orDefault(&l.AuthTimeout, time.Minute)
+	orDefault(&l.WriteTimeout, 30*time.Second)
+	orDefault(&l.DrainTimeout, 5*time.Second)
+	orDefault(&l.MaxClients, 10_000)
+	orDefault(&l.OutputBytes, 1<<30)
+	orDefault(&l.MemoryBytes, 1<<30)
+	return l
+}
+
+func orDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
 // NewServer returns a server that Run starts.
 func NewServer(c Config) *Server {
-	l := &c.Limits
-	l.Reader.setDefaults()
-	for _, d := range []struct {
-		v   *time.Duration
-		def time.Duration
-	}{{&l.AuthTimeout, time.Minute}, {&l.WriteTimeout, 30 * time.Second}, {&l.DrainTimeout, 5 * time.Second}} {
-		if *d.v == 0 {
-			*d.v = d.def
-		}
-	}
-	if l.MaxClients == 0 {
-		l.MaxClients = 10_000
-	}
-	if l.OutputBytes == 0 {
-		l.OutputBytes = 1 << 30
-	}
+	c.Limits = c.Limits.WithDefaults()
 	return &Server{Config: c, conns: make(map[*conn]struct{})}
 }
 
@@ -89,68 +100,31 @@ func (s *Server) Run(ctx context.Context) error {
 	defer cancel()
 	var own sync.WaitGroup
 	own.Go(func() { s.sweep(ctx) })
-	own.Go(func() {
-		<-ctx.Done()
-		_ = s.Listener.Close() // ends the accept below
-	})
-	err := s.accept(ctx, commands)
-	cancel()
+	errs := make([]error, len(s.Listeners))
+	for i, l := range s.Listeners {
+		own.Go(func() {
+			defer cancel()
+			errs[i] = s.accept(ctx, commands, l)
+		})
+		own.Go(func() {
+			<-ctx.Done()
+			_ = l.Close() // ends the accept
+		})
+		if l.Certificates != nil {
+			own.Go(func() { l.Certificates.watch(ctx, s.Log) })
+		}
+	}
 	own.Wait()
 	s.drain(stop)
-	return err
-}
-
-// accept starts a goroutine for each connection until the listener is closed.
-func (s *Server) accept(ctx, commands context.Context) error {
-	backoff := time.Duration(0)
-	for {
-		nc, err := s.Listener.Accept()
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			if errors.Is(err, net.ErrClosed) {
-				return fmt.Errorf("accept: %w", err)
-			}
-			backoff = min(max(2*backoff, 5*time.Millisecond), acceptBackoffMax)
-			s.Log.Warn("accept failed", "error", err, "retry_in", backoff)
-			select {
-			case <-time.After(backoff):
-			case <-ctx.Done():
-			}
-			continue
-		}
-		backoff = 0
-		s.start(commands, nc)
-	}
-}
-
-// start serves nc, or turns it away when there are too many.
-func (s *Server) start(commands context.Context, nc net.Conn) {
-	s.mu.Lock()
-	full := len(s.conns) >= s.Limits.MaxClients
-	s.mu.Unlock()
-	if full {
-		_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = nc.Write([]byte("-ERR max number of clients reached\r\n")) // as a courtesy
-		_ = nc.Close()
-		return
-	}
-	peer := command.NewPeer(nc, s.Listener.Addr())
-	c := &conn{server: s, nc: nc, trusted: peer.Loopback}
-	c.reader = NewReader(c, s.Limits.Reader)
-	c.session = s.Sessions.Open(peer, s.Limits.OutputBytes, time.Now(), func() { _ = nc.Close() })
-	s.mu.Lock()
-	s.conns[c] = struct{}{}
-	s.mu.Unlock()
-	s.wg.Go(func() { c.serve(commands) })
+	return errors.Join(errs...)
 }
 
 // drain ends every connection: those that wait for a command at once, the others after their batch.
 func (s *Server) drain(stop context.CancelFunc) {
 	s.draining.Store(true)
 	for _, c := range s.list() {
-		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // wakes the reader
+		_ = c.raw.SetReadDeadline(time.Unix(1, 0)) // wakes the reader
+		c.session.Hurry()
 	}
 	done := make(chan struct{})
 	go func() {
@@ -167,7 +141,7 @@ func (s *Server) drain(stop context.CancelFunc) {
 	}
 	stop()
 	for _, c := range s.list() {
-		_ = c.nc.Close()
+		_ = c.raw.Close()
 	}
 	<-done
 }
@@ -190,7 +164,9 @@ func (s *Server) sweep(ctx context.Context) {
 	for {
 		changed := s.Views.Changed()
 		view, now := s.Views.Current(), time.Now()
-		for _, c := range s.list() {
+		list := s.list()
+		s.shed(list, now)
+		for _, c := range list {
 			if reason := c.overdue(view, now); reason != "" {
 				s.Log.Debug("connection closed", "session", c.session.ID, "reason", reason)
 				c.session.Close()

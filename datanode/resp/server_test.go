@@ -26,23 +26,33 @@ func (r remote) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)
 
 type rig struct {
 	*commandtest.Bench
-	addr string
-	stop func() // cancels Run and waits for it
+	addr   string
+	server *Server
+	stop   func() // cancels Run and waits for it
 }
 
 // start serves a node in memory on a loopback port.
 func start(t testing.TB, loopback bool, l Limits) *rig {
 	t.Helper()
-	r := &rig{Bench: commandtest.New(t)}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.addr = ln.Addr().String()
+	addr := ln.Addr().String()
 	if !loopback {
 		ln = remote{ln}
 	}
-	s := NewServer(Config{Listener: ln, Executor: r.Executor, Sessions: r.Registry, Views: r.Node.Views, Limits: l, Log: slog.New(slog.DiscardHandler)})
+	r := serve(t, l, Listener{Listener: ln})
+	r.addr = addr
+	return r
+}
+
+// serve serves a node in memory on the listeners.
+func serve(t testing.TB, l Limits, listeners ...Listener) *rig {
+	t.Helper()
+	r := &rig{Bench: commandtest.New(t)}
+	s := NewServer(Config{Listeners: listeners, Executor: r.Executor, Sessions: r.Registry, Views: r.Node.Views, Limits: l, Log: slog.New(slog.DiscardHandler)})
+	r.server = s
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -58,6 +68,9 @@ func start(t testing.TB, loopback bool, l Limits) *rig {
 		}
 		if n := r.Registry.Len(); n != 0 {
 			t.Errorf("%d sessions are left", n)
+		}
+		if m := &s.memory; m.total != 0 || m.anonymous != 0 {
+			t.Errorf("%d bytes are on the account of nobody, %d of the anonymous", m.total, m.anonymous)
 		}
 	}
 	t.Cleanup(r.stop)

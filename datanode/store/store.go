@@ -40,6 +40,7 @@ type Store struct {
 	table *rowTable
 
 	filter keyFilter
+	places chan struct{} // for runs that hold much
 
 	namespaces sync.Map // id -> *Namespace
 	committer  committer
@@ -140,7 +141,7 @@ func OpenSnapshot(opts Options) (*Store, error) {
 
 // newStore makes the parts of a store that need no files.
 func newStore(opts Options) *Store {
-	s := &Store{opts: opts, sweep: make(chan struct{}, 1)}
+	s := &Store{opts: opts, sweep: make(chan struct{}, 1), places: make(chan struct{}, largeRuns())}
 	s.table = newRowTable(opts.RowCacheBytes/16*11, opts.RowCacheBytes/4)
 	s.filter.limit, s.filter.crowds = int64(opts.RowCacheBytes/16), make(chan struct{}, 1)
 	s.committer.idle.L = &s.committer.mu

@@ -49,6 +49,7 @@ type Tx struct {
 	remap  []remap
 	iter   *pebble.Iterator
 	key    []byte // scratch
+	large  bool   // it has a place among largeRuns
 
 	// What Commit makes of it.
 	kind    replog.Kind
@@ -104,6 +105,7 @@ func (tx *Tx) End() {
 		tx.records = nil
 	}
 	tx.records, tx.count = tx.records[:0], 0
+	tx.letGo()
 	tx.store, tx.ns = nil, nil
 }
 
@@ -198,6 +200,7 @@ func (tx *Tx) fill(p *pending, userKey int) {
 		return
 	}
 	found := tx.store.table.get(p.hash, p.key, &tx.keys)
+	tx.holds(0)
 	if p.value, p.here = found.value, found.here; !found.known && !tx.store.filter.absent(p.hash, false) {
 		p.value, p.here = tx.fetch(&tx.keys, p.key)
 	}
@@ -221,6 +224,7 @@ func (tx *Tx) member(hash uint64, key []byte) ([]byte, bool) {
 		return nil, false
 	}
 	found := tx.store.table.get(hash, key, &tx.others)
+	tx.holds(0)
 	if found.known {
 		return found.value, found.here
 	}
@@ -242,6 +246,7 @@ func (tx *Tx) fetch(s *rowSet, key []byte) ([]byte, bool) {
 		if err != nil {
 			broken("get row", err)
 		}
+		tx.holds(len(v))
 		v = s.keep(v)
 		_ = closer.Close()
 		return v, true
@@ -266,6 +271,7 @@ func (tx *Tx) fetch(s *rowSet, key []byte) ([]byte, bool) {
 	if err != nil {
 		broken("read row", err)
 	}
+	tx.holds(len(v))
 	return s.keep(v), true
 }
 
@@ -298,6 +304,7 @@ func (tx *Tx) Put(db DB, key []byte, r Row) {
 	if p.here && p.known {
 		tx.retire(db, key, p.value, r.Spread, r.Version)
 	}
+	tx.holds(len(r.Data))
 	p.value = tx.keys.keepRow(&r)
 	p.here, p.known, p.dirty = true, true, true
 }
@@ -333,6 +340,7 @@ func (tx *Tx) retire(db DB, key, value []byte, spread bool, version uint64) {
 // write sets a row that is not a key row.
 func (tx *Tx) write(key, value []byte) {
 	p := tx.other(key)
+	tx.holds(len(value))
 	p.value, p.here, p.dirty = tx.others.keep(value), true, true
 }
 

@@ -1,0 +1,26 @@
+package store
+
+import "runtime"
+
+// largeRuns is how many runs may hold ownBytes of rows or more at once: enough for every core. Thousands of
+// connections may ask for large values at the same time; nobody accounts for what their runs hold, and without
+// this bound that grows with the number of connections.
+func largeRuns() int { return max(4, 2*runtime.GOMAXPROCS(0)) }
+
+// holds is called before n more bytes of rows come into the run's memory. The first that makes it a large run waits
+// for a place among largeRuns. It waits with locks held; those that have a place need no more than they have.
+func (tx *Tx) holds(n int) {
+	if tx.large || tx.Size()+n < ownBytes {
+		return
+	}
+	tx.store.places <- struct{}{}
+	tx.large = true
+}
+
+// letGo gives the place back.
+func (tx *Tx) letGo() {
+	if tx.large {
+		<-tx.store.places
+		tx.large = false
+	}
+}
