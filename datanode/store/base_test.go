@@ -84,7 +84,7 @@ func TestPowerCutsAtOpen(t *testing.T) {
 	b := newBase(t, rng.Uint64(), false)
 	o := storetest.Options(t, nil, b.dir)
 	o.Now, o.MemTableBytes, o.SegmentBytes = b.w.clock, 64<<10, 16<<10
-	for range 12 {
+	for range 6 {
 		disk := b.disk.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rng})
 		var mu sync.Mutex
 		var cuts []cut

@@ -11,11 +11,11 @@ import (
 	"testing"
 )
 
-// An error at every operation, not at every fifth:
+// An error at every operation, not at every ninth:
 //
 //	go test ./datanode/store -run TestErrors -errors.step 1 -v
 var (
-	errorStep = flag.Int("errors.step", 5, "TestErrors: fail one file operation in so many, each in a life of its own")
+	errorStep = flag.Int("errors.step", 9, "TestErrors: fail one file operation in so many, each in a life of its own")
 	errorSeed = flag.Uint64("errors.seed", 0, "TestErrors: of the workload; 0: at random")
 	errorLife = flag.String("errors.life", "", "TestLives: what TestErrors starts it with")
 )

@@ -41,7 +41,6 @@ type faults struct {
 	inner vfs.FS
 
 	mu   sync.Mutex
-	off  bool // for what only prepares
 	seen int
 	hit  *errorfs.Op // what has failed
 	half string      // the file whose next write stops half-way
@@ -64,7 +63,7 @@ func (f *faults) String() string {
 func (f *faults) MaybeError(op errorfs.Op) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.off || !f.how.may(op) {
+	if !f.how.may(op) {
 		return nil
 	}
 	f.seen++
@@ -85,12 +84,6 @@ func (f *faults) errorOf(op errorfs.Op) error {
 		errno = syscall.EIO
 	}
 	return &fs.PathError{Op: fmt.Sprintf("operation of kind %d on", op.Kind), Path: op.Path, Err: errno}
-}
-
-func (f *faults) set(off bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.off = off
 }
 
 // failed says whether the fault has happened, and whether to an fsync.
