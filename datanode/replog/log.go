@@ -158,7 +158,7 @@ func (l *Log) fail(err error) error {
 // unwrite makes sure that a record of which n bytes were written can't be found whole after a crash. A part
 // of a header needs nothing, and may lie before a block that a full disk doesn't give.
 func (l *Log) unwrite(seg *segment, n int, cause error) error {
-	if n < RecordHeader && (errors.Is(cause, syscall.ENOSPC) || errors.Is(cause, syscall.EDQUOT)) {
+	if n < RecordHeader && noSpace(cause) {
 		return fmt.Errorf("%w: %w", ErrFull, cause)
 	}
 	if planted == seedNoUnwrite {
@@ -169,6 +169,10 @@ func (l *Log) unwrite(seg *segment, n int, cause error) error {
 		return l.fail(fmt.Errorf("write log: %w; take it back: %w", cause, err))
 	}
 	return fmt.Errorf("%w: %w", ErrFull, cause)
+}
+
+func noSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 func (l *Log) publish(seg *segment, index, epoch uint64, size int) {

@@ -96,8 +96,8 @@ func (r *recovery) believe(n note) {
 	r.synced = max(r.synced, n.offset)
 }
 
-// NoteSynced makes durable how far the log is fsynced, so that damage below is never taken for a torn tail. After
-// an error the process must end.
+// NoteSynced makes durable how far the log is fsynced, so that damage below is never taken for a torn tail. Where
+// it can't write, it does nothing. An error is that of an fsync, after which the process must end.
 func (l *Log) NoteSynced() error {
 	l.noteMu.Lock()
 	defer l.noteMu.Unlock()
@@ -115,10 +115,10 @@ func (l *Log) NoteSynced() error {
 	if l.notes == nil {
 		err = l.beginNotes(n)
 	} else {
-		l.noteSlot = 1 - l.noteSlot
-		if _, err = l.notes.WriteAt(n.encode(l.salt), int64(l.noteSlot*noteSector)); err == nil {
-			err = l.notes.SyncData()
-		}
+		err = l.writeNote(n)
+	}
+	if errors.Is(err, errNoNote) || noSpace(err) {
+		return nil // a full disk, or too many open files, have to be lived with; the next call tries again
 	}
 	if err != nil {
 		return l.fail(fmt.Errorf("note how far the log is fsynced: %w", err))
@@ -127,27 +127,44 @@ func (l *Log) NoteSynced() error {
 	return nil
 }
 
+// errNoNote marks errors before anything was fsynced.
+var errNoNote = errors.New("no note was made")
+
+// writeNote overwrites the older slot.
+func (l *Log) writeNote(n note) error {
+	l.noteSlot = 1 - l.noteSlot
+	if _, err := l.notes.WriteAt(n.encode(l.salt), int64(l.noteSlot*noteSector)); err != nil {
+		l.noteSlot = 1 - l.noteSlot // what it holds is unknown: the next note goes there too
+		return fmt.Errorf("%w: %w", errNoNote, err)
+	}
+	return l.notes.SyncData()
+}
+
 // beginNotes replaces the file of an earlier process by one with a note in both slots.
 func (l *Log) beginNotes(n note) error {
 	o := l.opts
 	path := o.FS.PathJoin(o.Dir, noteFile)
 	f, err := o.FS.Create(path+".tmp", vfs.WriteCategoryUnspecified)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errNoNote, err)
 	}
 	b := make([]byte, 2*noteSector)
 	copy(b, n.encode(l.salt))
 	copy(b[noteSector:], n.encode(l.salt))
-	_, err = f.Write(b)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if _, err = f.Write(b); err != nil {
+		return errors.Join(errNoNote, err, f.Close())
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	if err := o.FS.Rename(path+".tmp", path); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errNoNote, err)
 	}
 	if err := syncDir(o.FS, o.Dir); err != nil {
 		return err
 	}
-	l.notes, err = o.FS.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
-	return err
+	if l.notes, err = o.FS.OpenReadWrite(path, vfs.WriteCategoryUnspecified); err != nil {
+		return fmt.Errorf("%w: %w", errNoNote, err)
+	}
+	return nil
 }

