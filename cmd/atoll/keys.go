@@ -54,6 +54,7 @@ func keys() []key {
 		{name: "discard-data", kind: kindBool, byDef: "false", help: "throw this node's rows away if they belong to another history than the cluster's"},
 		{name: "begin-empty", kind: kindBool, byDef: "false", help: "begin an empty history if this node is the primary and its disk is empty: what it held is lost"},
 		{name: "drain-wait", kind: kindDuration, byDef: "10s", min: "10ms", max: "10m", help: "how long a stop waits for running commands"},
+		{name: "pprof-addr", kind: kindAddr, none: true, help: "serves profiles of the Go runtime under /debug/pprof/, on a loopback address; empty: not at all"},
 		{name: "log-level", kind: kindWord, byDef: "info", words: []string{"debug", "info", "warn", "error"}, help: "the least severe lines to log"},
 		{name: "log-format", kind: kindWord, byDef: "text", words: []string{"text", "json"}, help: "form of the log on stderr"},
 
@@ -72,6 +73,7 @@ func keys() []key {
 		{name: "bulk-max", kind: kindSize, byDef: "512MiB", min: "1KiB", max: "512MiB", help: "size of one argument of a command"},
 		{name: "output-max", kind: kindSize, byDef: "1GiB", min: "64KiB", max: "64GiB", help: "replies of one connection that may wait in memory"},
 		{name: "client-memory", kind: kindSize, byDef: "1GiB", min: "16MiB", max: "64TiB", help: "what the buffers of all RESP connections may hold beyond 4 KiB each, an eighth of it before authentication; when it is more, those that hold most are cut"},
+		{name: "memory-limit", kind: kindSize, byDef: "0", min: "0", max: "64TiB", help: "soft limit of the process's memory, unless GOMEMLIMIT is set; 0: block-cache, row-cache, five memtables, client-memory and 256MiB"},
 		{name: "idle-timeout", kind: kindDuration, byDef: "0s", min: "0s", max: "8760h", help: "a RESP connection ends after this time without a byte in either direction; 0s: never"},
 		{name: "auth-timeout", kind: kindDuration, byDef: "60s", min: "1s", max: "1h", help: "a RESP connection that has to authenticate ends after this time without"},
 
@@ -85,7 +87,7 @@ func keys() []key {
 
 // The keys of the commands that run a node, and of those that call one.
 func (p *program) nodeKeys(more ...string) []string {
-	return append([]string{configKey, "data-dir", "node-id", "cluster-addr", "advertise-host", "join", "log-level", "log-format"}, more...)
+	return append([]string{configKey, "data-dir", "node-id", "cluster-addr", "advertise-host", "join", "pprof-addr", "log-level", "log-format"}, more...)
 }
 
 // dataKeys are those of a process with a data node.
@@ -93,7 +95,7 @@ func (p *program) dataKeys(more ...string) []string {
 	return p.nodeKeys(append([]string{
 		"resp-addr", "resp-tls-addr", "resp-tls-cert", "resp-tls-key", "resp-tls-client-ca", "resp-tls-clients", "resp-socket", "resp-socket-mode",
 		"discard-data", "begin-empty", "replica-writes", "block-cache", "row-cache", "memtable", "log-segment", "log-retain", "log-retain-age",
-		"disk-reserve", "sync-rate", "packed-members", "packed-size", "max-clients", "bulk-max", "output-max", "client-memory", "idle-timeout", "auth-timeout", "drain-wait",
+		"disk-reserve", "sync-rate", "packed-members", "packed-size", "max-clients", "bulk-max", "output-max", "client-memory", "memory-limit", "idle-timeout", "auth-timeout", "drain-wait",
 	}, more...)...)
 }
 

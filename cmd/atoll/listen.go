@@ -11,8 +11,8 @@ import (
 
 // listeners are a process's ports and its socket, and how others reach them.
 type listeners struct {
-	resp, respTLS, respSocket, http, cluster net.Listener
-	advertised                               struct{ resp, http, cluster string }
+	resp, respTLS, respSocket, http, cluster, profiles net.Listener
+	advertised                                         struct{ resp, http, cluster string }
 }
 
 // listen takes the ports of the parts that run.
@@ -27,6 +27,11 @@ func (n *node) listen(ctx context.Context, meta, data bool) (l listeners, err er
 	}
 	if meta {
 		if l.http, l.advertised.http, err = n.take(ctx, "http-addr", false); err != nil {
+			return l, err
+		}
+	}
+	if addr := n.config.text("pprof-addr"); addr != "" {
+		if l.profiles, err = listenProfiles(ctx, addr); err != nil {
 			return l, err
 		}
 	}
@@ -110,7 +115,7 @@ func isLoopback(addr net.Addr) bool {
 
 // close closes what no part has taken over; closing twice is harmless.
 func (l listeners) close() {
-	for _, listener := range []net.Listener{l.resp, l.respTLS, l.respSocket, l.http, l.cluster} {
+	for _, listener := range []net.Listener{l.resp, l.respTLS, l.respSocket, l.http, l.cluster, l.profiles} {
 		if listener != nil {
 			_ = listener.Close() // closed already by its owner
 		}

@@ -42,6 +42,9 @@ func (p *program) nodeCommandOf(use, short string, keys []string, meta, data boo
 		for _, name := range c.unknown {
 			n.log.Warn("there is no such variable: see CONFIG.md", "name", name)
 		}
+		if data {
+			n.boundMemory(p.environ)
+		}
 		err := n.open(ctx, meta, data)
 		if err == nil {
 			err = n.run(ctx)
@@ -213,6 +216,10 @@ func (n *node) run(ctx context.Context) error {
 	metaCtx, stopMeta := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopMeta()
 
+	profiled := closed()
+	if n.lis.profiles != nil {
+		profiled = n.start(cancel, "serve profiles", func() error { return serveProfiles(metaCtx, n.lis.profiles) })
+	}
 	served := n.start(cancel, "serve the cluster port", func() error { return n.grpc.Serve(n.mux.GRPC()) })
 	metaDone, dataDone := closed(), closed()
 	if n.meta != nil {
@@ -225,7 +232,7 @@ func (n *node) run(ctx context.Context) error {
 	n.log.Info("stopping")
 	err := <-dataDone
 	stopMeta()
-	err = errors.Join(err, <-metaDone)
+	err = errors.Join(err, <-metaDone, <-profiled)
 	n.grpc.Stop()
 	return errors.Join(err, <-served)
 }
