@@ -323,7 +323,7 @@ func sameSnapshot(a, b *atollpb.SnapshotHeader) bool {
 // checkHeader refuses what is no header of a snapshot, and returns the size of all its files.
 func checkHeader(h *atollpb.SnapshotHeader) (total uint64, err error) {
 	if h.GetFormat() != snapshotFormat {
-		return 0, fmt.Errorf("%w: format %d, this program reads format %d", errWire, h.GetFormat(), snapshotFormat)
+		return 0, fmt.Errorf("%w: the snapshot has format %d, this program reads format %d", errWire, h.GetFormat(), snapshotFormat)
 	}
 	seen := make(map[string]bool, len(h.GetFiles()))
 	for _, file := range h.GetFiles() {
