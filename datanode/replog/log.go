@@ -226,6 +226,12 @@ func (l *Log) Sync() error { return l.SyncTo(^uint64(0)) }
 
 // SyncTo returns once entries up to index, or all that were appended, are fsynced.
 func (l *Log) SyncTo(index uint64) error {
+	l.mu.Lock()
+	done, err := l.state.SyncedIndex >= index, l.failed
+	l.mu.Unlock()
+	if done || err != nil {
+		return err
+	}
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
 	l.mu.Lock()

@@ -91,11 +91,20 @@ func (n *Namespace) Begin(tx *Tx, r Run) {
 // End releases what Begin took. Without a Commit before it, nothing happened. Slices that the
 // transaction returned are dead.
 func (tx *Tx) End() {
+	tx.release()
+	tx.store, tx.ns = nil, nil
+}
+
+// release gives back the locks, and then the memory.
+func (tx *Tx) release() {
 	if tx.iter != nil {
 		_ = tx.iter.Close() // a read error has surfaced at the read
 		tx.iter = nil
 	}
-	tx.unlock()
+	if tx.locked {
+		tx.locked = false
+		tx.ns.unlock(&tx.run)
+	}
 	tx.keys.reset()
 	tx.others.reset()
 	tx.ranges, tx.remap, tx.deltas = tx.ranges[:0], tx.remap[:0], tx.deltas[:0]
@@ -106,7 +115,6 @@ func (tx *Tx) End() {
 	}
 	tx.records, tx.count = tx.records[:0], 0
 	tx.letGo()
-	tx.store, tx.ns = nil, nil
 }
 
 // Now is the time of the run in Unix milliseconds.
@@ -369,12 +377,15 @@ func (tx *Tx) delta(ks *keyspace) *replog.Delta {
 }
 
 // Commit makes the run's writes one part of a log entry, and returns once they are applied and as
-// durable as d says. With Local the transaction may not be used after it but for End and Index. Errors are
-// ErrNotPrimary, ErrQuiesced, ErrDiskFull, ErrReadOnly, ErrTooLarge and ErrClosed,
+// durable as d says; with Local a writing run that changes nothing waits for the fsync of what it has seen. After
+// that the transaction may not be used but for End and Index. Errors are ErrNotPrimary, ErrQuiesced, ErrDiskFull, ErrReadOnly, ErrTooLarge and ErrClosed,
 // after which nothing happened, and ErrMaybe.
 func (tx *Tx) Commit(d Durability) error {
 	if len(tx.ranges) == 0 && !anyDirty(&tx.keys) && !anyDirty(&tx.others) {
-		return nil
+		if d != Local || !tx.run.Write && !tx.run.Exclusive {
+			return nil
+		}
+		return tx.await(tx.store.applied.Load().Index) // what it has found, and left as it is, may not be on the disk yet
 	}
 	if !tx.run.Write && !tx.run.Exclusive {
 		panic("store: a read-only run has written")
@@ -386,20 +397,18 @@ func (tx *Tx) Commit(d Durability) error {
 	if err := tx.store.commit(tx); err != nil || d != Local {
 		return err
 	}
-	// Others may read what isn't on the disk yet, and write over it: should it be lost, theirs is too, since
-	// the log is one. A hot key would otherwise take one write for each fsync.
-	tx.unlock()
+	return tx.await(tx.index)
+}
+
+// await returns once an entry is on the disk. Meanwhile others may read what isn't there yet, and write over it:
+// should it be lost, theirs is too, since the log is one. A hot key would otherwise take one write for each
+// fsync, and what large values hold would make others wait for this one's.
+func (tx *Tx) await(index uint64) error {
+	tx.release()
 	if planted == seedLocalNoSync {
 		return nil
 	}
-	return tx.store.synced(tx.index)
-}
-
-func (tx *Tx) unlock() {
-	if tx.locked {
-		tx.locked = false
-		tx.ns.unlock(&tx.run)
-	}
+	return tx.store.synced(index)
 }
 
 func anyDirty(s *rowSet) bool {

@@ -281,7 +281,7 @@ func (w *workload) holds() (n int) {
 // compare holds the live rows against the model.
 func (w *workload) compare() {
 	w.t.Helper()
-	if err := w.differs(); err != nil {
+	if err := w.s.Still(w.differs); err != nil { // a sweep in between would be taken for a difference
 		w.t.Fatal(err)
 	}
 }
