@@ -62,10 +62,13 @@ func TestTLSAndSocketAlone(t *testing.T) {
 		"--resp-tls-client-ca", cert, "--resp-tls-clients", "required", "--resp-socket", socket, "--resp-socket-mode", "777",
 	}
 	s.start()
-	s.until("ready", func(ctx context.Context) error {
-		_, _, err := s.cli("health", "--resp-addr=", "--resp-tls-addr", s.respAddr, "--resp-tls-cert", cert, "--resp-tls-key", key, "--http-addr", s.httpAddr)
+	s.until("ready", func(context.Context) error {
+		_, _, err := s.cli("health", "--resp-addr=", "--resp-tls-addr", s.respAddr, "--resp-socket", socket, "--http-addr", s.httpAddr)
 		return err
 	})
+	if _, stderr, err := s.cli("health", "--resp-addr=", "--resp-tls-addr", s.respAddr, "--http-addr", s.httpAddr); err != nil {
+		t.Errorf("health by a port that asks for a certificate: %v, %s", err, stderr)
+	}
 	run := func(args ...string) string {
 		t.Helper()
 		out, err := exec.CommandContext(t.Context(), "redis-cli", args...).CombinedOutput()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -142,6 +143,16 @@ func TestDebugVerify(t *testing.T) {
 	}
 	if out, _, err := server.cli("debug", "verify", "--data-dir", server.dir); err == nil || !strings.Contains(out, harmed+":") || !strings.Contains(out, "[hits acme]") {
 		t.Errorf("ends with %v and says\n%s", err, out)
+	}
+	stray := filepath.Join(server.dir, "data", "generations")
+	if err := errors.Join(os.Rename(stray, stray+".aside"), os.WriteFile(stray, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if out, _, err := server.cli("debug", "verify", "--data-dir", server.dir); err == nil || !strings.Contains(out, "can't be checked") || !strings.Contains(out, "metadata:") {
+		t.Errorf("of a part that can't be read it says %v\n%s", err, out)
+	}
+	if err := errors.Join(os.Remove(stray), os.Rename(stray+".aside", stray)); err != nil {
+		t.Fatal(err)
 	}
 	server.start()
 	server.waitReady()

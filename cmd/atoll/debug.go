@@ -103,7 +103,7 @@ func verifyDir(ctx context.Context, path string) (r report, err error) {
 		return r, err
 	}
 	for _, e := range entries {
-		part := filepath.Join(path, e.Name())
+		part, err := filepath.Join(path, e.Name()), error(nil)
 		switch strings.TrimSuffix(e.Name(), ".tmp") {
 		case "data":
 			r.Data = new(datanode.Verified)
@@ -115,8 +115,11 @@ func verifyDir(ctx context.Context, path string) (r report, err error) {
 		default:
 			r.add(part, -1, "it belongs to nothing", nil)
 		}
-		if err != nil {
-			return r, fmt.Errorf("check %s: %w", part, err)
+		if ctx.Err() != nil {
+			return r, ctx.Err()
+		}
+		if err != nil { // on a broken disk the other parts are worth as much
+			r.add(part, -1, "it can't be checked: "+plain(err).Error(), []string{"*"})
 		}
 	}
 	return r, nil

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -16,7 +17,7 @@ import (
 
 // healthCommand asks the listeners of this machine's node, so that a supervisor can.
 func (p *program) healthCommand() *cobra.Command {
-	keys := []string{configKey, "resp-addr", "resp-tls-addr", "resp-tls-cert", "resp-tls-key", "http-addr", "timeout", "output"}
+	keys := []string{configKey, "resp-addr", "resp-tls-addr", "resp-socket", "http-addr", "timeout", "output"}
 	c := p.command("health [server|meta|data]", "Exit with 0 if this machine's node is ready", cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs), keys,
 		func(ctx context.Context, c *config, args []string) error {
 			ctx, cancel := context.WithTimeout(ctx, c.duration("timeout"))
@@ -63,28 +64,24 @@ func checkHTTP(ctx context.Context, addr string) error {
 	return client.Ready(ctx)
 }
 
-// dialRESP connects to the plain port of this machine's node or, where it has none, to that with TLS. The node
-// itself is what is asked after, so its certificate need not be for this address; it is shown as the client's.
+// dialRESP connects to this machine's node by what asks least of a client: its socket, its plain port, or that
+// with TLS. The node itself is what is asked after, so its certificate need not be for this address.
 func dialRESP(ctx context.Context, c *config) (net.Conn, error) {
+	var dialer net.Dialer
+	if path := c.text("resp-socket"); path != "" {
+		return dialer.DialContext(ctx, "unix", path)
+	}
 	if addr := c.text("resp-addr"); addr != "" {
-		var dialer net.Dialer
 		return dialer.DialContext(ctx, "tcp", reachable(addr))
 	}
-	conf := &tls.Config{InsecureSkipVerify: true} // a PING to this machine
-	if cert, key := c.text("resp-tls-cert"), c.text("resp-tls-key"); cert != "" && key != "" {
-		pair, err := tls.LoadX509KeyPair(cert, key)
-		if err != nil {
-			return nil, err
-		}
-		conf.Certificates = []tls.Certificate{pair}
-	}
-	dialer := tls.Dialer{Config: conf}
-	return dialer.DialContext(ctx, "tcp", reachable(c.text("resp-tls-addr")))
+	private := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} // a PING to this machine
+	return private.DialContext(ctx, "tcp", reachable(c.text("resp-tls-addr")))
 }
 
-// checkRESP sends a PING. NOAUTH is an answer too; LOADING says that the node isn't ready.
+// checkRESP sends a PING. NOAUTH is an answer too, and so is the word that a certificate was asked for; LOADING
+// says that the node isn't ready.
 func checkRESP(ctx context.Context, c *config) error {
-	addr := cmp.Or(c.text("resp-addr"), c.text("resp-tls-addr"))
+	addr := cmp.Or(c.text("resp-socket"), c.text("resp-addr"), c.text("resp-tls-addr"))
 	conn, err := dialRESP(ctx, c)
 	if err != nil {
 		return fmt.Errorf("ping %s: %w", addr, err)
@@ -99,6 +96,9 @@ func checkRESP(ctx context.Context, c *config) error {
 		return fmt.Errorf("ping %s: %w", addr, err)
 	}
 	line, err := bufio.NewReader(conn).ReadString('\n')
+	if op := new(net.OpError); errors.As(err, &op) && op.Op == "remote error" {
+		return nil // a TLS alert, behind a handshake that was whole
+	}
 	if err != nil {
 		return fmt.Errorf("ping %s: %w", addr, err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/atolldb/atoll/datanode/command"
 	"github.com/atolldb/atoll/datanode/command/commandtest"
+	"github.com/atolldb/atoll/datanode/store"
 	"github.com/atolldb/atoll/rpc/atollpb"
 )
 
@@ -123,6 +124,19 @@ func TestOpenDefaultNamespace(t *testing.T) {
 		{"RESET", "+RESET\r\n"},
 		{"NAMESPACE CURRENT", "$11\r\n__namespace\r\n"},
 	})
+}
+
+// TestDamageShowsItselfToASupervisor: it has no token, and connects from this machine.
+func TestDamageShowsItselfToASupervisor(t *testing.T) {
+	b := commandtest.New(t)
+	near := b.Registry.Open(command.Peer{SameHost: true}, 0, b.Env.Clock(), nil)
+	far := b.Registry.Open(command.Peer{}, 0, b.Env.Clock(), nil)
+	for _, s := range []*command.Session{near, far} {
+		play(t, b, s, []exchange{{"PING", "-NOAUTH Authentication required.\r\n"}})
+	}
+	b.Node.Data.NoteDamage(store.Damage{Err: store.ErrDamage})
+	play(t, b, near, []exchange{{"PING", "-DAMAGED …"}, {"GET k", "-NOAUTH Authentication required.\r\n"}})
+	play(t, b, far, []exchange{{"PING", "-NOAUTH Authentication required.\r\n"}})
 }
 
 func TestRevocationEndsTheSession(t *testing.T) {

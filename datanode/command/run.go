@@ -106,10 +106,10 @@ func (e *Executor) silence(s *Session, start int) {
 func (e *Executor) plan(s *Session, lease Lease, cmds []redcon.Command) int {
 	sc := &s.scratch
 	sc.plan = sc.plan[:0]
-	bytes, primary := 0, lease.Primary()
+	bytes, primary, damaged := 0, lease.Primary(), lease.Store().Damaged() != nil
 	for i := range cmds {
 		c := &sc.candidate
-		*c = candidate{ex: e, session: s, args: cmds[i].Args, primary: primary}
+		*c = candidate{ex: e, session: s, args: cmds[i].Args, primary: primary, damaged: damaged}
 		p := planned{refusal: e.pass(c), cmd: c.cmd}
 		switch {
 		case p.refusal != "":

@@ -60,6 +60,8 @@ type Peer struct {
 	// Loopback says that both ends, and the listener, are on the loopback interface, or a unix socket.
 	Loopback bool
 	Socket   bool // a unix socket
+	// SameHost says that both ends are on this machine, whatever the listener takes: a supervisor's, perhaps.
+	SameHost bool
 }
 
 // NewPeer describes the ends of conn, accepted by listener. Both ends of a unix socket are its path, with
@@ -67,10 +69,11 @@ type Peer struct {
 func NewPeer(conn net.Conn, listener net.Addr) Peer {
 	if u, ok := listener.(*net.UnixAddr); ok {
 		path := u.Name + ":0"
-		return Peer{Remote: path, Local: path, Loopback: true, Socket: true}
+		return Peer{Remote: path, Local: path, Loopback: true, Socket: true, SameHost: true}
 	}
 	p := Peer{Remote: conn.RemoteAddr().String(), Local: conn.LocalAddr().String()}
-	p.Loopback = loopback(conn.RemoteAddr()) && loopback(conn.LocalAddr()) && loopback(listener)
+	p.SameHost = loopback(conn.RemoteAddr()) && loopback(conn.LocalAddr())
+	p.Loopback = p.SameHost && loopback(listener)
 	return p
 }
 

@@ -3,6 +3,7 @@ package loadgen
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -26,14 +27,33 @@ type conn struct {
 	blocked bool // the socket took no more
 }
 
-// dial connects and authenticates, then takes the socket out of Go's poller.
-func dial(ctx context.Context, l *Load) (*conn, error) {
+// patience is how long a server may take to accept a connection and to answer what comes before the load.
+const patience = 10 * time.Second
+
+// open connects and authenticates.
+func (l *Load) open(ctx context.Context) (net.Conn, error) {
 	network := "tcp"
 	if strings.Contains(l.Addr, "/") {
 		network = "unix"
 	}
-	d := net.Dialer{Timeout: 10 * time.Second}
+	d := net.Dialer{Timeout: patience}
 	nc, err := d.DialContext(ctx, network, l.Addr)
+	if err != nil || l.Token == "" {
+		return nc, err
+	}
+	reply, err := call(ctx, nc, "AUTH", l.Token)
+	if err == nil && !strings.HasPrefix(reply, "+") {
+		err = errors.New(strings.TrimSpace(reply[1:]))
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("authenticate: %w", err), nc.Close())
+	}
+	return nc, nil
+}
+
+// dial opens a connection, and takes the socket out of Go's poller.
+func dial(ctx context.Context, l *Load) (*conn, error) {
+	nc, err := l.open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -47,44 +67,34 @@ func dial(ctx context.Context, l *Load) (*conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("take the socket: %w", err)
 	}
-	c := &conn{fd: fd, in: make([]byte, 0, 16<<10)}
-	if l.Token != "" {
-		if reply, err := c.call("AUTH", l.Token); err != nil {
-			_ = unix.Close(fd)
-			return nil, fmt.Errorf("authenticate: %w", err)
-		} else if !strings.HasPrefix(reply, "+") {
-			_ = unix.Close(fd)
-			return nil, fmt.Errorf("authenticate: %s", strings.TrimSpace(reply[1:]))
-		}
-	}
-	return c, unix.SetNonblock(fd, true)
+	return &conn{fd: fd, in: make([]byte, 0, 16<<10)}, unix.SetNonblock(fd, true)
 }
 
-// call sends one command and waits for its reply, on a socket that doesn't block yet or any more.
-func (c *conn) call(args ...string) (string, error) {
-	if err := unix.SetNonblock(c.fd, false); err != nil {
+// call sends one command and waits for its reply, as long as the context and patience last.
+func call(ctx context.Context, nc net.Conn, args ...string) (string, error) {
+	defer context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })()
+	if err := nc.SetDeadline(time.Now().Add(patience)); err != nil {
 		return "", err
 	}
-	c.out = appendCommand(c.out[:0], args...)
-	for at := 0; at < len(c.out); {
-		n, err := unix.Write(c.fd, c.out[at:])
-		if err != nil {
-			return "", fmt.Errorf("write: %w", err)
-		}
-		at += n
+	if _, err := nc.Write(appendCommand(nil, args...)); err != nil {
+		return "", err
 	}
 	var in []byte
 	for {
-		if n := replyLength(in); n > 0 {
-			return string(in[:n]), unix.SetNonblock(c.fd, true)
+		n := 0
+		if len(in) > 0 {
+			n = replyLength(in)
+		}
+		if n < 0 {
+			return "", fmt.Errorf("read a reply: unknown type %q", in[0])
+		}
+		if n > 0 {
+			return string(in[:n]), nil
 		}
 		buf := make([]byte, 16<<10)
-		n, err := unix.Read(c.fd, buf)
+		n, err := nc.Read(buf)
 		if err != nil {
-			return "", fmt.Errorf("read: %w", err)
-		}
-		if n == 0 {
-			return "", ErrClosed
+			return "", errors.Join(err, ctx.Err())
 		}
 		in = append(in, buf[:n]...)
 	}

@@ -175,6 +175,24 @@ func TestLoadTellsWhatWentWrong(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+	t.Run("a server that doesn't answer AUTH", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		addr, _ := serve(t, false, func([]string) string {
+			cancel()
+			return "$"
+		})
+		l := &Load{Addr: addr, Token: "secret", Conns: 1, Pipeline: 1, Requests: 4, Workload: named(t, "get", 2)}
+		if _, err := l.Run(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("a server of another protocol", func(t *testing.T) {
+		addr, _ := serve(t, false, func([]string) string { return "HTTP/1.1 400 Bad Request\r\n\r\n" })
+		l := &Load{Addr: addr, Token: "secret", Conns: 1, Pipeline: 1, Requests: 4, Workload: named(t, "get", 2)}
+		if _, err := l.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "unknown type 'H'") {
+			t.Errorf("%v", err)
+		}
+	})
 	for _, l := range []Load{
 		{Conns: 0, Pipeline: 1, Requests: 1},
 		{Conns: ConnsMax + 1, Pipeline: 1, Requests: 1},

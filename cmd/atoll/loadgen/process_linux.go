@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -16,14 +17,22 @@ func (l *Load) sameHost() bool {
 	return err != nil || host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
-// serverPID asks the server for its process; 0 if it doesn't say.
-func serverPID(c *conn) int {
-	reply, err := c.call("INFO", "server")
+// serverPID asks the server for its process; 0 if it doesn't say, or speaks of the first one of a container.
+func (l *Load) serverPID(ctx context.Context) int {
+	if !l.sameHost() {
+		return 0
+	}
+	nc, err := l.open(ctx)
+	if err != nil {
+		return 0
+	}
+	defer nc.Close()
+	reply, err := call(ctx, nc, "INFO", "server")
 	if err != nil {
 		return 0
 	}
 	for line := range strings.SplitSeq(reply, "\r\n") {
-		if v, ok := strings.CutPrefix(line, "process_id:"); ok {
+		if v, ok := strings.CutPrefix(line, "process_id:"); ok && v != "1" {
 			pid, _ := strconv.Atoi(v)
 			return pid
 		}

@@ -30,10 +30,7 @@ func (l *Load) run(ctx context.Context) (*Result, error) {
 	if err := r.connect(ctx); err != nil {
 		return nil, err
 	}
-	pid := 0
-	if l.sameHost() {
-		pid = serverPID(r.conns[0])
-	}
+	pid := l.serverPID(ctx)
 	before, known := processCPU(pid)
 	if err := r.loop(ctx); err != nil {
 		return nil, err
