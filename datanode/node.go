@@ -55,7 +55,7 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: c, id: id, conns: new(connPool), cache: pebble.NewCache(c.BlockCacheBytes)}
+	n := &Node{cfg: c, id: id, conns: new(connPool), cache: pebble.NewCache(c.BlockCacheBytes + store.MemTables*int64(c.MemTableBytes))}
 	if err := n.openParts(); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}

@@ -62,7 +62,7 @@ func Verify(ctx context.Context, dir, nodeID string, say func(Finding)) (Verifie
 	if v.view = view; view != nil {
 		v.sum.Revision = view.Revision()
 	}
-	cache := pebble.NewCache(verifyCacheBytes)
+	cache := pebble.NewCache(verifyCacheBytes + store.MemTables*verifyMemTableBytes)
 	defer cache.Unref()
 	got, err := replication.Verify(ctx, replication.VerifyConfig{
 		FS: vfs.Default, Dir: dir, HadData: hadData,

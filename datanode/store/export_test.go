@@ -294,3 +294,26 @@ func (s *Store) DiskBytes(id uint64) uint64 {
 	}
 	return n
 }
+
+// BlocksRead is how many blocks were not in the cache.
+func (s *Store) BlocksRead() int64 { return s.db.Metrics().BlockCache.Misses }
+
+// Written returns what the sstables take, and what was written to all that there were.
+func (s *Store) Written() (disk, written uint64) {
+	m := s.db.Metrics()
+	for _, l := range m.Levels {
+		written += l.TableBytesFlushed + l.TableBytesCompacted
+	}
+	return m.DiskSpaceUsage(), written
+}
+
+// RowSet is where a run keeps what it reads.
+type RowSet struct{ s *rowSet }
+
+func NewRowSet() RowSet { return RowSet{new(rowSet)} }
+
+// GetInto is Get as runs do it.
+func (r Table) GetInto(hash uint64, key []byte, into RowSet) {
+	into.s.reset()
+	r.t.get(hash, key, into.s)
+}

@@ -18,7 +18,7 @@ import (
 type Options struct {
 	FS            vfs.FS
 	Dir           string        // holds pebble/ and log/
-	BlockCache    *pebble.Cache // shared by the generations of a node
+	BlockCache    *pebble.Cache // shared by the generations of a node; MemTables of MemTableBytes are taken out of it
 	RowCacheBytes int           // for hot rows, a quarter of it for what overwrites must know of rows, a sixteenth for the filter
 	MemTableBytes int
 	SegmentBytes  int64 // of the log
@@ -83,9 +83,12 @@ type Store struct {
 }
 
 const (
-	pebbleDir  = "pebble"
-	logDir     = "log"
-	memTables  = 4                // writes wait when so many are unflushed
+	pebbleDir = "pebble"
+	logDir    = "log"
+	memTables = 4 // writes wait when so many are unflushed
+	// MemTables is how many memtables a store may hold: those that wait, and one that is reused. Pebble takes their
+	// memory out of the block cache, so whoever makes that adds them: a cache of less than they take holds no block.
+	MemTables  = memTables + 1
 	l0Stop     = 24               // or so many sublevels of level 0 uncompacted
 	sayAgain   = 10               // seconds between two words about an error that goes on
 	closeFlush = 30 * time.Second // a close that can't flush leaves the rest to the log's replay
