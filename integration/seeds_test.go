@@ -45,6 +45,7 @@ var seededBugs = []struct {
 	{"store/stalefill", "TestFillAfterWrite", nil},
 	{"store/purgerows", "TestPromiseP7PurgeByEntryOnly", nil},
 	{"store/excise", "TestPurgeSparesItsNeighbours", []string{"-test.count", "5"}},
+	{"store/noteearly", "TestPowerCuts", nil},
 	{"store/dirsync", "TestErrors", []string{"-errors.step", "1"}},
 	{"tenant/viewnosync", "TestViewSurvivesACrash", nil},
 	{"tenant/viewearly", "TestFailedOperations", nil},

@@ -294,3 +294,9 @@ func (s *Store) DiskBytes(id uint64) uint64 {
 	}
 	return n
 }
+
+// StorePosition stores the position, as an entry does once in a while.
+func (s *Store) StorePosition() error { return s.between(s.storePosition) }
+
+// RetireLog drops old segments as the store does each second.
+func (s *Store) RetireLog(ctx context.Context) error { return s.retireLog(ctx) }

@@ -17,7 +17,7 @@ import (
 // Options configure a store; every field must be set.
 type Options struct {
 	FS            vfs.FS
-	Dir           string        // holds pebble/ and log/
+	Dir           string        // holds pebble/, log/ and manifest.synced
 	BlockCache    *pebble.Cache // shared by the generations of a node
 	RowCacheBytes int           // for hot rows, a quarter of it for what overwrites must know of rows, a sixteenth for the filter
 	MemTableBytes int
@@ -38,6 +38,8 @@ type Store struct {
 	using sync.WaitGroup // of db beside runs; added to only while the gate is held and closed is false
 	log   *replog.Log
 	table *rowTable
+
+	manifest *manifestNotes // set by openPebble
 
 	filter keyFilter
 	places chan struct{} // for runs that hold much
@@ -205,7 +207,7 @@ func (s *Store) openFiles(openLog func(replog.Options) (*replog.Log, error)) (er
 
 func (s *Store) logFirst() *logFirstFS {
 	return &logFirstFS{
-		FS: s.opts.FS, fatal: func(err error) { _ = s.fatal(err) },
+		FS: s.opts.FS, dir: s.opts.FS.PathJoin(s.opts.Dir, pebbleDir), fatal: func(err error) { _ = s.fatal(err) },
 		hopeless: func() bool { return s.Damaged() != nil && !s.closing.Load() }, // a compaction of what is damaged
 	}
 }
@@ -226,10 +228,14 @@ func (s *Store) settle() error {
 }
 
 func (s *Store) openPebble(fs *logFirstFS) error {
-	dir := s.opts.FS.PathJoin(s.opts.Dir, pebbleDir)
-	if _, err := checkManifest(fs, dir); err != nil {
+	notes, err := readManifestNotes(s.opts.FS, s.opts.Dir)
+	if err != nil {
 		return err
 	}
+	if err := checkManifest(fs, fs.dir, notes); err != nil {
+		return err
+	}
+	s.manifest, fs.manifest = notes, notes
 	o := &pebble.Options{
 		FS:                          fs,
 		Comparer:                    comparer(),
@@ -259,7 +265,7 @@ func (s *Store) openPebble(fs *logFirstFS) error {
 		o.Levels[i].FilterPolicy = bloomPolicy
 	}
 	o.EnsureDefaults()
-	db, err := pebble.Open(dir, o)
+	db, err := pebble.Open(fs.dir, o)
 	if err != nil {
 		return fmt.Errorf("open pebble, of formats up to %s: %w", pebble.FormatNewest, err)
 	}
