@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -252,6 +253,9 @@ func (s *Store) openPebble(fs *logFirstFS) error {
 		MaxOpenFiles:                4096,
 		CompactionConcurrencyRange:  s.compactions,
 		Logger:                      pebbleLogger{s.opts.Logger, fs.fatal},
+	}
+	if s.offline {
+		o.L0StopWritesThreshold = math.MaxInt // nothing would ever compact level 0
 	}
 	var said atomic.Int64
 	o.EventListener = &pebble.EventListener{BackgroundError: func(err error) {
