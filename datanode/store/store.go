@@ -20,7 +20,7 @@ type Options struct {
 	FS            vfs.FS
 	Dir           string        // holds pebble/, log/ and manifest.synced
 	BlockCache    *pebble.Cache // shared by the generations of a node
-	RowCacheBytes int           // for hot rows, a quarter of it for what overwrites must know of rows, a sixteenth for the filter
+	RowCacheBytes int           // for hot rows, a quarter of it for what overwrites must know of rows, a sixteenth for the filter, which takes that twice while it is built anew
 	MemTableBytes int
 	SegmentBytes  int64 // of the log
 	RetainBytes   int64 // of the log
