@@ -152,7 +152,7 @@ func (n *manifestNotes) write() error {
 	if n.last == n.noted || n.last == (manifestNote{}) {
 		return nil
 	}
-	if n.named != n.last.number {
+	if n.named != n.last.number && planted != seedMarkerOrder {
 		if err := n.syncDir(n.fs.PathJoin(n.dir, pebbleDir)); err != nil {
 			return err
 		}
