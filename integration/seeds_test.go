@@ -37,7 +37,7 @@ var seededBugs = []struct {
 	{"store/applyfirst", "TestShortageOfSpace", nil},
 	{"store/appendignored", "TestFullDisk", nil},
 	{"store/nologfirst", "TestPowerCuts", nil},
-	{"store/markerorder", "TestPowerCutsAtOpen", nil},
+	{"store/markerorder", "TestPowerCutsAtOpen", []string{"-test.count", "20"}},
 	{"store/forgetexpires", "TestPowerCuts", nil},
 	{"store/positionalone", "TestPowerCuts", nil},
 	{"store/positionearly", "TestPowerCuts", []string{"-cuts", "3000"}},
