@@ -48,6 +48,21 @@ func TestPrimaryNoteFormat(t *testing.T) {
 	if n, err := parseNote([]byte(`{"format":1,"epoch":`)); err != nil || n != (primaryNote{}) {
 		t.Errorf("a broken note: %+v, %v", n, err)
 	}
+	note := primaryNote{Format: 1, Epoch: 1234567, BootID: "0f3c-77", Incarnation: "i9"}
+	good, err := note.seal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := parseNote(good); err != nil || n != note {
+		t.Fatalf("%s is read as %+v, %v", good, n, err)
+	}
+	for i := range 8 * len(good) {
+		bad := bytes.Clone(good)
+		bad[i/8] ^= 1 << (i % 8)
+		if n, err := parseNote(bad); err != nil || n != (primaryNote{}) {
+			t.Errorf("bit %d flipped: %s is read as %+v, %v", i, bad, n, err)
+		}
+	}
 }
 
 // TestSnapshotManifest: a broken manifest of a sync begins the sync anew, and doesn't pass for a complete one.

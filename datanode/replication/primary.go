@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,8 +13,7 @@ import (
 	"github.com/atolldb/atoll/rpc/atollpb"
 )
 
-// primaryFile says in which epoch, and on which boot, the node was last a primary. It needs no checksum: only
-// the very note that the node would write is believed.
+// primaryFile says in which epoch, and on which boot, the node was last a primary.
 const (
 	primaryFile   = "primary.json"
 	primaryFormat = 1
@@ -25,6 +25,18 @@ type primaryNote struct {
 	BootID      string `json:"boot_id"`
 	Incarnation string `json:"incarnation"`
 }
+
+// sealedNote is what the file holds: the checksum tells a note of another format from one in which a bit has flipped.
+type sealedNote struct {
+	primaryNote
+	Checksum string `json:"checksum"` // CRC-32C in hex of the fields before
+}
+
+func (n primaryNote) sum() string {
+	return fmt.Sprintf("%08x", replog.Checksum(fmt.Appendf(nil, "%d %d %q %q", n.Format, n.Epoch, n.BootID, n.Incarnation)))
+}
+
+func (n primaryNote) seal() ([]byte, error) { return json.Marshal(sealedNote{n, n.sum()}) }
 
 // lead makes this node the primary of the epoch that the group is in, or takes one step towards it.
 func (m *Member) lead(ctx context.Context, g *atollpb.Group, v *tenant.View) error {
@@ -225,14 +237,24 @@ func (m *Member) readNote() (primaryNote, error) {
 }
 
 func parseNote(b []byte) (primaryNote, error) {
-	var n primaryNote
+	var n sealedNote
 	if json.Unmarshal(b, &n) != nil {
 		return primaryNote{}, nil
 	}
-	if n.Format != primaryFormat {
-		return primaryNote{}, fmt.Errorf("%w: %s has format %d, this program reads format %d", store.ErrFormat, primaryFile, n.Format, primaryFormat)
+	format := n.Format
+	n.Format = primaryFormat
+	want, err := n.seal()
+	if err != nil {
+		return primaryNote{}, err
 	}
-	return n, nil
+	// Another format may keep its checksum elsewhere. One that matches but for the format is of this format.
+	if format > primaryFormat && n.sum() != n.Checksum {
+		return primaryNote{}, fmt.Errorf("%w: %s has format %d, this program reads format %d", store.ErrFormat, primaryFile, format, primaryFormat)
+	}
+	if !bytes.Equal(b, want) {
+		return primaryNote{}, nil
+	}
+	return n.primaryNote, nil
 }
 
 func (m *Member) writeNote(epoch uint64) error {
@@ -248,7 +270,7 @@ func (m *Member) writeNote(epoch uint64) error {
 		m.noted = n
 		return nil
 	}
-	b, err := json.Marshal(n)
+	b, err := n.seal()
 	if err != nil {
 		return err
 	}

@@ -322,10 +322,13 @@ func (l *Log) Close() error {
 
 func segmentName(seq uint64) string { return fmt.Sprintf("%016x.log", seq) }
 
+// errNoDir marks errors of a directory that can't be opened, upon which nothing was fsynced.
+var errNoDir = errors.New("open directory")
+
 func syncDir(fs vfs.FS, dir string) error {
 	d, err := fs.OpenDir(dir)
 	if err != nil {
-		return fmt.Errorf("open directory %s: %w", dir, err)
+		return fmt.Errorf("%w %s: %w", errNoDir, dir, err)
 	}
 	if err := errors.Join(d.Sync(), d.Close()); err != nil {
 		return fmt.Errorf("sync directory %s: %w", dir, err)

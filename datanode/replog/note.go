@@ -30,6 +30,14 @@ type note struct {
 	seq, offset uint64
 }
 
+// higher returns the later note. Its offset may be the lower one: a cut gives offsets again, to a newer segment.
+func (n note) higher(other note) note {
+	if other.seq > n.seq || other.seq == n.seq && other.offset > n.offset {
+		return other
+	}
+	return n
+}
+
 func (n note) encode(s salt) []byte {
 	b := append(make([]byte, 0, noteBytes), noteMagic...)
 	b = binary.LittleEndian.AppendUint32(b, noteVersion)
@@ -76,7 +84,7 @@ func (r *recovery) readNote() (n note, err error) {
 		}
 		if ok {
 			whole++
-			n.seq, n.offset = max(n.seq, got.seq), max(n.offset, got.offset)
+			n = n.higher(got)
 		}
 	}
 	if whole == 0 {
@@ -117,7 +125,7 @@ func (l *Log) NoteSynced() error {
 	} else {
 		err = l.writeNote(n)
 	}
-	if errors.Is(err, errNoNote) || noSpace(err) {
+	if errors.Is(err, errNoNote) {
 		return nil // a full disk, or too many open files, have to be lived with; the next call tries again
 	}
 	if err != nil {
@@ -127,7 +135,7 @@ func (l *Log) NoteSynced() error {
 	return nil
 }
 
-// errNoNote marks errors before anything was fsynced.
+// errNoNote marks errors that are none of an fsync.
 var errNoNote = errors.New("no note was made")
 
 // writeNote overwrites the older slot.
@@ -160,7 +168,9 @@ func (l *Log) beginNotes(n note) error {
 	if err := o.FS.Rename(path+".tmp", path); err != nil {
 		return fmt.Errorf("%w: %w", errNoNote, err)
 	}
-	if err := syncDir(o.FS, o.Dir); err != nil {
+	if err := syncDir(o.FS, o.Dir); errors.Is(err, errNoDir) {
+		return fmt.Errorf("%w: %w", errNoNote, err)
+	} else if err != nil {
 		return err
 	}
 	if l.notes, err = o.FS.OpenReadWrite(path, vfs.WriteCategoryUnspecified); err != nil {

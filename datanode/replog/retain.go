@@ -75,7 +75,9 @@ func (l *Log) Retire(floor uint64) error {
 		if err := l.opts.FS.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove log segment: %w", err)
 		}
-		if err := syncDir(l.opts.FS, l.opts.Dir); err != nil {
+		if err := syncDir(l.opts.FS, l.opts.Dir); errors.Is(err, errNoDir) {
+			return err // the next call removes the same segment again
+		} else if err != nil {
 			return l.fail(err)
 		}
 		l.mu.Lock()

@@ -193,6 +193,17 @@ func (Codec) Parse(k []byte) (ns, ks uint64, kind byte, rest []byte, ok bool) {
 // BuildFilter builds the filter of keys anew.
 func (s *Store) BuildFilter(ctx context.Context) error { return s.buildFilter(ctx) }
 
+// GiveUpFilter builds a filter where an attempt before has left one and there is no room for any, and says
+// whether one is left.
+func (s *Store) GiveUpFilter(ctx context.Context) (left bool, err error) {
+	s.filter.build.Lock()
+	s.filter.limit = 0
+	s.filter.next.Store(newFilterBits(1, false))
+	s.filter.build.Unlock()
+	err = s.buildFilter(ctx)
+	return s.filter.next.Load() != nil || s.filter.whole.Load() != nil, err
+}
+
 // FilterDenies says that the filter takes a key for absent.
 func (s *Store) FilterDenies(ns uint64, db int, key []byte) bool {
 	prefix := s.Namespace(ns).database(db).prefix
@@ -317,3 +328,9 @@ func (r Table) GetInto(hash uint64, key []byte, into RowSet) {
 	into.s.reset()
 	r.t.get(hash, key, into.s)
 }
+
+// StorePosition stores the position, as an entry does once in a while.
+func (s *Store) StorePosition() error { return s.between(s.storePosition) }
+
+// RetireLog drops old segments as the store does each second.
+func (s *Store) RetireLog(ctx context.Context) error { return s.retireLog(ctx) }

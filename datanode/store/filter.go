@@ -165,6 +165,7 @@ func (s *Store) buildFilter(ctx context.Context) error {
 		}
 		if filterBytes(rows) > f.limit || total.Bytes > filterScanMax {
 			f.whole.Store(nil)
+			f.next.Store(nil)
 			return nil
 		}
 		b := newFilterBits(rows, members)

@@ -151,3 +151,11 @@ func TestFilterWithoutMembers(t *testing.T) {
 		t.Error("the filter tells of members, and can't know them")
 	}
 }
+
+// TestFilterGivenUp: what an attempt has left goes when there is no room for a filter any more.
+func TestFilterGivenUp(t *testing.T) {
+	s := storetest.OpenWith(t, filterOptions(t))
+	if left, err := s.GiveUpFilter(t.Context()); err != nil || left {
+		t.Errorf("a filter is left: %v, %v", left, err)
+	}
+}

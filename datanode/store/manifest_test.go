@@ -38,6 +38,14 @@ func TestBrokenManifest(t *testing.T) {
 			b[10] ^= 1
 			writeFile(t, fs, manifest(t, fs), b)
 		}, store.ErrDamage},
+		{"a flip in the first record, and no note", func(t *testing.T, fs *vfs.MemFS) {
+			b := readFile(t, fs, manifest(t, fs))
+			b[10] ^= 1
+			writeFile(t, fs, manifest(t, fs), b)
+			if err := fs.Remove(manifestNotes); err != nil {
+				t.Fatal(err)
+			}
+		}, store.ErrDamage},
 		{"a torn end", func(t *testing.T, fs *vfs.MemFS) {
 			b := readFile(t, fs, manifest(t, fs))
 			writeFile(t, fs, manifest(t, fs), append(b, 1, 2, 3, 4, 200, 0, 1, 5, 6))

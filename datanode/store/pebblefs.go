@@ -25,6 +25,9 @@ type logFirstFS struct {
 	vfs.FS
 	log   atomic.Pointer[replog.Log] // nil while the log of a snapshot is not made yet
 	fatal func(error)
+
+	dir      string         // Pebble's; a checkpoint's files are in others
+	manifest *manifestNotes // set before Pebble opens
 	// pause makes the next file wait for a moment: after a failed flush Pebble tries again at once, and
 	// would burn a core while the disk is full.
 	pause atomic.Bool
@@ -54,7 +57,11 @@ func (f *logFirstFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, err
 	if err := f.beforeMarker(name); err != nil {
 		return nil, err
 	}
-	return f.wrap(f.FS.Create(name, c))
+	file, err := f.FS.Create(name, c)
+	if number, ok := manifestNumber(f.PathBase(name)); ok && err == nil && f.PathDir(name) == f.dir {
+		return &manifestFile{logFirstFile{file, f}, number, 0}, nil
+	}
+	return f.wrap(file, err)
 }
 
 // Remove is vfs.FS.

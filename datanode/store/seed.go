@@ -26,6 +26,7 @@ const (
 	seedStaleFill     seed = "store/stalefill"     // a cache fill is kept although the shard saw a write
 	seedPurgeRows     seed = "store/purgerows"     // a purge deletes no rows
 	seedExcise        seed = "store/excise"        // the space of a purge is given back by Pebble's Excise
+	seedNoteEarly     seed = "store/noteearly"     // a MANIFEST is noted as fsynced before it is
 	seedDirSync       seed = "store/dirsync"       // a directory that can't be fsynced is Pebble's to deal with
 )
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,10 +17,13 @@ import (
 
 // Options configure a store; every field must be set.
 type Options struct {
-	FS            vfs.FS
-	Dir           string        // holds pebble/ and log/
-	BlockCache    *pebble.Cache // shared by the generations of a node; MemTables of MemTableBytes are taken out of it
-	RowCacheBytes int           // for hot rows, a quarter of it for what overwrites must know of rows, a sixteenth for the filter
+	FS  vfs.FS
+	Dir string // holds pebble/, log/ and manifest.synced
+	// BlockCache is shared by the generations of a node; MemTables of MemTableBytes are taken out of it.
+	BlockCache *pebble.Cache
+	// RowCacheBytes is for hot rows: a quarter of it for what overwrites must know of rows, a sixteenth for the filter,
+	// which takes twice that while it is made anew.
+	RowCacheBytes int
 	MemTableBytes int
 	SegmentBytes  int64 // of the log
 	RetainBytes   int64 // of the log
@@ -38,6 +42,8 @@ type Store struct {
 	using sync.WaitGroup // of db beside runs; added to only while the gate is held and closed is false
 	log   *replog.Log
 	table *rowTable
+
+	manifest *manifestNotes // set by openPebble
 
 	filter keyFilter
 	places chan struct{} // for runs that hold much
@@ -208,7 +214,7 @@ func (s *Store) openFiles(openLog func(replog.Options) (*replog.Log, error)) (er
 
 func (s *Store) logFirst() *logFirstFS {
 	return &logFirstFS{
-		FS: s.opts.FS, fatal: func(err error) { _ = s.fatal(err) },
+		FS: s.opts.FS, dir: s.opts.FS.PathJoin(s.opts.Dir, pebbleDir), fatal: func(err error) { _ = s.fatal(err) },
 		hopeless: func() bool { return s.Damaged() != nil && !s.closing.Load() }, // a compaction of what is damaged
 	}
 }
@@ -229,10 +235,14 @@ func (s *Store) settle() error {
 }
 
 func (s *Store) openPebble(fs *logFirstFS) error {
-	dir := s.opts.FS.PathJoin(s.opts.Dir, pebbleDir)
-	if _, err := checkManifest(fs, dir); err != nil {
+	notes, err := readManifestNotes(s.opts.FS, s.opts.Dir)
+	if err != nil {
 		return err
 	}
+	if err := checkManifest(fs, fs.dir, notes); err != nil {
+		return err
+	}
+	s.manifest, fs.manifest = notes, notes
 	o := &pebble.Options{
 		FS:                          fs,
 		Comparer:                    comparer(),
@@ -250,6 +260,9 @@ func (s *Store) openPebble(fs *logFirstFS) error {
 		CompactionConcurrencyRange:  s.compactions,
 		Logger:                      pebbleLogger{s.opts.Logger, fs.fatal},
 	}
+	if s.offline {
+		o.L0StopWritesThreshold = math.MaxInt // nothing would ever compact level 0
+	}
 	var said atomic.Int64
 	o.EventListener = &pebble.EventListener{BackgroundError: func(err error) {
 		if now, last := s.opts.Now().Unix(), said.Load(); now-last >= sayAgain && said.CompareAndSwap(last, now) {
@@ -262,7 +275,7 @@ func (s *Store) openPebble(fs *logFirstFS) error {
 		o.Levels[i].FilterPolicy = bloomPolicy
 	}
 	o.EnsureDefaults()
-	db, err := pebble.Open(dir, o)
+	db, err := pebble.Open(fs.dir, o)
 	if err != nil {
 		return fmt.Errorf("open pebble, of formats up to %s: %w", pebble.FormatNewest, err)
 	}

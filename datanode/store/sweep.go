@@ -80,17 +80,21 @@ func (s *Store) retireLog(ctx context.Context) error {
 	if err := s.log.Retire(s.durable); err != nil || !s.log.Droppable(floor) {
 		return err
 	}
-	if err := s.flush(ctx); err != nil {
+	if _, err := s.Flush(ctx); err != nil {
 		return err
 	}
 	s.durable = floor
 	return s.log.Retire(floor)
 }
 
-// Flush makes everything up to the position written last durable in Pebble, and returns its index.
+// Flush makes everything up to the position written last durable in Pebble, so that the log isn't needed for it
+// even if the MANIFEST breaks, and returns its index.
 func (s *Store) Flush(ctx context.Context) (uint64, error) {
 	floor := s.position.Load()
-	return floor, s.flush(ctx)
+	if err := s.flush(ctx); err != nil {
+		return floor, err
+	}
+	return floor, s.noteManifest()
 }
 
 // flush waits no longer than its caller: Pebble goes on trying while the disk is full.

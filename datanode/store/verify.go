@@ -225,4 +225,6 @@ func (v *verifier) noteSpans() error {
 }
 
 // Owns says whether a name in a store's directory is a store's.
-func Owns(name string) bool { return name == pebbleDir || name == logDir }
+func Owns(name string) bool {
+	return name == pebbleDir || name == logDir || strings.TrimSuffix(name, ".tmp") == manifestNoteFile
+}

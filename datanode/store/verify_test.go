@@ -244,3 +244,25 @@ func TestVerifyEnds(t *testing.T) {
 		t.Errorf("it ends with %v", err)
 	}
 }
+
+// TestVerifyManyMemtables: the check replays a log into more tables of level 0 than a store at work would let come
+// together, since nothing compacts them.
+func TestVerifyManyMemtables(t *testing.T) {
+	fs := newUnflushable()
+	o := storetest.Options(t, fs, "data")
+	o.MemTableBytes, o.RetainBytes = 16<<20, 1<<30
+	s := storetest.OpenWith(t, o)
+	fs.on.Store(true)
+	for i := range 1000 { // the same keys again and again: each memtable overlaps the one before
+		if err := put(s, tenant, fmt.Sprint("k", i*37%10), make([]byte, 16<<10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	checked := o // the process was killed, and what it has written stays
+	checked.FS, checked.MemTableBytes = fs.FS, 256<<10
+	sum, found := verify(t, checked, tenant)
+	if sum.Rows == 0 || len(found) > 0 {
+		t.Errorf("%d rows, found %+v", sum.Rows, found)
+	}
+	fs.on.Store(false)
+}
