@@ -30,8 +30,9 @@ type conn struct {
 	// Guarded by the account.
 	held      int
 	anonymous bool
-	cut       bool
-	woken     time.Time // the idle time for which shed has woken it
+	cut       atomic.Bool // set under the account's lock
+	dying     int         // what it held when it was cut, if it was executing
+	woken     time.Time   // the idle time for which shed has woken it
 
 	busy    atomic.Bool  // executing
 	writing atomic.Int64 // Unix milliseconds since when a write has waited; 0: none
@@ -66,6 +67,9 @@ func (c *conn) serve(ctx context.Context) {
 			return
 		}
 		c.busy.Store(true)
+		if c.cut.Load() {
+			return // the account has seen it idle, and forgotten what it holds
+		}
 		err = s.Executor.Execute(ctx, c.session, cmds, flush)
 		c.busy.Store(false)
 		closing, drop := c.session.Closing()
@@ -121,7 +125,9 @@ func (c *conn) refuse(err error) {
 			c.hangUp()
 		}
 	case errors.Is(err, ErrCrossProtocol):
-		c.server.Log.Warn("connection closed: a possible cross-protocol attack", "peer", c.session.Peer.Remote)
+		if suppressed, ok := c.server.crossLines.pass(time.Now()); ok {
+			c.server.Log.Warn("connection closed: a possible cross-protocol attack", "peer", c.session.Peer.Remote, "suppressed", suppressed)
+		}
 	}
 }
 

@@ -64,6 +64,8 @@ type Server struct {
 	conns    map[*conn]struct{}
 	draining atomic.Bool
 	wg       sync.WaitGroup
+
+	cutLines, crossLines rarely
 }
 
 // WithDefaults returns l with the defaults in place of zero fields.

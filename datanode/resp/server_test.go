@@ -69,8 +69,8 @@ func serve(t testing.TB, l Limits, listeners ...Listener) *rig {
 		if n := r.Registry.Len(); n != 0 {
 			t.Errorf("%d sessions are left", n)
 		}
-		if m := &s.memory; m.total != 0 || m.anonymous != 0 {
-			t.Errorf("%d bytes are on the account of nobody, %d of the anonymous", m.total, m.anonymous)
+		if m := &s.memory; m.total != 0 || m.anonymous != 0 || m.dying != 0 {
+			t.Errorf("%d bytes are on the account of nobody, %d of the anonymous, %d of the dying", m.total, m.anonymous, m.dying)
 		}
 	}
 	t.Cleanup(r.stop)
