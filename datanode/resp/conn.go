@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -64,6 +65,9 @@ func (c *conn) serve(ctx context.Context) {
 				continue
 			}
 			c.refuse(err)
+			if s.draining.Load() {
+				c.hangUp()
+			}
 			return
 		}
 		c.busy.Store(true)
@@ -81,6 +85,7 @@ func (c *conn) serve(ctx context.Context) {
 			return
 		}
 	}
+	c.hangUp()
 }
 
 // Read reads from the peer for the reader. A command that takes its time to arrive is no idle connection.
@@ -131,6 +136,9 @@ func (c *conn) refuse(err error) {
 	}
 }
 
+// hangUpWait is how long a connection that ends reads on.
+const hangUpWait = 100 * time.Millisecond
+
 // hangUp ends the writing side and reads away a little of what is still coming, so that the last reply
 // isn't lost to a reset.
 func (c *conn) hangUp() {
@@ -138,8 +146,14 @@ func (c *conn) hangUp() {
 	if !ok || half.CloseWrite() != nil {
 		return
 	}
-	_ = c.nc.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-	_, _ = io.CopyN(io.Discard, c.nc, 256<<10)
+	end := time.Now().Add(hangUpWait)
+	for left := int64(256 << 10); left > 0 && time.Now().Before(end); {
+		_ = c.nc.SetReadDeadline(end)
+		n, err := io.CopyN(io.Discard, c.nc, left)
+		if left -= n; !errors.Is(err, os.ErrDeadlineExceeded) { // of drain, which may come after ours
+			return
+		}
+	}
 }
 
 // overdue says why the connection must end at now, empty when it may go on.
