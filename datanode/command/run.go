@@ -22,7 +22,7 @@ func (e *Executor) Execute(ctx context.Context, s *Session, cmds []redcon.Comman
 		if s.penalty > 0 {
 			s.pause(ctx, s.penalty)
 			s.penalty = 0
-			e.guard.Waited()
+			e.guard.Waited(s.Peer.Remote)
 		}
 		if s.Out.Overflowed() {
 			if !s.closed.Load() {
