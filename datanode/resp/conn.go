@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ type conn struct {
 	session *command.Session
 	reader  *Reader
 	trusted bool // a local peer, which the open default namespace is for
+	// stranger is its place in the server's list of them.
+	stranger *list.Element
 
 	// What the account of the memory was told; the connection's own.
 	told          int
@@ -51,6 +54,9 @@ func (c *conn) serve(ctx context.Context) {
 		s.release(c)
 		s.mu.Lock()
 		delete(s.conns, c)
+		if c.stranger != nil {
+			s.strangers.Remove(c.stranger) // if it is still there
+		}
 		s.mu.Unlock()
 	}()
 	if err := c.handshake(); err != nil {
