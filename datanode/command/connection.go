@@ -54,8 +54,10 @@ func (c *Ctx) authenticate(name string, secret []byte) bool {
 	v := c.lease.View()
 	g, err := v.Authenticate(name, secret, c.Env.NowMS())
 	if err != nil {
-		c.Fail(errWrongPass)
 		wait, cut := c.ex.guard.Failed(c.Session.Peer.Remote, name, c.Env.Clock())
+		if wait > 0 || !cut {
+			c.Fail(errWrongPass)
+		}
 		c.Session.penalty, c.Session.closing = wait, cut || c.Session.closing
 		return false
 	}

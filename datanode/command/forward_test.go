@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/atolldb/atoll/datanode/command"
 	"github.com/atolldb/atoll/datanode/command/commandtest"
@@ -240,4 +242,35 @@ func TestReadsWaitInOneHistory(t *testing.T) {
 			t.Errorf("%s: %d waits, want %d", name, got, tt.waits)
 		}
 	}
+}
+
+// What a session waits for from other nodes ends with it: until then it holds its buffers.
+func TestClosedSessionsWaitForNoOtherNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, replica, _ := pair(t)
+		for what, words := range map[string][]string{"a forwarded write": {"SET", "k", "w"}, "a read behind one": {"GET", "k"}} {
+			for _, early := range []bool{false, true} {
+				s := replica.Session(t, commandtest.AWriteSecret)
+				replica.Node.Stalled = nil
+				replica.Do(t, s, "SET", "k", "v")
+				replica.Node.Stalled = make(chan struct{})
+				if early {
+					s.Close()
+				}
+				began, done := time.Now(), make(chan struct{})
+				go func() {
+					defer close(done)
+					replica.Do(t, s, words...)
+				}()
+				<-replica.Node.Stalled
+				if !early {
+					s.Close()
+				}
+				<-done
+				if took := time.Since(began); took != 0 {
+					t.Errorf("%s, closed before it is %v: it went on for %v", what, early, took)
+				}
+			}
+		}
+	})
 }

@@ -31,3 +31,23 @@ func TestMgetStopsAtTheLimit(t *testing.T) {
 		t.Errorf("answered %q", c.Out.Bytes())
 	}
 }
+
+// A large reply asks the account for little more than it needs, and takes no more than it has asked for.
+func TestLargeRepliesAskForLittleMore(t *testing.T) {
+	const size = 33 << 20
+	r, value := NewReply(0), make([]byte, 1<<20)
+	asked := 0
+	r.OnGrow(func() bool {
+		asked = r.Held()
+		return true
+	})
+	for r.Len() < size {
+		r.Bulk(value)
+		if got := cap(r.Bytes()); got > max(asked, replyRoom)+64<<10 {
+			t.Fatalf("with %d bytes written, it has %d, and has asked for %d", r.Len(), got, asked)
+		}
+	}
+	if asked > r.Len()+r.Len()/4 {
+		t.Errorf("it asked for %d bytes to hold %d", asked, r.Len())
+	}
+}

@@ -2,7 +2,6 @@ package command
 
 import (
 	"math"
-	"slices"
 	"strconv"
 
 	"github.com/tidwall/redcon"
@@ -22,8 +21,13 @@ type Reply struct {
 // frameMax is more than RESP writes around a value, in bytes.
 const frameMax = 32
 
-// replyRoom is what a Reply may hold before it asks, in bytes.
-const replyRoom = 64 << 10
+const (
+	// replyRoom is what a Reply may hold before it asks, in bytes.
+	replyRoom = 64 << 10
+	// replyLarge is from where on it asks for a quarter more instead of twice as much: else a reply of little more
+	// than half of what there is room for would be refused.
+	replyLarge = 16 << 20
+)
 
 // NewReply returns a Reply in RESP2 that keeps at most limit bytes (0: any number).
 func NewReply(limit int) *Reply { return &Reply{proto: 2, limit: limit, room: firstRoom(limit)} }
@@ -94,7 +98,11 @@ func (r *Reply) extend(n int) bool {
 		r.over = true
 		return false
 	}
-	r.room = max(2*r.room, need)
+	if r.room < replyLarge {
+		r.room = max(2*r.room, need)
+	} else {
+		r.room = max(r.room+r.room/4, need)
+	}
 	if r.limit > 0 {
 		r.room = min(r.room, r.limit)
 	}
@@ -102,7 +110,9 @@ func (r *Reply) extend(n int) bool {
 		r.over = true
 		return false
 	}
-	r.buf = slices.Grow(r.buf, r.room-len(r.buf)+frameMax)
+	larger := make([]byte, len(r.buf), r.room+frameMax) // append would take more than was asked for
+	copy(larger, r.buf)
+	r.buf = larger
 	return true
 }
 

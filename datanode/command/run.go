@@ -22,7 +22,7 @@ func (e *Executor) Execute(ctx context.Context, s *Session, cmds []redcon.Comman
 		if s.penalty > 0 {
 			s.pause(ctx, s.penalty)
 			s.penalty = 0
-			e.guard.Waited()
+			e.guard.Waited(s.Peer.Remote)
 		}
 		if s.Out.Overflowed() {
 			if !s.closed.Load() {
@@ -304,8 +304,8 @@ func (e *Executor) alone(ctx context.Context, s *Session, lease Lease, args [][]
 // await waits, under no lock, until this replica has applied the session's forwarded write. It answers
 // for the planned commands when that takes too long, else for none: they are planned again.
 func (e *Executor) await(ctx context.Context, s *Session, plan []planned) int {
-	ctx, cancel := context.WithTimeout(ctx, e.limits.ApplyTimeout)
-	defer cancel()
+	ctx, done := s.within(ctx, e.limits.ApplyTimeout)
+	defer done()
 	if err := e.node.WaitApplied(ctx, s.wait.index); err == nil {
 		s.wait = written{}
 		return 0
@@ -335,8 +335,8 @@ func (e *Executor) forward(ctx context.Context, s *Session, cmds []redcon.Comman
 	for i := range cmds {
 		size += len(cmds[i].Raw)
 	}
-	ctx, cancel := context.WithTimeout(ctx, e.limits.ForwardTimeout+time.Duration(size/forwardRate)*time.Second)
-	defer cancel()
+	ctx, done := s.within(ctx, e.limits.ForwardTimeout+time.Duration(size/forwardRate)*time.Second)
+	defer done()
 	answered, history := 0, s.view.Group(groupID).GetHistoryId()
 	err := e.node.Forward(ctx, from, calls, func(r ForwardReply) {
 		if answered == len(calls) {
@@ -355,7 +355,7 @@ func (e *Executor) forward(ctx context.Context, s *Session, cmds []redcon.Comman
 	text := errMaybe
 	if errors.Is(err, ErrNotForwarded) {
 		text = errNoPrimary
-	} else if answered < len(calls) {
+	} else if answered < len(calls) && !s.closed.Load() {
 		e.log.Warn("a forwarded write broke off", "answered", answered, "calls", len(calls), "error", err)
 	}
 	for ; answered < len(calls); answered++ {

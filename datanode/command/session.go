@@ -44,6 +44,7 @@ type Session struct {
 	closed  atomic.Bool
 	hurried atomic.Bool
 	wake    atomic.Pointer[chan struct{}] // closed to end a pause
+	giveUp  atomic.Pointer[context.CancelFunc]
 	created time.Time
 }
 
@@ -130,13 +131,30 @@ func (s *Session) LastActive() time.Time { return time.UnixMilli(s.active.Load()
 // Touch notes that the peer sent or took something. Any goroutine may call it.
 func (s *Session) Touch(now time.Time) { s.active.Store(now.UnixMilli()) }
 
-// Close ends the connection, from any goroutine. What it is executing is finished, its replies may be
-// lost.
+// Close ends the connection, from any goroutine. What it is executing is finished, but what it waits for from
+// other nodes is given up; its replies may be lost.
 func (s *Session) Close() {
 	if s.closed.CompareAndSwap(false, true) && s.closer != nil {
 		s.closer()
 	}
+	if cancel := s.giveUp.Load(); cancel != nil {
+		(*cancel)()
+	}
 	s.Hurry()
+}
+
+// within returns a context that ends with ctx, after d, and when the session is closed, and what to call when
+// the waiting is over.
+func (s *Session) within(ctx context.Context, d time.Duration) (context.Context, func()) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	s.giveUp.Store(&cancel)
+	if s.closed.Load() {
+		cancel()
+	}
+	return ctx, func() {
+		s.giveUp.Store(nil)
+		cancel()
+	}
 }
 
 // pause waits, under no lock, until the session is hurried or ctx ends, for d at most.
@@ -177,8 +195,8 @@ func (s *Session) Holds(v *tenant.View, nowMS int64) bool {
 	return ok
 }
 
-// Held returns the size of the session's buffers between two batches, in bytes: of the replies, and of what
-// runs reuse.
+// Held returns the size of the session's buffers, in bytes: of the replies, and of what runs reuse. Only the
+// goroutine that executes the session's commands may ask, also in the middle of a run: OnGrow's function does.
 func (s *Session) Held() int {
 	sc := &s.scratch
 	return s.Out.Held() + sc.tx.Held() + cap(sc.spare) + cap(sc.plan)*int(unsafe.Sizeof(planned{})) +

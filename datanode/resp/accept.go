@@ -44,7 +44,11 @@ func (s *Server) accept(ctx, commands context.Context, l Listener) error {
 
 // start serves nc, or turns it away when there are too many.
 func (s *Server) start(commands context.Context, l Listener, nc net.Conn) {
-	c := s.admit(l, nc)
+	c, ousted := s.admit(l, nc)
+	if ousted != nil {
+		s.Sessions.Reject()
+		ousted.session.Close()
+	}
 	if c == nil {
 		s.Sessions.Reject()
 		if l.Certificates == nil { // else nothing can be said before a handshake
@@ -57,15 +61,19 @@ func (s *Server) start(commands context.Context, l Listener, nc net.Conn) {
 	s.wg.Go(func() { c.serve(commands) })
 }
 
-// admit makes a connection of nc, and returns nil when there are MaxClients.
-func (s *Server) admit(l Listener, nc net.Conn) *conn {
+// admit makes a connection of nc. When there are MaxClients, the one in ousted has to end for it; where there is none
+// that may, c is nil.
+func (s *Server) admit(l Listener, nc net.Conn) (c, ousted *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.conns) >= s.Limits.MaxClients {
-		return nil
+		if ousted = s.oldestStranger(); ousted == nil {
+			return nil, nil
+		}
+		delete(s.conns, ousted)
 	}
 	peer := command.NewPeer(nc, l.Addr())
-	c := &conn{server: s, raw: nc, nc: nc, trusted: peer.Loopback}
+	c = &conn{server: s, raw: nc, nc: nc, trusted: peer.Loopback}
 	if l.Certificates != nil {
 		c.wrap(l.Certificates)
 	}
@@ -73,5 +81,21 @@ func (s *Server) admit(l Listener, nc net.Conn) *conn {
 	c.reader.grown = c.account
 	c.newSession(peer)
 	s.conns[c] = struct{}{}
-	return c
+	if !c.trusted {
+		c.stranger = s.strangers.PushBack(c)
+	}
+	return c, ousted
+}
+
+// oldestStranger returns the connection that has been open longest of those that have not authenticated, and
+// needed to: outsiders who take every place must not keep tenants out. It is nil if there is none. One that has
+// authenticated once is not looked at again, so that looking costs little even if every place is taken.
+func (s *Server) oldestStranger() *conn {
+	for e := s.strangers.Front(); e != nil; e = s.strangers.Front() {
+		c := s.strangers.Remove(e).(*conn)
+		if _, anonymous := c.session.AnonymousSince(); anonymous {
+			return c
+		}
+	}
+	return nil
 }

@@ -154,3 +154,58 @@ func TestGuessersAreCut(t *testing.T) {
 		}
 	})
 }
+
+// Whoever takes every place without a token can't keep out those that have one.
+func TestStrangersMakeWay(t *testing.T) {
+	r := start(t, false, Limits{MaxClients: 5})
+	tenant := r.as(t, commandtest.AdminSecret) // who sees the node's counters
+	var silent []*client
+	for range 4 {
+		c := r.dial(t)
+		c.say("PING\r\n", 1) // so that they are accepted in this order
+		silent = append(silent, c)
+	}
+	if got := r.as(t, commandtest.AWriteSecret).say("PING\r\n", 1); got != "+PONG\r\n" {
+		t.Errorf("a tenant got %q", got)
+	}
+	silent[0].ends()
+	if got := silent[1].say("AUTH "+commandtest.BWriteSecret+"\r\n", 1); got != "+OK\r\n" {
+		t.Errorf("got %q", got)
+	}
+	for range 10 { // strangers oust each other
+		r.dial(t).say("PING\r\n", 1)
+	}
+	for _, c := range []*client{tenant, silent[1]} {
+		if got := c.say("PING\r\n", 1); got != "+PONG\r\n" {
+			t.Errorf("a connection that has authenticated got %q", got)
+		}
+	}
+	for range 2 { // the last places of strangers
+		r.as(t, commandtest.AWriteSecret)
+	}
+	if got := r.dial(t).ends(); got != "-ERR max number of clients reached\r\n" {
+		t.Errorf("there is no stranger left, but a new one got %q", got)
+	}
+	// 1 ousted by the tenant, 10 by strangers, 2 by the last tenants, 1 refused
+	if got := tenant.say("INFO stats\r\n", 5); !strings.Contains(got, "rejected_connections:14\r\n") {
+		t.Errorf("got %q", got)
+	}
+	r.stop()
+	if n := r.server.strangers.Len(); n != 0 {
+		t.Errorf("%d that have ended are still in the list", n)
+	}
+}
+
+// Those that come and go while there is room leave nothing behind.
+func TestStrangersThatEndAreForgotten(t *testing.T) {
+	r := start(t, false, Limits{})
+	for range 3 {
+		c := r.dial(t)
+		c.say("PING\r\n", 1)
+		_ = c.Close()
+	}
+	r.stop()
+	if n := r.server.strangers.Len(); n != 0 {
+		t.Errorf("%d that have ended are still in the list", n)
+	}
+}

@@ -1,11 +1,13 @@
 package resp
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -23,6 +25,8 @@ type conn struct {
 	session *command.Session
 	reader  *Reader
 	trusted bool // a local peer, which the open default namespace is for
+	// stranger is its place in the server's list of them.
+	stranger *list.Element
 
 	// What the account of the memory was told; the connection's own.
 	told          int
@@ -30,8 +34,9 @@ type conn struct {
 	// Guarded by the account.
 	held      int
 	anonymous bool
-	cut       bool
-	woken     time.Time // the idle time for which shed has woken it
+	cut       atomic.Bool // set under the account's lock
+	dying     int         // what it held when it was cut, if it was executing
+	woken     time.Time   // the idle time for which shed has woken it
 
 	busy    atomic.Bool  // executing
 	writing atomic.Int64 // Unix milliseconds since when a write has waited; 0: none
@@ -49,6 +54,9 @@ func (c *conn) serve(ctx context.Context) {
 		s.release(c)
 		s.mu.Lock()
 		delete(s.conns, c)
+		if c.stranger != nil {
+			s.strangers.Remove(c.stranger) // if it is still there
+		}
 		s.mu.Unlock()
 	}()
 	if err := c.handshake(); err != nil {
@@ -63,9 +71,15 @@ func (c *conn) serve(ctx context.Context) {
 				continue
 			}
 			c.refuse(err)
+			if s.draining.Load() {
+				c.hangUp()
+			}
 			return
 		}
 		c.busy.Store(true)
+		if c.cut.Load() {
+			return // the account has seen it idle, and forgotten what it holds
+		}
 		err = s.Executor.Execute(ctx, c.session, cmds, flush)
 		c.busy.Store(false)
 		closing, drop := c.session.Closing()
@@ -77,6 +91,7 @@ func (c *conn) serve(ctx context.Context) {
 			return
 		}
 	}
+	c.hangUp()
 }
 
 // Read reads from the peer for the reader. A command that takes its time to arrive is no idle connection.
@@ -121,9 +136,14 @@ func (c *conn) refuse(err error) {
 			c.hangUp()
 		}
 	case errors.Is(err, ErrCrossProtocol):
-		c.server.Log.Warn("connection closed: a possible cross-protocol attack", "peer", c.session.Peer.Remote)
+		if suppressed, ok := c.server.crossLines.pass(time.Now()); ok {
+			c.server.Log.Warn("connection closed: a possible cross-protocol attack", "peer", c.session.Peer.Remote, "suppressed", suppressed)
+		}
 	}
 }
+
+// hangUpWait is how long a connection that ends reads on.
+const hangUpWait = 100 * time.Millisecond
 
 // hangUp ends the writing side and reads away a little of what is still coming, so that the last reply
 // isn't lost to a reset.
@@ -132,8 +152,14 @@ func (c *conn) hangUp() {
 	if !ok || half.CloseWrite() != nil {
 		return
 	}
-	_ = c.nc.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-	_, _ = io.CopyN(io.Discard, c.nc, 256<<10)
+	end := time.Now().Add(hangUpWait)
+	for left := int64(256 << 10); left > 0 && time.Now().Before(end); {
+		_ = c.nc.SetReadDeadline(end)
+		n, err := io.CopyN(io.Discard, c.nc, left)
+		if left -= n; !errors.Is(err, os.ErrDeadlineExceeded) { // of drain, which may come after ours
+			return
+		}
+	}
 }
 
 // overdue says why the connection must end at now, empty when it may go on.

@@ -26,6 +26,14 @@ type memory struct {
 	mu        sync.Mutex
 	total     int // bytes; of connections that were not cut
 	anonymous int // of these, by peers that have not authenticated
+	// dying is what those hold that were cut while they executed: a command that waits for a lock ends when it has it.
+	dying int
+}
+
+// eviction is a connection that was cut to make room for others.
+type eviction struct {
+	session *command.Session
+	freed   int // bytes
 }
 
 // account tells the server what the connection's buffers hold, if that has changed since it was told last. It
@@ -42,11 +50,23 @@ func (c *conn) account() error {
 
 // hold notes what c holds. Where that is more than there is room for, connections are cut.
 func (s *Server) hold(c *conn, size int, anonymous bool) error {
+	cut, err := s.note(c, size, anonymous)
+	for _, e := range cut { // under no lock: the log may block
+		if suppressed, ok := s.cutLines.pass(time.Now()); ok {
+			s.Log.Warn("connection cut: the clients' buffers hold too much", "session", e.session.ID, "peer", e.session.Peer.Remote,
+				"bytes", e.freed, "limit", s.Limits.MemoryBytes, "suppressed", suppressed)
+		}
+	}
+	return err
+}
+
+// note is hold but for the log; it returns which connections it cut.
+func (s *Server) note(c *conn, size int, anonymous bool) (cut []eviction, err error) {
 	m := &s.memory
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if c.cut {
-		return errCut
+	if c.cut.Load() {
+		return nil, errCut
 	}
 	grown := size > c.held || anonymous != c.anonymous
 	m.drop(c)
@@ -55,13 +75,20 @@ func (s *Server) hold(c *conn, size int, anonymous bool) error {
 	if anonymous {
 		m.anonymous += size
 	}
-	if grown && (m.total > s.Limits.MemoryBytes || m.anonymous > s.Limits.MemoryBytes/anonymousShare) {
-		s.reclaim()
+	bound := s.Limits.MemoryBytes
+	switch _, spared := c.session.Owner(); {
+	case !grown:
+	case m.dying > 0 && m.total+m.dying > bound && size > shedBytes && !spared:
+		// Cutting others may free nothing while they execute, and would go on until nobody is left. Those that
+		// hold no more than an idle connection may are still served.
+		cut = append(cut, s.cut(c))
+	case m.total > bound || m.anonymous > bound/anonymousShare:
+		cut = s.reclaim()
 	}
-	if c.cut {
-		return errCut
+	if c.cut.Load() {
+		return cut, errCut
 	}
-	return nil
+	return cut, nil
 }
 
 // drop takes what c holds off the account.
@@ -79,65 +106,84 @@ func (s *Server) release(c *conn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.drop(c)
-	c.cut = true
+	m.dying -= c.dying
+	c.dying = 0
+	c.cut.Store(true)
 }
 
-// reclaim cuts connections until the others are within the bounds. Redis cuts the one that holds most; here
-// it is that one of the namespace that holds most, so that a tenant with many connections can't have
-// another's only one cut. The account's lock is held.
-func (s *Server) reclaim() {
+// reclaim cuts connections once the others are beyond a bound, until they are an eighth below it: looking at
+// every connection must not be what each growth of one costs. Redis cuts the one that holds most; here it is
+// that one of the namespace that holds most, so that a tenant with many connections can't have another's only
+// one cut. The account's lock is held.
+func (s *Server) reclaim() (cut []eviction) {
 	m := &s.memory
 	by := make(map[uint64][]*conn)
 	sums := make(map[uint64]int)
 	s.mu.Lock()
 	for c := range s.conns {
 		namespace, spared := c.session.Owner()
-		if c.cut || c.held <= 0 || spared {
+		if c.cut.Load() || c.held <= 0 || spared {
 			continue
 		}
 		by[namespace] = append(by[namespace], c)
 		sums[namespace] += c.held
 	}
 	s.mu.Unlock()
-	for m.anonymous > s.Limits.MemoryBytes/anonymousShare {
-		if s.cutLargest(by[0], func(c *conn) bool { return c.anonymous }) == 0 {
-			break
+	bound := s.Limits.MemoryBytes
+	if share := bound / anonymousShare; m.anonymous > share {
+		for m.anonymous > share-share/8 {
+			c := largest(by[0], func(c *conn) bool { return c.anonymous })
+			if c == nil {
+				break
+			}
+			sums[0] -= c.held
+			cut = append(cut, s.cut(c))
 		}
 	}
-	for m.total > s.Limits.MemoryBytes {
-		most := uint64(0)
-		for namespace, sum := range sums {
-			if sum > sums[most] {
-				most = namespace
+	if m.total <= bound {
+		return cut
+	}
+	for m.total > bound-bound/8 && len(sums) > 0 { // else what is left is spared
+		most, sum := uint64(0), -1
+		for namespace, n := range sums {
+			if n > sum {
+				most, sum = namespace, n
 			}
 		}
-		freed := s.cutLargest(by[most], func(*conn) bool { return true })
-		if freed == 0 {
-			return // what is left is spared
+		c := largest(by[most], func(*conn) bool { return true })
+		if c == nil {
+			delete(sums, most)
+			continue
 		}
-		sums[most] -= freed
+		sums[most] -= c.held
+		cut = append(cut, s.cut(c))
 	}
+	return cut
 }
 
-// cutLargest ends the connection that holds most of those that may be cut, and returns how much that was.
-func (s *Server) cutLargest(list []*conn, may func(*conn) bool) int {
-	var largest *conn
+// largest returns the connection that holds most of those that may be cut, nil if there is none.
+func largest(list []*conn, may func(*conn) bool) *conn {
+	var most *conn
 	for _, c := range list {
-		if !c.cut && may(c) && (largest == nil || c.held > largest.held) {
-			largest = c
+		if !c.cut.Load() && may(c) && (most == nil || c.held > most.held) {
+			most = c
 		}
 	}
-	if largest == nil {
-		return 0
+	return most
+}
+
+// cut ends c, and takes it off the account but for what it goes on holding. The account's lock is held.
+func (s *Server) cut(c *conn) eviction {
+	e := eviction{c.session, c.held}
+	s.memory.drop(c)
+	c.cut.Store(true) // before it looks whether c executes: serve does these in the other order
+	if c.busy.Load() {
+		c.dying = e.freed
+		s.memory.dying += e.freed
 	}
-	freed := largest.held
-	s.Log.Warn("connection cut: the clients' buffers hold too much", "session", largest.session.ID, "peer", largest.session.Peer.Remote,
-		"bytes", freed, "limit", s.Limits.MemoryBytes)
-	s.memory.drop(largest)
-	largest.cut = true
 	s.Sessions.Evict()
-	largest.session.Close()
-	return freed
+	c.session.Close()
+	return e
 }
 
 // shed wakes connections that idle with large buffers, so that they let go of them.

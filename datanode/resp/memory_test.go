@@ -48,24 +48,24 @@ func (c *client) part(size, sent int) {
 func TestTheLargestOfTheLargestNamespaceIsCut(t *testing.T) {
 	r := start(t, false, Limits{MemoryBytes: 8 << 20})
 	var many []*client
-	for i := range 12 { // b holds 6 MiB in all, none of it much
+	for i := range 12 { // b holds 5.4 MiB in all, none of it much; the one is what makes room enough
 		c := r.as(t, commandtest.BWriteSecret)
-		size := 500 << 10
+		size := 350 << 10
 		if i == 7 {
-			size += 50 << 10
+			size = 1550 << 10
 		}
 		c.part(size, size-10)
 		many = append(many, c)
 	}
-	r.holding(t, func(total, _ int) bool { return total > 12*500<<10 })
+	r.holding(t, func(total, _ int) bool { return total > (11*350+1450)<<10 })
 	one := r.as(t, commandtest.AWriteSecret)
-	one.part(2200<<10, 2200<<10-10) // the largest of all, and of a that holds less than b
+	one.part(2900<<10, 2900<<10-10) // the largest of all, and of a that holds less than b
 	for i, c := range many {
 		if i == 7 {
 			c.ends()
 		}
 	}
-	if got := one.say(strings.Repeat("v", 10)+"\r\nSTRLEN k\r\n", 2); got != "+OK\r\n:2252800\r\n" {
+	if got := one.say(strings.Repeat("v", 10)+"\r\nSTRLEN k\r\n", 2); got != "+OK\r\n:2969600\r\n" {
 		t.Errorf("got %q", got)
 	}
 	admin := r.as(t, commandtest.AdminSecret)

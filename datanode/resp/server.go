@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"log/slog"
@@ -63,7 +64,11 @@ type Server struct {
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
 	draining atomic.Bool
-	wg       sync.WaitGroup
+	// strangers are the connections that had not authenticated when a place was last looked for, oldest first.
+	strangers list.List
+	wg        sync.WaitGroup
+
+	cutLines, crossLines rarely
 }
 
 // WithDefaults returns l with the defaults in place of zero fields.

@@ -69,8 +69,8 @@ func serve(t testing.TB, l Limits, listeners ...Listener) *rig {
 		if n := r.Registry.Len(); n != 0 {
 			t.Errorf("%d sessions are left", n)
 		}
-		if m := &s.memory; m.total != 0 || m.anonymous != 0 {
-			t.Errorf("%d bytes are on the account of nobody, %d of the anonymous", m.total, m.anonymous)
+		if m := &s.memory; m.total != 0 || m.anonymous != 0 || m.dying != 0 {
+			t.Errorf("%d bytes are on the account of nobody, %d of the anonymous, %d of the dying", m.total, m.anonymous, m.dying)
 		}
 	}
 	t.Cleanup(r.stop)
@@ -246,6 +246,31 @@ func TestDrainAnswersWhatIsRunning(t *testing.T) {
 	close(leave)
 	if got := busy.ends(); got != "+OK\r\n" {
 		t.Errorf("got %q", got)
+	}
+	<-stopped
+}
+
+// What the peer sent behind a command that is answered during the drain must not cost it the reply: closing with
+// unread bytes would throw away what the peer hasn't taken yet.
+func TestDrainLosesNoReply(t *testing.T) {
+	const size = 8 << 20
+	r := start(t, true, Limits{})
+	c := r.dial(t)
+	_ = c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+	c.say(fmt.Sprintf("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$%d\r\n%s\r\n", size, strings.Repeat("v", size)), 1)
+	served := r.conn(c)
+	_, _ = io.WriteString(c, "GET k\r\n")
+	until(t, "write that waits", func() bool { return served.writing.Load() != 0 })
+	_, _ = io.WriteString(c, "PING\r\n")
+	stopped := make(chan struct{})
+	go func() {
+		r.stop()
+		close(stopped)
+	}()
+	until(t, "drain", r.server.draining.Load)
+	n, err := io.Copy(io.Discard, c.r)
+	if want := int64(size + len("$8388608\r\n\r\n")); n != want || err != nil {
+		t.Errorf("%d of %d bytes of the reply, then %v", n, want, err)
 	}
 	<-stopped
 }

@@ -14,8 +14,9 @@ const (
 	failureEvery = 500 * time.Millisecond
 	// failureWaitMax is the longest that the reply to a failed authentication waits.
 	failureWaitMax = 5 * time.Second
-	// failuresWaiting bounds the connections that wait at once.
+	// failuresWaiting bounds the connections that wait at once, failuresShare those of one source.
 	failuresWaiting = 1000
+	failuresShare   = 16
 	// guardSlots is how many sources, and how many names, are told apart. Those of one slot share their
 	// delays, so a full table takes no more memory and forgets nobody.
 	guardSlots = 16384
@@ -30,43 +31,48 @@ type Guard struct {
 	mu             sync.Mutex
 	sources, names [guardSlots]int64 // Unix nanoseconds at which every failure so far is forgiven
 	waiting        int
+	share          [guardSlots]uint8 // of the waiting, each source's
 }
 
 // NewGuard returns a guard that has seen no failure.
 func NewGuard() *Guard { return &Guard{seed: maphash.MakeSeed()} }
 
 // Failed counts a failed authentication from a peer's address, for a name, and says what becomes of the
-// reply: it waits, and the caller calls Waited afterwards; or, with cut, the connection ends after
-// it, since too many are waiting already.
+// reply: if wait isn't 0 it waits, and the caller calls Waited afterwards. With cut the connection then ends;
+// where too many wait already, that is at once, and without a reply.
 func (g *Guard) Failed(remote, name string, now time.Time) (wait time.Duration, cut bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	wait, cut = owed(&g.sources[g.slot(Source(remote))], now)
+	source := g.slot(Source(remote))
+	wait, cut = owed(&g.sources[source], now)
 	if name != "" && name != "default" { // whether there is such a namespace makes no difference
 		// Others' failures slow this one down, but don't end its connection.
 		byName, _ := owed(&g.names[g.slot(name)], now)
 		wait = max(wait, byName)
 	}
-	switch {
-	case cut || (wait > 0 && g.waiting >= failuresWaiting):
-		return 0, true
-	case wait > 0:
-		g.waiting++
+	if wait == 0 {
+		return 0, false
 	}
-	return wait, false
+	if g.waiting >= failuresWaiting || g.share[source] >= failuresShare {
+		return 0, true
+	}
+	g.waiting++
+	g.share[source]++
+	return wait, cut
 }
 
-// Waited says that a wait which Failed ordered is over.
-func (g *Guard) Waited() {
+// Waited says that a wait which Failed ordered for a failure from remote is over.
+func (g *Guard) Waited(remote string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.waiting--
+	g.share[g.slot(Source(remote))]--
 }
 
 func (g *Guard) slot(s string) uint64 { return maphash.String(g.seed, s) % guardSlots }
 
 // owed counts a failure in a slot, and returns how long it has to wait for those before it; over says that it
-// would be longer than the longest wait, which is not counted then.
+// would be longer than the longest wait, which it is then; that failure is not counted.
 func owed(forgiven *int64, now time.Time) (wait time.Duration, over bool) {
 	next := max(*forgiven, now.UnixNano()) + int64(failureEvery)
 	wait = time.Duration(next-now.UnixNano()) - failuresFree*failureEvery

@@ -23,15 +23,21 @@ func TestGuardDelaysASourceAfterItsFreeFailures(t *testing.T) {
 			t.Fatalf("failure %d beyond: %v, %v", i, wait, cut)
 		}
 	}
-	for range 100 { // those that were cut add nothing
+	for i := range failuresShare - most { // places are left to wait in, and those that will be cut add nothing
+		if wait, cut := fail("192.0.2.1:9", ""); wait != failureWaitMax || !cut {
+			t.Fatalf("failure %d beyond the longest wait: %v, %v", i, wait, cut)
+		}
+	}
+	for range 100 {
 		if wait, cut := fail("192.0.2.1:9", ""); wait != 0 || !cut {
-			t.Fatalf("beyond the longest wait: %v, %v", wait, cut)
+			t.Fatalf("beyond the source's places: %v, %v", wait, cut)
 		}
 	}
 	if wait, cut := fail("192.0.2.2:9", ""); wait != 0 || cut {
 		t.Errorf("another source: %v, %v", wait, cut)
 	}
 	now = now.Add(failureEvery)
+	g.Waited("192.0.2.1:8")
 	if wait, cut := fail("192.0.2.1:9", ""); wait != failureWaitMax || cut {
 		t.Errorf("one was forgiven: %v, %v", wait, cut)
 	}
@@ -56,6 +62,7 @@ func TestGuardDelaysAName(t *testing.T) {
 		if wait == 0 || wait > failureWaitMax || cut {
 			t.Fatalf("a guess at acme's: %v, %v", wait, cut)
 		}
+		g.Waited(fmt.Sprintf("[2001:db8:%x::1]:1", source))
 	}
 	for _, name := range []string{"", "default"} { // stand for every namespace
 		for range 2 * failuresFree {
@@ -81,7 +88,7 @@ func TestGuardBoundsTheWaiting(t *testing.T) {
 	if wait, cut := g.Failed("192.0.2.1:1", "acme", now); wait != 0 || !cut {
 		t.Errorf("one more than may wait: %v, %v", wait, cut)
 	}
-	g.Waited()
+	g.Waited("[2001:db8:0:64::1]:1")
 	if wait, cut := g.Failed("192.0.2.1:1", "acme", now); wait == 0 || cut {
 		t.Errorf("one less is waiting: %v, %v", wait, cut)
 	}

@@ -51,6 +51,9 @@ type Node struct {
 	OnForward    func(command.ForwardSession, [][][]byte, func(command.ForwardReply)) error
 	OnNamespaces func(command.NamespaceCall) (command.NamespaceResult, error)
 	WaitedFor    []uint64
+	// Stalled, if set, is told of each call that goes to other nodes or waits for them; it then lasts until its
+	// context ends.
+	Stalled chan struct{}
 }
 
 // Bench is the node with an executor.
@@ -197,11 +200,24 @@ func (n *Node) Acquire() (command.Lease, error) {
 // WaitApplied implements command.Node.
 func (n *Node) WaitApplied(ctx context.Context, index uint64) error {
 	n.set(func() { n.WaitedFor = append(n.WaitedFor, index) })
+	n.stall(ctx)
 	return ctx.Err()
 }
 
+// stall keeps the caller until ctx ends, if other nodes are to be stalled.
+func (n *Node) stall(ctx context.Context) {
+	if n.Stalled != nil {
+		n.Stalled <- struct{}{}
+		<-ctx.Done()
+	}
+}
+
 // Forward implements command.Node.
-func (n *Node) Forward(_ context.Context, s command.ForwardSession, calls [][][]byte, reply func(command.ForwardReply)) error {
+func (n *Node) Forward(ctx context.Context, s command.ForwardSession, calls [][][]byte, reply func(command.ForwardReply)) error {
+	n.stall(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if n.OnForward == nil {
 		return command.ErrNotForwarded
 	}
