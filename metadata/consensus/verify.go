@@ -135,8 +135,7 @@ func readSnapshot(dir string) (index uint64, err error) {
 	return meta.Index, nil
 }
 
-// bolt checks what Raft's store holds, then, where that is whole, its pages: bbolt's own check ends the process
-// on some of what is broken.
+// bolt checks what Raft's store holds, then, where that is whole, all else in it.
 func (v *verifier) bolt() error {
 	path := filepath.Join(v.dir, boltFile)
 	if _, err := os.Stat(path); err != nil {
@@ -178,7 +177,8 @@ func (v *verifier) bolt() error {
 	return v.pages(path)
 }
 
-// pages has bbolt check its pages.
+// pages walks over all that bbolt can reach. Its own check would do more, and in goroutines of its own, which go on
+// reading after one of them has met something broken, and end the process.
 func (v *verifier) pages(path string) error {
 	return guard(func() (err error) {
 		db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Second})
@@ -186,11 +186,28 @@ func (v *verifier) pages(path string) error {
 			return err
 		}
 		defer func() { err = errors.Join(err, db.Close()) }()
-		return db.View(func(tx *bbolt.Tx) error {
-			for err := range tx.Check() {
-				v.find(boltFile, err)
-			}
-			return nil
-		})
+		return db.View(func(tx *bbolt.Tx) error { return walk(tx.Cursor(), tx.Bucket) })
 	})
+}
+
+// walk reads a bucket and those in it.
+func walk(c *bbolt.Cursor, inner func([]byte) *bbolt.Bucket) error {
+	var last []byte
+	for k, value := c.First(); k != nil; k, value = c.Next() {
+		if last != nil && bytes.Compare(last, k) >= 0 {
+			return fmt.Errorf("%w: keys of the raft store are out of order", ErrDamage)
+		}
+		last = k
+		if value != nil {
+			continue
+		}
+		b := inner(k)
+		if b == nil {
+			return fmt.Errorf("%w: bucket %q of the raft store can't be found", ErrDamage, k)
+		}
+		if err := walk(b.Cursor(), b.Bucket); err != nil {
+			return err
+		}
+	}
+	return nil
 }
