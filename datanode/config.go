@@ -10,7 +10,11 @@ import (
 	"github.com/atolldb/atoll/datanode/command"
 	"github.com/atolldb/atoll/datanode/datatype"
 	"github.com/atolldb/atoll/datanode/resp"
+	"github.com/atolldb/atoll/datanode/store"
 )
+
+// MemTables is how many memtables of Config.MemTableBytes a node may hold beside its caches.
+const MemTables = store.MemTables
 
 // Config is what a data node is made of.
 type Config struct {

@@ -10,13 +10,12 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"github.com/atolldb/atoll/datanode"
 )
 
 // Memory that a data node's keys don't bound: the runtime's own, the view, goroutines, Pebble's metadata.
 const memoryBeside = 256 << 20
-
-// memtables is how many memtables may exist at once: those that wait to be flushed, and one that is reused.
-const memtables = 5
 
 // memoryLimit returns the bound of what the Go runtime shall use, in bytes; 0: the runtime's own.
 func memoryLimit(c *config, environ []string) int64 {
@@ -28,7 +27,7 @@ func memoryLimit(c *config, environ []string) int64 {
 	if limit := c.number("memory-limit"); limit > 0 {
 		return limit
 	}
-	return c.number("block-cache") + c.number("row-cache") + memtables*c.number("memtable") + c.number("client-memory") + memoryBeside
+	return c.number("block-cache") + c.number("row-cache") + datanode.MemTables*c.number("memtable") + c.number("client-memory") + memoryBeside
 }
 
 // boundMemory has the garbage collector work harder where the process would grow beyond its bound.

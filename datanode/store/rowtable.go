@@ -27,7 +27,10 @@ const (
 	rowShards    = 64 // at most
 	rowWays      = 4
 	rowSlotBytes = 32
+)
 
+// What is known of a slot's row.
+const (
 	rowUsed   = 1 << iota // asked for since the hand last came by
 	rowHot                // its value was
 	rowHere               // the row is there

@@ -278,7 +278,7 @@ func TestPromiseP7PurgeByEntryOnly(t *testing.T) {
 	for _, ns := range []uint64{6, 7, 8} {
 		write(t, s, ns, func(tx *store.Tx) { tx.Put(tx.DB(0), []byte("k"), str("v")) })
 	}
-	read(s, 7, func(tx *store.Tx) { tx.Get(tx.DB(0), []byte("k")) }) // into the row cache
+	read(s, 7, func(tx *store.Tx) { tx.Get(tx.DB(0), []byte("k")) }) // into the table of rows
 	if err := s.PurgeNamespace(7, 99); err != nil {
 		t.Fatal(err)
 	}
