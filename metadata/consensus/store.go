@@ -23,7 +23,7 @@ const (
 func openStore(dir string) (*raftboltdb.BoltStore, error) {
 	if info, err := os.Stat(filepath.Join(dir, boltFile)); err == nil && info.Size() > 0 {
 		var broken error
-		err := readBolt(filepath.Join(dir, boltFile), func(_ *raft.Log, err error) { broken = errors.Join(broken, err) })
+		_, err := readBolt(filepath.Join(dir, boltFile), func(_ *raft.Log, err error) { broken = errors.Join(broken, err) })
 		if err = errors.Join(err, broken); err != nil {
 			return nil, err
 		}

@@ -10,10 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/raft"
-	"go.etcd.io/bbolt"
 
 	"github.com/atolldb/atoll/raftfsm"
 )
@@ -135,23 +133,18 @@ func readSnapshot(dir string) (index uint64, err error) {
 	return meta.Index, nil
 }
 
-// bolt checks what Raft's store holds, then, where that is whole, all else in it.
+// bolt checks Raft's store and what it holds.
 func (v *verifier) bolt() error {
 	path := filepath.Join(v.dir, boltFile)
 	if _, err := os.Stat(path); err != nil {
 		return err
 	}
-	if stale, err := checkMeta(path); err != nil {
-		return err
-	} else if stale {
-		v.find(boltFile, errors.New("the older meta page is broken; the next transaction mends it"))
-	}
 	fsm, err := raftfsm.New()
 	if err != nil {
 		return err
 	}
-	first, broken := uint64(0), false
-	err = readBolt(path, func(l *raft.Log, err error) {
+	first := uint64(0)
+	stale, err := readBolt(path, func(l *raft.Log, err error) {
 		if first == 0 && l != nil {
 			first = l.Index
 		}
@@ -159,55 +152,19 @@ func (v *verifier) bolt() error {
 			_, err = fsm.Decode(l.Data)
 		}
 		if err != nil {
-			broken = true
 			v.find(boltFile, err)
 			return
 		}
 		v.sum.Entries++
 	})
+	if stale {
+		v.find(boltFile, errors.New("the older meta page is broken; the next transaction mends it"))
+	}
 	if err != nil {
 		return err
 	}
 	if first > v.newest+1 {
 		v.find(boltFile, fmt.Errorf("the log begins at entry %d, and the newest whole snapshot ends at %d", first, v.newest))
-	}
-	if broken || v.ctx.Err() != nil {
-		return nil
-	}
-	return v.pages(path)
-}
-
-// pages walks over all that bbolt can reach. Its own check would do more, and in goroutines of its own, which go on
-// reading after one of them has met something broken, and end the process.
-func (v *verifier) pages(path string) error {
-	return guard(func() (err error) {
-		db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Second})
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, db.Close()) }()
-		return db.View(func(tx *bbolt.Tx) error { return walk(tx.Cursor(), tx.Bucket) })
-	})
-}
-
-// walk reads a bucket and those in it.
-func walk(c *bbolt.Cursor, inner func([]byte) *bbolt.Bucket) error {
-	var last []byte
-	for k, value := c.First(); k != nil; k, value = c.Next() {
-		if last != nil && bytes.Compare(last, k) >= 0 {
-			return fmt.Errorf("%w: keys of the raft store are out of order", ErrDamage)
-		}
-		last = k
-		if value != nil {
-			continue
-		}
-		b := inner(k)
-		if b == nil {
-			return fmt.Errorf("%w: bucket %q of the raft store can't be found", ErrDamage, k)
-		}
-		if err := walk(b.Cursor(), b.Bucket); err != nil {
-			return err
-		}
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ func used(t *testing.T) (dir string, logs map[uint64]*raft.Log) {
 		t.Fatal(err)
 	}
 	logs = make(map[uint64]*raft.Log)
-	if err := readBolt(filepath.Join(dir, boltFile), func(l *raft.Log, err error) {
+	if _, err := readBolt(filepath.Join(dir, boltFile), func(l *raft.Log, err error) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,8 +70,7 @@ func check(t *testing.T, dir string) (Verified, []Finding) {
 }
 
 // TestDamagedStore flips bits in Raft's store, and cuts it: an entry that is read is the one that was written, and
-// what is wrong is an error, not the end of the process. bbolt doesn't look at all of its file, so some harms change
-// nothing; pages have no checksum, so a few hide entries at the log's end, or are seen by some looks only.
+// what is wrong is an error, not the end of the process. Not all of the file is in use, so some harms change nothing.
 func TestDamagedStore(t *testing.T) {
 	dir, logs := used(t)
 	if sum, found := check(t, dir); len(found) > 0 || sum.Entries != uint64(len(logs)) || sum.Snapshots != 1 {
@@ -84,7 +83,7 @@ func TestDamagedStore(t *testing.T) {
 	}
 	seed := rand.Uint64()
 	rng := rand.New(rand.NewPCG(seed, 1))
-	refused, hidden := 0, 0
+	refused := 0
 	for i := range *harms {
 		bad, how := bytes.Clone(good), ""
 		if at := rng.IntN(len(bad)); i%10 == 0 {
@@ -100,7 +99,7 @@ func TestDamagedStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		read := 0
-		err := readBolt(path, func(l *raft.Log, e error) {
+		_, err := readBolt(path, func(l *raft.Log, e error) {
 			if err := e; err != nil {
 				refused++
 				return
@@ -115,16 +114,13 @@ func TestDamagedStore(t *testing.T) {
 			refused++
 		}
 		_, found := check(t, dir)
-		if err == nil && len(found) == 0 && read != len(logs) {
-			hidden++
-		}
-		if err != nil && len(found) == 0 {
-			hidden++ // bbolt follows a broken place to whatever lies in memory there
+		if len(found) == 0 && (err != nil || read != len(logs)) {
+			t.Errorf("seed %d, %s: %d entries read, error %v, and the check finds nothing", seed, how, read, err)
 		}
 	}
-	t.Logf("%d harms, %d errors, %d missed", *harms, refused, hidden)
-	if refused == 0 || hidden > *harms/100 {
-		t.Errorf("%d errors, and %d of %d harms that a look misses", refused, hidden, *harms)
+	t.Logf("%d harms, %d errors", *harms, refused)
+	if refused < *harms/10 {
+		t.Errorf("%d errors in %d harms", refused, *harms)
 	}
 }
 
