@@ -7,6 +7,7 @@ import (
 
 	"github.com/atolldb/atoll/datanode/store"
 	"github.com/atolldb/atoll/datanode/tenant"
+	"github.com/tidwall/redcon"
 )
 
 // Executor runs the commands of every session of a node.
@@ -78,16 +79,24 @@ func setDefault[T comparable](v *T, d T) {
 	}
 }
 
-// scratch is what a session reuses from run to run, so that a command allocates nothing.
+// scratch is what is reused from run to run, so that a command allocates nothing.
 type scratch struct {
 	tx        store.Tx
 	ctx       Ctx
 	candidate candidate
-	plan      []planned
+	shares    [1]share // of a run of one session
 	hashes    []uint64
 	positions []int
-	ends      []int  // where the reply of each planned command ends
 	spare     []byte // replies that are being replaced
+}
+
+// share is what one session has in a run: commands that passed the gates, or didn't.
+type share struct {
+	session *Session
+	cmds    []redcon.Command
+	plan    []planned // of the first commands
+	from    int       // where its replies begin
+	done    int       // how many of the planned commands were called
 }
 
 // planned is one command of a run: what to call, or the gate's refusal.
@@ -95,6 +104,7 @@ type planned struct {
 	cmd     *command
 	refusal string
 	kind    kind
+	end     int // of its reply
 }
 
 // kind says how a planned command runs.

@@ -69,16 +69,17 @@ func (e *Executor) forwarded(s *Session, from ForwardSession, args [][]byte) (Fo
 	}
 	e.adopt(s, v, g)
 	cmds := []redcon.Command{{Args: args}}
-	e.plan(s, lease, cmds)
-	p := &s.scratch.plan[0]
+	sc := &s.scratch
+	sc.shares[0].plan = e.plan(sc.shares[0].plan[:0], &sc.candidate, s, lease, cmds)
+	p := &sc.shares[0].plan[0]
 	if p.kind == kindAlone || p.kind == kindPlain || (p.kind == kindData && p.cmd.Flags&FlagWrite == 0) {
 		lease.Release()
 		return ForwardReply{}, "only writes are forwarded"
 	}
-	e.transact(s, lease, cmds, p.kind == kindData)
+	e.single(s, lease, cmds, p.kind == kindData)
 	r := ForwardReply{RESP: clone(s.Out.Bytes())}
 	if p.kind == kindData {
-		r.Index = s.scratch.tx.Index()
+		r.Index = sc.tx.Index()
 	}
 	return r, ""
 }

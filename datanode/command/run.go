@@ -54,9 +54,10 @@ func (e *Executor) run(ctx context.Context, s *Session, cmds []redcon.Command, n
 		s.closing = true
 		return len(cmds)
 	}
-	n := e.plan(s, lease, cmds)
-	plan := s.scratch.plan[:n]
-	start, reads := s.Out.Len(), false
+	sc := &s.scratch
+	sc.shares[0].plan = e.plan(sc.shares[0].plan[:0], &sc.candidate, s, lease, cmds)
+	plan := sc.shares[0].plan
+	n, start, reads := len(plan), s.Out.Len(), false
 	for i := range plan {
 		reads = reads || plan[i].kind == kindData
 	}
@@ -70,7 +71,7 @@ func (e *Executor) run(ctx context.Context, s *Session, cmds []redcon.Command, n
 		lease.Release()
 		n = e.await(ctx, s, plan)
 	default:
-		n = e.transact(s, lease, cmds[:n], reads)
+		n = e.single(s, lease, cmds[:n], reads)
 	}
 	e.silence(s, start)
 	return n
@@ -102,13 +103,11 @@ func (e *Executor) silence(s *Session, start int) {
 	}
 }
 
-// plan passes the first commands through the gates, until one that can't join the run or a limit.
-func (e *Executor) plan(s *Session, lease Lease, cmds []redcon.Command) int {
-	sc := &s.scratch
-	sc.plan = sc.plan[:0]
+// plan passes the first commands through the gates, until one that can't join the run or a limit, and appends what is
+// to be done with them to dst.
+func (e *Executor) plan(dst []planned, c *candidate, s *Session, lease Lease, cmds []redcon.Command) []planned {
 	bytes, primary, damaged := 0, lease.Primary(), lease.Store().Damaged() != nil
 	for i := range cmds {
-		c := &sc.candidate
 		*c = candidate{ex: e, session: s, args: cmds[i].Args, primary: primary, damaged: damaged}
 		p := planned{refusal: e.pass(c), cmd: c.cmd}
 		switch {
@@ -124,65 +123,94 @@ func (e *Executor) plan(s *Session, lease Lease, cmds []redcon.Command) int {
 			p.kind = kindData
 		}
 		alone := p.kind == kindAlone || (c.cmd != nil && p.kind == kindData && c.cmd.Flags&FlagExclusive != 0)
-		if i > 0 && (alone || (p.kind == kindForward) != (sc.plan[0].kind == kindForward)) {
+		if i > 0 && (alone || (p.kind == kindForward) != (dst[0].kind == kindForward)) {
 			break
 		}
-		sc.plan = append(sc.plan, p)
+		dst = append(dst, p)
 		bytes += len(cmds[i].Raw)
-		if alone || len(sc.plan) >= e.limits.RunCommands || bytes >= e.limits.RunBytes || s.replies == replySkipping {
+		if alone || len(dst) >= e.limits.RunCommands || bytes >= e.limits.RunBytes || s.replies == replySkipping {
 			break
 		}
 	}
-	sc.candidate = candidate{} // lets go of the arguments, and so of the connection's buffer
-	return len(sc.plan)
+	*c = candidate{} // lets go of the arguments, and so of the connection's buffer
+	return dst
 }
 
-// transact executes the planned commands as one transaction and returns how many were.
-func (e *Executor) transact(s *Session, lease Lease, cmds []redcon.Command, data bool) int {
+// single executes the planned commands of one session as a run, and returns how many were.
+func (e *Executor) single(s *Session, lease Lease, cmds []redcon.Command, data bool) int {
 	defer lease.Release()
 	sc := &s.scratch
-	sc.ends = sc.ends[:0]
+	sh := &sc.shares[0]
+	sh.session, sh.cmds = s, cmds
+	e.transact(sc, sc.shares[:], lease, data)
+	sh.session, sh.cmds = nil, nil
+	return sh.done
+}
+
+// errSplit says that a command of a run of several sessions panicked: each has to be tried alone.
+var errSplit = errors.New("the run has to be split")
+
+// transact executes the planned commands of sessions of one namespace as one transaction. It may end early: the
+// shares tell how far it went.
+func (e *Executor) transact(sc *scratch, shares []share, lease Lease, data bool) {
 	began := e.env.Clock()
-	start := s.Out.Len()
-	sc.ctx = Ctx{Out: s.Out, Session: s, Env: e.env, ex: e, lease: lease}
-	var err error
+	for i := range shares {
+		shares[i].from, shares[i].done = shares[i].session.Out.Len(), 0
+	}
+	sc.ctx = Ctx{Env: e.env, ex: e, lease: lease}
 	if data {
-		sc.ctx.NS = s.namespaceIn(lease.Store())
-		sc.ctx.NS.Begin(&sc.tx, e.lockPlan(s, lease, cmds))
+		sc.ctx.NS = shares[0].session.namespaceIn(lease.Store())
+		sc.ctx.NS.Begin(&sc.tx, e.lockPlan(sc, shares, lease))
 		sc.ctx.Tx = &sc.tx
-		err = e.callAll(s, cmds, true)
+	}
+	err := e.callAll(sc, shares)
+	if data {
 		sc.tx.End()
-	} else {
-		err = e.callAll(s, cmds, false)
 	}
-	done := len(sc.ends)
-	if err != nil {
-		e.replace(s, start, err)
-	}
-	e.account(s, sc.plan[:done], e.env.Clock().Sub(began))
 	sc.ctx = Ctx{}
-	return done
+	if errors.Is(err, errSplit) {
+		for i := range shares {
+			shares[i].session.Out.truncate(shares[i].from)
+		}
+		for i := range shares {
+			e.transact(sc, shares[i:i+1], lease, data)
+		}
+		return
+	}
+	total := 0
+	for i := range shares {
+		total += shares[i].done
+		if err != nil {
+			e.replace(sc, &shares[i], err)
+		}
+	}
+	each := e.env.Clock().Sub(began) / time.Duration(max(total, 1))
+	for i := range shares {
+		e.account(shares[i].session, shares[i].plan[:shares[i].done], each)
+	}
 }
 
 // lockPlan names the locks that the run needs.
-func (e *Executor) lockPlan(s *Session, lease Lease, cmds []redcon.Command) store.Run {
-	sc := &s.scratch
+func (e *Executor) lockPlan(sc *scratch, shares []share, lease Lease) store.Run {
 	sc.hashes = sc.hashes[:0]
 	r := store.Run{Revision: lease.View().Revision()}
-	for i := range cmds {
-		p := &sc.plan[i]
-		if p.kind != kindData {
-			continue
-		}
-		r.Write = r.Write || p.cmd.Flags&FlagWrite != 0
-		r.Exclusive = r.Exclusive || p.cmd.Flags&FlagExclusive != 0
-		if p.cmd.Keys.Hashes != nil {
-			sc.hashes = p.cmd.Keys.Hashes(s.DB, cmds[i].Args, sc.hashes)
-			continue
-		}
-		sc.positions = p.cmd.Keys.Positions(cmds[i].Args, sc.positions[:0])
-		for _, k := range sc.positions {
-			sc.hashes = append(sc.hashes, store.HashKey(s.DB, cmds[i].Args[k]))
+	for i := range shares {
+		sh := &shares[i]
+		for k := range sh.plan {
+			p, args := &sh.plan[k], sh.cmds[k].Args
+			if p.kind != kindData {
+				continue
+			}
+			r.Write = r.Write || p.cmd.Flags&FlagWrite != 0
+			r.Exclusive = r.Exclusive || p.cmd.Flags&FlagExclusive != 0
+			if p.cmd.Keys.Hashes != nil {
+				sc.hashes = p.cmd.Keys.Hashes(sh.session.DB, args, sc.hashes)
+				continue
+			}
+			sc.positions = p.cmd.Keys.Positions(args, sc.positions[:0])
+			for _, at := range sc.positions {
+				sc.hashes = append(sc.hashes, store.HashKey(sh.session.DB, args[at]))
+			}
 		}
 	}
 	r.Hashes = sc.hashes
@@ -191,51 +219,71 @@ func (e *Executor) lockPlan(s *Session, lease Lease, cmds []redcon.Command) stor
 
 // callAll calls the planned commands until the replies, or the rows that they hold, get large, then
 // commits. Where a command panics, the run ends with it, and nothing was written.
-func (e *Executor) callAll(s *Session, cmds []redcon.Command, data bool) (err error) {
-	sc := &s.scratch
-	start, committing := s.Out.Len(), false
+func (e *Executor) callAll(sc *scratch, shares []share) (err error) {
+	committing := false
 	defer func() {
-		if r := recover(); r != nil {
-			err = e.panicked(s, r, committing)
-			noteDamage(sc.ctx.lease, r)
-			if !committing {
-				sc.plan[len(sc.ends)].kind = kindData // its reply is replaced too
-				sc.ends = append(sc.ends, s.Out.Len())
+		r := recover()
+		switch {
+		case r == nil:
+		case committing:
+			e.log.Error("commit panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			for i := range shares {
+				shares[i].session.closing = true
 			}
+			err = errMaybe
+		case len(shares) > 1:
+			err = errSplit
+		default:
+			sh := &shares[0]
+			err = e.panicked(sh.session, r)
+			noteDamage(sc.ctx.lease, r)
+			sh.plan[sh.done].kind = kindData // its reply is replaced too
+			sh.plan[sh.done].end = sh.session.Out.Len()
+			sh.done++
 		}
 	}()
-	c := &sc.ctx
-	for i := range cmds {
-		p := &sc.plan[i]
+	replies := 0
+	for i := range shares {
+		sh := &shares[i]
+		whole := e.call(sc, sh, e.limits.RunBytes-replies)
+		if replies += sh.session.Out.Len() - sh.from; !whole {
+			break
+		}
+	}
+	if sc.ctx.Tx == nil {
+		return nil
+	}
+	committing = true
+	return sc.tx.Commit(shares[0].session.durability)
+}
+
+// call calls the commands of one share until there are more than room bytes of replies, or the transaction gets large.
+// whole says that the run may go on.
+func (e *Executor) call(sc *scratch, sh *share, room int) (whole bool) {
+	c, s := &sc.ctx, sh.session
+	c.Out, c.Session = s.Out, s
+	for i := range sh.plan {
+		p := &sh.plan[i]
 		if p.kind == kindRefused {
 			s.Out.Error(p.refusal)
 		} else {
-			c.Args, c.Spec = cmds[i].Args, &p.cmd.Spec
+			c.Args, c.Spec = sh.cmds[i].Args, &p.cmd.Spec
 			if p.kind == kindData {
 				c.DB = c.Tx.DB(s.DB)
 			}
 			p.cmd.Run(c)
 		}
-		sc.ends = append(sc.ends, s.Out.Len())
-		if s.Out.Len()-start > e.limits.RunBytes || (data && sc.tx.Size() > e.limits.RunBytes) {
-			break
+		sh.done, p.end = i+1, s.Out.Len()
+		if p.end-sh.from > room || c.Tx != nil && sc.tx.Size() > e.limits.RunBytes {
+			return false
 		}
 	}
-	if data {
-		committing = true
-		return sc.tx.Commit(s.durability)
-	}
-	return nil
+	return true
 }
 
 // panicked turns a panic of a command into an error. Damage is told apart; anything else is a broken
 // invariant: it is logged with its stack, and the connection ends.
-func (e *Executor) panicked(s *Session, r any, committing bool) error {
-	if committing {
-		e.log.Error("commit panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-		s.closing = true
-		return errMaybe
-	}
+func (e *Executor) panicked(s *Session, r any) error {
 	if d, ok := r.(store.Damage); ok {
 		e.log.Error("what a command reads is damaged", "namespace_id", s.grant.NamespaceID, "error", d.Err)
 		return d.Err
@@ -252,21 +300,22 @@ func noteDamage(lease Lease, r any) {
 	}
 }
 
-// replace puts the error in place of the replies of the run's data commands: none of them happened,
+// replace puts the error in place of the replies of a share's data commands: none of them happened,
 // or, for ErrMaybe, nobody knows. Refusals and plain commands keep theirs.
-func (e *Executor) replace(s *Session, start int, err error) {
-	sc := &s.scratch
-	sc.spare = append(sc.spare[:0], s.Out.buf[start:]...)
+func (e *Executor) replace(sc *scratch, sh *share, err error) {
+	out, start := sh.session.Out, sh.from
+	sc.spare = append(sc.spare[:0], out.buf[start:]...)
 	text := ErrorText(err)
-	s.Out.truncate(start)
+	out.truncate(start)
 	from := start
-	for i, end := range sc.ends {
-		if k := sc.plan[i].kind; k == kindRefused || k == kindPlain {
-			s.Out.Raw(sc.spare[from-start : end-start])
+	for i := range sh.plan[:sh.done] {
+		p := &sh.plan[i]
+		if p.kind == kindRefused || p.kind == kindPlain {
+			out.Raw(sc.spare[from-start : p.end-start])
 		} else {
-			s.Out.Error(text)
+			out.Error(text)
 		}
-		from = end
+		from = p.end
 	}
 	if cap(sc.spare) > e.limits.RunBytes {
 		sc.spare = nil
@@ -287,7 +336,7 @@ func (e *Executor) alone(ctx context.Context, s *Session, lease Lease, args [][]
 		defer func() {
 			if r := recover(); r != nil {
 				s.Out.truncate(start)
-				s.Out.Error(ErrorText(e.panicked(s, r, false)))
+				s.Out.Error(ErrorText(e.panicked(s, r)))
 				if held {
 					noteDamage(lease, r)
 				}
@@ -361,18 +410,14 @@ func (e *Executor) forward(ctx context.Context, s *Session, cmds []redcon.Comman
 	for ; answered < len(calls); answered++ {
 		s.Out.Error(string(text))
 	}
-	e.account(s, s.scratch.plan[:len(cmds)], e.env.Clock().Sub(began))
+	e.account(s, s.scratch.shares[0].plan, e.env.Clock().Sub(began)/time.Duration(len(cmds)))
 }
 
 // forwardRate is the least that a network between nodes is expected to carry, in bytes per second.
 const forwardRate = 8 << 20
 
-// account counts executed commands, runs of the same one at once. Each gets the same share of the time.
-func (e *Executor) account(s *Session, plan []planned, took time.Duration) {
-	if len(plan) == 0 {
-		return
-	}
-	each := took / time.Duration(len(plan))
+// account counts executed commands that took each as long, runs of the same one at once.
+func (e *Executor) account(s *Session, plan []planned, each time.Duration) {
 	for i := 0; i < len(plan); {
 		n := 1
 		for i+n < len(plan) && plan[i+n].cmd == plan[i].cmd && plan[i+n].kind == plan[i].kind {

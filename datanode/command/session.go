@@ -199,8 +199,8 @@ func (s *Session) Holds(v *tenant.View, nowMS int64) bool {
 // goroutine that executes the session's commands may ask, also in the middle of a run: OnGrow's function does.
 func (s *Session) Held() int {
 	sc := &s.scratch
-	return s.Out.Held() + sc.tx.Held() + cap(sc.spare) + cap(sc.plan)*int(unsafe.Sizeof(planned{})) +
-		(cap(sc.hashes)+cap(sc.positions)+cap(sc.ends))*int(unsafe.Sizeof(0))
+	return s.Out.Held() + sc.tx.Held() + cap(sc.spare) + cap(sc.shares[0].plan)*int(unsafe.Sizeof(planned{})) +
+		(cap(sc.hashes)+cap(sc.positions))*int(unsafe.Sizeof(0))
 }
 
 // Slim lets go of these buffers, between two batches.
