@@ -55,7 +55,9 @@ func (f *fields) u64(v *uint64) {
 func (f *fields) i64(v *int64) {
 	u := uint64(*v)<<1 ^ uint64(*v>>63)
 	f.u64(&u)
-	*v = int64(u>>1) ^ -int64(u&1)
+	if f.reading { // else others may be reading *v, too
+		*v = int64(u>>1) ^ -int64(u&1)
+	}
 }
 
 func (f *fields) boolean(v *bool) {
@@ -67,7 +69,9 @@ func (f *fields) boolean(v *bool) {
 	if u > 1 {
 		f.fail()
 	}
-	*v = u == 1
+	if f.reading {
+		*v = u == 1
+	}
 }
 
 func (f *fields) bytes(v *[]byte) {
@@ -124,7 +128,9 @@ func enum[E ~int32 | ~uint32](f *fields, v *E) {
 		f.fail()
 		u = 0
 	}
-	*v = E(u)
+	if f.reading {
+		*v = E(u)
+	}
 }
 
 // list walks a slice by its elements' walker.

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"runtime/metrics"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -26,6 +28,23 @@ func sample(t testing.TB) []byte {
 	m.do(&CreateNamespace{Name: "b"})
 	m.do(&DeleteNamespace{ID: id})
 	return dump(t, m.State())
+}
+
+// Raft writes a state while others read it, and write it too: under the race detector.
+func TestSnapshotsOnlyRead(t *testing.T) {
+	m := newCluster(t)
+	if err := m.Restore(bytes.NewReader(sample(t))); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			if err := m.State().WriteSnapshot(io.Discard); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestDamagedSnapshotsAreRefused(t *testing.T) {
