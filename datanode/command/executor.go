@@ -88,6 +88,7 @@ type scratch struct {
 	hashes    []uint64
 	positions []int
 	spare     []byte // replies that are being replaced
+	waits     int    // reads that waited for the disk, since a Joint looked
 }
 
 // share is what one session has in a run: commands that passed the gates, or didn't.

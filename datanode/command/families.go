@@ -165,11 +165,13 @@ func family(group string, specs []Spec) []Spec {
 // The usual flags of data commands.
 const (
 	flagsRead      = FlagReadOnly
-	flagsReadFast  = FlagReadOnly | FlagFast
+	flagsReadFast  = FlagReadOnly | FlagFast | FlagShort
+	flagsReadWalk  = FlagReadOnly | FlagFast // in Redis
 	flagsWrite     = FlagWrite
-	flagsWriteFast = FlagWrite | FlagFast
+	flagsWriteFast = FlagWrite | FlagFast | FlagShort
 	flagsGrow      = FlagWrite | FlagDenyOOM
-	flagsGrowFast  = FlagWrite | FlagDenyOOM | FlagFast
+	flagsGrowFast  = FlagWrite | FlagDenyOOM | FlagFast | FlagShort
+	flagsGrowShort = FlagWrite | FlagDenyOOM | FlagShort
 )
 
 // integer reads an argument that must be a 64-bit integer, or answers with the error.

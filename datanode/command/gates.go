@@ -158,6 +158,7 @@ func (e *Executor) hold(s *Session, v *tenant.View, nowMS int64) bool {
 	}
 	g, ok := v.Renew(s.grant, nowMS)
 	if !ok {
+		s.view = nil // whoever asks again gets the same answer
 		return false
 	}
 	e.adopt(s, v, g)

@@ -12,7 +12,7 @@ func keySpecs() []Spec {
 	two := KeySpec{First: 1, Last: 2, Step: 1}
 	return []Spec{
 		{Name: "copy", Arity: -3, Flags: flagsGrow, Keys: KeySpec{First: 1, Last: 2, Step: 1, Hashes: copyHashes}, Since: "6.2.0", Summary: "Copies the value of a key to a new key.", Run: onData(copyCommand)},
-		{Name: "del", Arity: -2, Flags: flagsWrite, Keys: many, Since: "1.0.0", Summary: "Deletes one or more keys.", Run: onData(delCommand)},
+		{Name: "del", Arity: -2, Flags: flagsWrite | FlagShort, Keys: many, Since: "1.0.0", Summary: "Deletes one or more keys.", Run: onData(delCommand)},
 		{Name: "exists", Arity: -2, Flags: flagsReadFast, Keys: many, Since: "1.0.0", Summary: "Determines whether one or more keys exist.", Run: onData(existsCommand)},
 		{Name: "expire", Arity: -3, Flags: flagsWriteFast, Keys: oneKey, Since: "1.0.0", Summary: "Sets the expiration time of a key in seconds.", Run: onData(expireCommand)},
 		{Name: "expireat", Arity: -3, Flags: flagsWriteFast, Keys: oneKey, Since: "1.2.0", Summary: "Sets the expiration time of a key to a Unix timestamp.", Run: onData(expireatCommand)},

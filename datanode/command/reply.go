@@ -76,6 +76,9 @@ func (r *Reply) Reset(keep int) {
 	r.buf = r.buf[:0]
 }
 
+// Skip drops the first n bytes, which were sent.
+func (r *Reply) Skip(n int) { r.buf = r.buf[:copy(r.buf, r.buf[n:])] }
+
 // truncate drops everything after the first n bytes.
 func (r *Reply) truncate(n int) {
 	if n < len(r.buf) {

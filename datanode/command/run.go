@@ -24,12 +24,7 @@ func (e *Executor) Execute(ctx context.Context, s *Session, cmds []redcon.Comman
 			s.penalty = 0
 			e.guard.Waited(s.Peer.Remote)
 		}
-		if s.Out.Overflowed() {
-			if !s.closed.Load() {
-				e.log.Warn("connection dropped: a reply exceeds the output limit", "session", s.ID, "peer", s.Peer.Remote)
-			}
-			s.drop = true
-		}
+		e.dropOverflowed(s)
 		if len(cmds) > 0 && s.Out.Len() > e.limits.RunBytes/16 {
 			if err := flush(); err != nil {
 				return err
@@ -37,6 +32,17 @@ func (e *Executor) Execute(ctx context.Context, s *Session, cmds []redcon.Comman
 		}
 	}
 	return nil
+}
+
+// dropOverflowed ends the session if its replies have met their limit.
+func (e *Executor) dropOverflowed(s *Session) {
+	if !s.Out.Overflowed() {
+		return
+	}
+	if !s.closed.Load() {
+		e.log.Warn("connection dropped: a reply exceeds the output limit", "session", s.ID, "peer", s.Peer.Remote)
+	}
+	s.drop = true
 }
 
 // run executes the longest start of cmds that makes one run, and returns its length, at least 1.
@@ -165,6 +171,7 @@ func (e *Executor) transact(sc *scratch, shares []share, lease Lease, data bool)
 	}
 	err := e.callAll(sc, shares)
 	if data {
+		sc.waits += sc.tx.Waits()
 		sc.tx.End()
 	}
 	sc.ctx = Ctx{}
@@ -193,7 +200,7 @@ func (e *Executor) transact(sc *scratch, shares []share, lease Lease, data bool)
 // lockPlan names the locks that the run needs.
 func (e *Executor) lockPlan(sc *scratch, shares []share, lease Lease) store.Run {
 	sc.hashes = sc.hashes[:0]
-	r := store.Run{Revision: lease.View().Revision()}
+	r := store.Run{Revision: lease.View().Revision(), Gathered: len(shares) > 1}
 	for i := range shares {
 		sh := &shares[i]
 		for k := range sh.plan {

@@ -17,7 +17,7 @@ const (
 	// FlagDenyOOM marks a write that can make a namespace larger.
 	FlagDenyOOM
 	// FlagFast marks a command of constant or logarithmic time in Redis. Here ZRANK, ZREVRANK, ZCOUNT and
-	// ZLEXCOUNT walk, and clients still see Redis' flags.
+	// ZLEXCOUNT walk, and clients still see Redis' flags: FlagShort says what is short here.
 	FlagFast
 	// FlagAdmin marks a command of operators, as Redis shows it.
 	FlagAdmin
@@ -37,6 +37,9 @@ const (
 	// FlagNetwork marks a command that waits for another process: it runs alone, under no lock and
 	// without holding a generation.
 	FlagNetwork
+	// FlagShort marks a command on rows that takes hardly longer than its arguments are long: it may share a run with
+	// those of other connections, which then wait for it.
+	FlagShort
 	// FlagInMulti marks a command that runs behind a refused MULTI, where others are refused too.
 	FlagInMulti
 )

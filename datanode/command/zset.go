@@ -11,16 +11,16 @@ func zsetSpecs() []Spec {
 	return []Spec{
 		{Name: "zadd", Arity: -4, Flags: flagsGrowFast, Keys: oneKey, Since: "1.2.0", Summary: "Adds one or more members to a sorted set, or updates their scores. Creates the key if it doesn't exist.", Run: onData(zaddCommand)},
 		{Name: "zcard", Arity: 2, Flags: flagsReadFast, Keys: oneKey, Since: "1.2.0", Summary: "Returns the number of members in a sorted set.", Run: onData(zcardCommand)},
-		{Name: "zcount", Arity: 4, Flags: flagsReadFast, Keys: oneKey, Since: "2.0.0", Summary: "Returns the count of members in a sorted set that have scores within a range.", Run: onData(zcountCommand)},
+		{Name: "zcount", Arity: 4, Flags: flagsReadWalk, Keys: oneKey, Since: "2.0.0", Summary: "Returns the count of members in a sorted set that have scores within a range.", Run: onData(zcountCommand)},
 		{Name: "zincrby", Arity: 4, Flags: flagsGrowFast, Keys: oneKey, Since: "1.2.0", Summary: "Increments the score of a member in a sorted set.", Run: onData(zincrbyCommand)},
-		{Name: "zlexcount", Arity: 4, Flags: flagsReadFast, Keys: oneKey, Since: "2.8.9", Summary: "Returns the number of members in a sorted set within a lexicographical range.", Run: onData(zlexcountCommand)},
+		{Name: "zlexcount", Arity: 4, Flags: flagsReadWalk, Keys: oneKey, Since: "2.8.9", Summary: "Returns the number of members in a sorted set within a lexicographical range.", Run: onData(zlexcountCommand)},
 		{Name: "zmscore", Arity: -3, Flags: flagsReadFast, Keys: oneKey, Since: "6.2.0", Summary: "Returns the score of one or more members in a sorted set.", Run: onData(zmscoreCommand)},
 		{Name: "zpopmax", Arity: -2, Flags: flagsWriteFast, Keys: oneKey, Since: "5.0.0", Summary: "Returns the highest-scoring members from a sorted set after removing them. Deletes the sorted set if the last member was popped.", Run: onData(zpopmaxCommand)},
 		{Name: "zpopmin", Arity: -2, Flags: flagsWriteFast, Keys: oneKey, Since: "5.0.0", Summary: "Returns the lowest-scoring members from a sorted set after removing them. Deletes the sorted set if the last member was popped.", Run: onData(zpopminCommand)},
 		{Name: "zrandmember", Arity: -2, Flags: flagsRead, Keys: oneKey, Since: "6.2.0", Summary: "Returns one or more random members from a sorted set.", Run: onData(zrandmemberCommand)},
-		{Name: "zrank", Arity: -3, Flags: flagsReadFast, Keys: oneKey, Since: "2.0.0", Summary: "Returns the index of a member in a sorted set ordered by ascending scores.", Run: onData(zrankCommand)},
+		{Name: "zrank", Arity: -3, Flags: flagsReadWalk, Keys: oneKey, Since: "2.0.0", Summary: "Returns the index of a member in a sorted set ordered by ascending scores.", Run: onData(zrankCommand)},
 		{Name: "zrem", Arity: -3, Flags: flagsWriteFast, Keys: oneKey, Since: "1.2.0", Summary: "Removes one or more members from a sorted set. Deletes the sorted set if all members were removed.", Run: onData(zremCommand)},
-		{Name: "zrevrank", Arity: -3, Flags: flagsReadFast, Keys: oneKey, Since: "2.0.0", Summary: "Returns the index of a member in a sorted set ordered by descending scores.", Run: onData(zrevrankCommand)},
+		{Name: "zrevrank", Arity: -3, Flags: flagsReadWalk, Keys: oneKey, Since: "2.0.0", Summary: "Returns the index of a member in a sorted set ordered by descending scores.", Run: onData(zrevrankCommand)},
 		{Name: "zscore", Arity: 3, Flags: flagsReadFast, Keys: oneKey, Since: "1.2.0", Summary: "Returns the score of a member in a sorted set.", Run: onData(zscoreCommand)},
 	}
 }

@@ -18,7 +18,7 @@ const (
 )
 
 // accept starts a goroutine for each connection until the listener is closed.
-func (s *Server) accept(ctx, commands context.Context, l Listener) error {
+func (s *Server) accept(ctx context.Context, l Listener) error {
 	backoff := time.Duration(0)
 	for {
 		nc, err := l.Accept()
@@ -38,12 +38,12 @@ func (s *Server) accept(ctx, commands context.Context, l Listener) error {
 			continue
 		}
 		backoff = 0
-		s.start(commands, l, nc)
+		s.start(l, nc)
 	}
 }
 
 // start serves nc, or turns it away when there are too many.
-func (s *Server) start(commands context.Context, l Listener, nc net.Conn) {
+func (s *Server) start(l Listener, nc net.Conn) {
 	c, ousted := s.admit(l, nc)
 	if ousted != nil {
 		s.Sessions.Reject()
@@ -58,7 +58,8 @@ func (s *Server) start(commands context.Context, l Listener, nc net.Conn) {
 		_ = nc.Close()
 		return
 	}
-	s.wg.Go(func() { c.serve(commands) })
+	s.wg.Add(1)
+	go c.begin()
 }
 
 // admit makes a connection of nc. When there are MaxClients, the one in ousted has to end for it; where there is none

@@ -2,24 +2,29 @@ package resp
 
 import (
 	"container/list"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/atolldb/atoll/datanode/command"
 	"github.com/atolldb/atoll/datanode/tenant"
+	"github.com/tidwall/redcon"
 )
 
-// conn is one connection. Its goroutine reads a pipeline, executes it, and answers with one write.
+// conn is one connection. Its goroutine reads a pipeline, executes it, and answers with one write; while it is parked,
+// a loop does.
 type conn struct {
 	server  *Server
-	raw     net.Conn // closing it never blocks, as closing a TLS connection may
+	mu      sync.Mutex // guards raw, fd and ended against those who don't serve the connection
+	raw     net.Conn   // closing it never blocks, as closing a TLS connection may
+	fd      int        // while it is parked; else 0
+	ended   bool
 	nc      net.Conn // raw, or TLS over it
 	meter   *meter   // of a TLS connection
 	session *command.Session
@@ -36,66 +41,173 @@ type conn struct {
 	anonymous bool
 	cut       atomic.Bool // set under the account's lock
 	dying     int         // what it held when it was cut, if it was executing
-	woken     time.Time   // the idle time for which shed has woken it
+	wokenAt   time.Time   // the idle time for which shed has woken it
+
+	loop  *loop
+	state atomic.Int32 // who serves it
+	hup   atomic.Bool  // the peer has ended its side, or more
+	woken atomic.Bool  // by shed
+	stay  int          // batches until it may be parked
+
+	hasRead bool // in this turn of the loop
 
 	busy    atomic.Bool  // executing
 	writing atomic.Int64 // Unix milliseconds since when a write has waited; 0: none
 }
 
-// serve executes what the peer sends until one of them ends it.
-func (c *conn) serve(ctx context.Context) {
-	s := c.server
-	defer func() {
-		if r := recover(); r != nil {
-			s.Log.Error("connection panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+// The states of a connection.
+const (
+	stateAway    = iota // it has a goroutine, or has ended
+	stateIdle           // it is parked
+	stateClaimed        // a worker of its loop serves it
+	stateAgain          // that, and more has happened since
+)
+
+// claim takes a parked connection for the caller. Where a worker has it already, that is told to look again.
+func (c *conn) claim() bool {
+	for {
+		switch c.state.Load() {
+		case stateAway, stateAgain:
+			return false
+		case stateIdle:
+			if c.state.CompareAndSwap(stateIdle, stateClaimed) {
+				return true
+			}
+		case stateClaimed:
+			if c.state.CompareAndSwap(stateClaimed, stateAgain) {
+				return false
+			}
 		}
-		_ = c.nc.Close()
-		s.Sessions.Remove(c.session)
-		s.release(c)
-		s.mu.Lock()
-		delete(s.conns, c)
-		if c.stranger != nil {
-			s.strangers.Remove(c.stranger) // if it is still there
-		}
-		s.mu.Unlock()
-	}()
+	}
+}
+
+// begin serves a new connection.
+func (c *conn) begin() {
 	if err := c.handshake(); err != nil {
-		s.Log.Debug("no TLS handshake", "peer", c.session.Peer.Remote, "error", err)
+		c.server.Log.Debug("no TLS handshake", "peer", c.session.Peer.Remote, "error", err)
+		_ = c.nc.Close()
+		c.finish()
 		return
 	}
-	flush := c.flush
-	for !s.draining.Load() {
-		cmds, err := c.reader.Next(c.trusted || c.session.Authenticated())
-		if err != nil {
-			if c.slim(err) {
-				continue
+	c.serve(nil)
+}
+
+// serve sends what is still to be sent, and executes cmds, if there are any, and what the peer sends, until one of them
+// ends it or it is parked.
+func (c *conn) serve(cmds []redcon.Command) {
+	parked := false
+	defer func() {
+		if r := recover(); r != nil {
+			c.server.Log.Error("connection panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+		}
+		if !parked {
+			_ = c.nc.Close()
+			c.finish()
+		}
+	}()
+	if c.session.Out.Len() > 0 && !c.settle() {
+		return
+	}
+	for !c.server.draining.Load() {
+		if len(cmds) == 0 {
+			var ok bool
+			if cmds, ok = c.next(); !ok {
+				return
 			}
-			c.refuse(err)
-			if s.draining.Load() {
-				c.hangUp()
-			}
-			return
 		}
 		c.busy.Store(true)
 		if c.cut.Load() {
 			return // the account has seen it idle, and forgotten what it holds
 		}
-		err = s.Executor.Execute(ctx, c.session, cmds, flush)
+		err := c.server.Executor.Execute(c.server.commands, c.session, cmds, c.flush)
 		c.busy.Store(false)
-		closing, drop := c.session.Closing()
-		if err != nil || drop || c.flush() != nil {
+		cmds = nil
+		if err != nil || !c.settle() {
 			return
 		}
-		if closing {
-			c.hangUp()
+		if parked = c.park(); parked {
 			return
 		}
 	}
 	c.hangUp()
 }
 
+// next returns the commands that come next. ok is false when the connection has to end.
+func (c *conn) next() (cmds []redcon.Command, ok bool) {
+	for {
+		cmds, err := c.reader.Next(c.trusted || c.session.Authenticated())
+		if err == nil {
+			return cmds, true
+		}
+		if c.slim(err) {
+			if c.server.draining.Load() {
+				c.hangUp()
+				return nil, false
+			}
+			continue
+		}
+		c.refuse(err)
+		if c.server.draining.Load() {
+			c.hangUp()
+		}
+		return nil, false
+	}
+}
+
+// settle sends the replies of a batch, and reports whether the connection goes on.
+func (c *conn) settle() bool {
+	closing, drop := c.session.Closing()
+	if drop || c.flush() != nil {
+		return false
+	}
+	if closing {
+		c.hangUp()
+	}
+	return !closing
+}
+
+// finish forgets a connection that has ended.
+func (c *conn) finish() {
+	s := c.server
+	s.Sessions.Remove(c.session)
+	s.release(c)
+	s.mu.Lock()
+	delete(s.conns, c)
+	if c.stranger != nil {
+		s.strangers.Remove(c.stranger) // if it is still there
+	}
+	s.mu.Unlock()
+	s.wg.Done()
+}
+
+// end closes the connection, from any goroutine.
+func (c *conn) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
+	if c.fd > 0 {
+		c.hangParked()
+		return
+	}
+	_ = c.raw.Close()
+}
+
+// wake has the connection stop waiting for commands and look why, from any goroutine.
+func (c *conn) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fd > 0 {
+		c.loop.post(c)
+		return
+	}
+	_ = c.raw.SetReadDeadline(time.Unix(1, 0))
+}
+
 // Read reads from the peer for the reader. A command that takes its time to arrive is no idle connection.
 func (c *conn) Read(b []byte) (int, error) {
+	if c.fd > 0 {
+		return c.readParked(b)
+	}
 	n, err := c.nc.Read(b)
 	if n > 0 {
 		c.session.Touch(time.Now())

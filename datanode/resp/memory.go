@@ -192,9 +192,10 @@ func (s *Server) shed(list []*conn, now time.Time) {
 	defer s.memory.mu.Unlock()
 	for _, c := range list {
 		last := c.session.LastActive()
-		if c.held > shedBytes && !c.busy.Load() && now.Sub(last) > shedAfter && !last.Equal(c.woken) {
-			c.woken = last // once, if the rest of a command doesn't come
-			_ = c.raw.SetReadDeadline(time.Unix(1, 0))
+		if c.held > shedBytes && !c.busy.Load() && now.Sub(last) > shedAfter && !last.Equal(c.wokenAt) {
+			c.wokenAt = last // once, if the rest of a command doesn't come
+			c.woken.Store(true)
+			c.wake()
 		}
 	}
 }
@@ -204,15 +205,20 @@ func (c *conn) slim(err error) bool {
 	if !errors.Is(err, os.ErrDeadlineExceeded) || c.server.draining.Load() {
 		return false
 	}
+	c.woken.Store(false)
+	// The caller looks whether the server is draining: its deadline may be gone by this.
+	return c.raw.SetReadDeadline(time.Time{}) == nil && c.letGo() == nil
+}
+
+// letGo lets go of unused buffers.
+func (c *conn) letGo() error {
 	c.reader.slim()
 	c.session.Slim()
-	// The caller looks whether the server is draining: its deadline may be gone by this.
-	return c.raw.SetReadDeadline(time.Time{}) == nil && c.account() == nil
+	return c.account()
 }
 
 // newSession registers c's session, with replies that are on the account.
 func (c *conn) newSession(peer command.Peer) {
-	nc := c.raw
-	c.session = c.server.Sessions.Open(peer, c.server.Limits.OutputBytes, time.Now(), func() { _ = nc.Close() })
+	c.session = c.server.Sessions.Open(peer, c.server.Limits.OutputBytes, time.Now(), c.end)
 	c.session.Out.OnGrow(func() bool { return c.account() == nil })
 }

@@ -61,6 +61,7 @@ type Reader struct {
 	start  int  // of the first command that wasn't returned
 	end    int  // of what was read
 	filled bool // the last read left no room
+	capped bool // the last batch has ended before what was read
 	err    error
 	grown  func() error // called before a read, when the buffers may have grown; an error ends the reading
 
@@ -92,7 +93,8 @@ func (r *Reader) Next(trusted bool) ([]redcon.Command, error) {
 			if err != nil {
 				r.err = err
 			}
-			if !whole || len(r.words) >= batchArgs || (!trusted && len(r.cmds) > 0) {
+			r.capped = whole && (len(r.words) >= batchArgs || (!trusted && len(r.cmds) > 0))
+			if !whole || r.capped {
 				break
 			}
 		}
@@ -158,6 +160,12 @@ func (r *Reader) fill() error {
 	}
 	return err
 }
+
+// more reports whether there may be something to read without the source saying so again.
+func (r *Reader) more() bool { return r.filled || r.capped || r.err != nil }
+
+// large reports whether the buffer is larger than what outlives a batch.
+func (r *Reader) large() bool { return len(r.buf) > keepBytes }
 
 // held returns the size of the buffers, in bytes.
 func (r *Reader) held() int {

@@ -66,7 +66,10 @@ type Server struct {
 	draining atomic.Bool
 	// strangers are the connections that had not authenticated when a place was last looked for, oldest first.
 	strangers list.List
-	wg        sync.WaitGroup
+	wg        sync.WaitGroup // of connections
+	loops     []*loop        // since begun, when the first connection was parked
+	begun     sync.Once
+	commands  context.Context // of what they execute
 
 	cutLines, crossLines rarely
 }
@@ -99,7 +102,8 @@ func NewServer(c Config) *Server {
 // Run serves until ctx ends. Then it accepts nothing more, lets every connection finish and answer the
 // pipeline it is executing, for at most DrainTimeout, and closes them.
 func (s *Server) Run(ctx context.Context) error {
-	commands, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var stop context.CancelFunc
+	s.commands, stop = context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -109,7 +113,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for i, l := range s.Listeners {
 		own.Go(func() {
 			defer cancel()
-			errs[i] = s.accept(ctx, commands, l)
+			errs[i] = s.accept(ctx, l)
 		})
 		own.Go(func() {
 			<-ctx.Done()
@@ -121,6 +125,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	own.Wait()
 	s.drain(stop)
+	closeLoops(s.loops)
 	return errors.Join(errs...)
 }
 
@@ -128,7 +133,7 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) drain(stop context.CancelFunc) {
 	s.draining.Store(true)
 	for _, c := range s.list() {
-		_ = c.raw.SetReadDeadline(time.Unix(1, 0)) // wakes the reader
+		c.wake()
 		c.session.Hurry()
 	}
 	done := make(chan struct{})
@@ -146,7 +151,7 @@ func (s *Server) drain(stop context.CancelFunc) {
 	}
 	stop()
 	for _, c := range s.list() {
-		_ = c.raw.Close()
+		c.end()
 	}
 	<-done
 }

@@ -50,7 +50,12 @@ func start(t testing.TB, loopback bool, l Limits) *rig {
 // serve serves a node in memory on the listeners.
 func serve(t testing.TB, l Limits, listeners ...Listener) *rig {
 	t.Helper()
-	r := &rig{Bench: commandtest.New(t)}
+	return serveOn(t, commandtest.New(t), l, listeners...)
+}
+
+func serveOn(t testing.TB, b *commandtest.Bench, l Limits, listeners ...Listener) *rig {
+	t.Helper()
+	r := &rig{Bench: b}
 	s := NewServer(Config{Listeners: listeners, Executor: r.Executor, Sessions: r.Registry, Views: r.Node.Views, Limits: l, Log: slog.New(slog.DiscardHandler)})
 	r.server = s
 	ctx, cancel := context.WithCancel(t.Context())

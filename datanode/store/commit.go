@@ -101,7 +101,9 @@ func (s *Store) commit(tx *Tx) error {
 // could run already do so: what they have to commit joins the group, where each would have cost a write to the
 // log and a batch of its own.
 func (s *Store) lead(self *Tx) {
-	runtime.Gosched()
+	if !self.run.Gathered {
+		runtime.Gosched()
+	}
 	c := &s.committer
 	c.mu.Lock()
 	group := c.take()

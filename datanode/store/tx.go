@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"time"
 
 	"github.com/atolldb/atoll/datanode/replog"
 	"github.com/cespare/xxhash/v2"
@@ -25,6 +26,7 @@ type Run struct {
 	Exclusive bool     // takes the namespace's gate exclusively; Hashes is ignored
 	Hashes    []uint64 // HashKey of every key that the commands name; Begin changes the slice
 	Revision  uint64   // of the view by which the run was let in; replicas need it before they show the effects
+	Gathered  bool     // it holds what many connections have sent: Commit need not wait for more of it
 }
 
 // Tx is the transaction of one run: one or more commands of one session. The zero value is ready, and
@@ -50,6 +52,7 @@ type Tx struct {
 	iter   *pebble.Iterator
 	key    []byte // scratch
 	large  bool   // it has a place among largeRuns
+	waits  int    // reads that took long
 
 	// What Commit makes of it.
 	kind    replog.Kind
@@ -85,7 +88,7 @@ func (n *Namespace) Begin(tx *Tx, r Run) {
 	tx.locked = true
 	tx.purged = n.purged.Load()
 	tx.now = n.store.opts.Now().UnixMilli()
-	tx.kind, tx.subject, tx.index = replog.KindData, 0, 0
+	tx.kind, tx.subject, tx.index, tx.waits = replog.KindData, 0, 0, 0
 }
 
 // End releases what Begin took. Without a Commit before it, nothing happened. Slices that the
@@ -119,6 +122,12 @@ func (tx *Tx) release() {
 
 // Now is the time of the run in Unix milliseconds.
 func (tx *Tx) Now() int64 { return tx.now }
+
+// Waits is how many reads of the transaction took so long that they have waited for the disk, about.
+func (tx *Tx) Waits() int { return tx.waits }
+
+// waitAfter is longer than a read takes that finds its blocks in memory.
+const waitAfter = 100 * time.Microsecond
 
 // Size is how many bytes of rows the transaction has read and written: what it holds in memory, about.
 func (tx *Tx) Size() int { return tx.keys.size + tx.others.size }
@@ -244,8 +253,18 @@ func (tx *Tx) member(hash uint64, key []byte) ([]byte, bool) {
 	return value, here
 }
 
-// fetch reads one row from Pebble into the arena of s. Runs of several keys share one iterator.
+// fetch reads one row from Pebble into the arena of s.
 func (tx *Tx) fetch(s *rowSet, key []byte) ([]byte, bool) {
+	began := time.Now()
+	value, here := tx.read(s, key)
+	if time.Since(began) > waitAfter {
+		tx.waits++
+	}
+	return value, here
+}
+
+// read is fetch. Runs of several keys share one iterator.
+func (tx *Tx) read(s *rowSet, key []byte) ([]byte, bool) {
 	if tx.iter == nil && len(tx.run.Hashes) <= 1 && len(tx.keys.rows)+len(tx.others.rows) < 2 {
 		v, closer, err := tx.store.db.Get(key)
 		if errors.Is(err, pebble.ErrNotFound) {

@@ -1,0 +1,20 @@
+//go:build !linux
+
+package resp
+
+import "errors"
+
+// Without epoll every connection has a goroutine.
+type loop struct{}
+
+func newLoops(*Server) []*loop { return nil }
+
+func closeLoops([]*loop) {}
+
+func (c *conn) park() bool { return false }
+
+func (*loop) post(*conn) {}
+
+func (c *conn) readParked([]byte) (int, error) { return 0, errors.ErrUnsupported }
+
+func (c *conn) hangParked() {}

@@ -1,0 +1,197 @@
+package resp
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/atolldb/atoll/datanode/command"
+	"github.com/atolldb/atoll/datanode/command/commandtest"
+	"github.com/atolldb/atoll/rpc/atollpb"
+)
+
+// TestLoops has many clients send pipelines, in pieces, of what a loop executes and of what needs a goroutine: each gets
+// its own replies in order, whoever executes what.
+func TestLoops(t *testing.T) {
+	r := start(t, true, Limits{})
+	var wg sync.WaitGroup
+	for id := range 40 {
+		c := r.dial(t)
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(1, uint64(id)))
+			n := 0
+			for range 150 {
+				var send, want strings.Builder
+				for range 1 + rng.IntN(20) {
+					switch rng.IntN(8) {
+					case 0:
+						fmt.Fprintf(&send, "ECHO e%d-%d\r\n", id, n)
+						fmt.Fprintf(&want, "$%d\r\ne%d-%d\r\n", len(fmt.Sprintf("e%d-%d", id, n)), id, n)
+					case 1:
+						send.WriteString("SELECT 3\r\nSELECT 0\r\n")
+						want.WriteString("+OK\r\n+OK\r\n")
+					case 2:
+						fmt.Fprintf(&send, "STRLEN s%d\r\n", id)
+						want.WriteString(":0\r\n")
+					default:
+						n++
+						fmt.Fprintf(&send, "INCR n%d\r\n", id)
+						fmt.Fprintf(&want, ":%d\r\n", n)
+					}
+				}
+				text := send.String()
+				if cut := rng.IntN(len(text)); rng.IntN(3) == 0 {
+					_, _ = io.WriteString(c, text[:cut])
+					time.Sleep(time.Millisecond)
+					text = text[cut:]
+				}
+				if got := c.say(text, strings.Count(want.String(), "\r\n")); got != want.String() {
+					t.Errorf("client %d: got %q, want %q", id, got, want.String())
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestHalfClosedInALoop: what was sent before the end is answered.
+func TestHalfClosedInALoop(t *testing.T) {
+	r := start(t, true, Limits{})
+	c := r.dial(t)
+	c.say("SET k v\r\n", 1)
+	r.parked(t, 1)
+	_, _ = io.WriteString(c, "GET k\r\nGET k\r\n")
+	if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.ends(); got != "$1\r\nv\r\n$1\r\nv\r\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// parked waits until n connections are.
+func (r *rig) parked(t *testing.T, n int) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		got := 0
+		for _, c := range r.server.list() {
+			c.mu.Lock()
+			if c.fd > 0 {
+				got++
+			}
+			c.mu.Unlock()
+		}
+		if got == n {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d connections are parked, want %d", got, n)
+		}
+	}
+}
+
+// TestSlowReaderOfALoop: a peer that doesn't read its replies holds nobody up, gets all of them, and is parked again.
+func TestSlowReaderOfALoop(t *testing.T) {
+	r := start(t, true, Limits{})
+	slow, other := r.dial(t), r.dial(t)
+	slow.say("SET k "+strings.Repeat("v", 60_000)+"\r\n", 1)
+	other.say("PING\r\n", 1)
+	r.parked(t, 2)
+	const n = 400
+	_, _ = io.WriteString(slow, strings.Repeat("GET k\r\n", n))
+	r.parked(t, 1) // it waits for the peer, on a goroutine
+	began := time.Now()
+	for range 100 {
+		other.say("STRLEN k\r\n", 1)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("the other took %v", took)
+	}
+	if _, err := io.CopyN(io.Discard, slow.r, n*(60_000+int64(len("$60000\r\n\r\n")))); err != nil {
+		t.Fatal(err)
+	}
+	for range parkAfter + 1 {
+		slow.say("PING\r\n", 1)
+	}
+	r.parked(t, 2)
+}
+
+// TestStalledTurn: while a turn of the loop waits, others go on: those that came with it, and those that come later.
+func TestStalledTurn(t *testing.T) {
+	stalled, release := make(chan struct{}, 8), make(chan struct{})
+	stall := command.Spec{Name: "stall", Arity: 1, Flags: command.FlagReadOnly | command.FlagShort, Scope: command.ScopeTenant}
+	stall.Run = func(c *command.Ctx) {
+		stalled <- struct{}{}
+		<-release
+		c.Out.OK()
+	}
+	r := startWith(t, append(slices.Clone(command.All()), stall))
+	const n = 30
+	clients := make([]*client, n)
+	for i := range clients {
+		clients[i] = r.dial(t)
+		secret := commandtest.BWriteSecret
+		if i == 0 {
+			secret = commandtest.AWriteSecret
+		}
+		clients[i].say("AUTH "+secret+"\r\nPING\r\n", 2)
+	}
+	r.parked(t, n)
+	for range 5 { // in the same turn, or not
+		var wg sync.WaitGroup
+		for _, c := range clients[1:] {
+			wg.Go(func() { c.say("INCR n\r\n", 1) })
+		}
+		_, _ = io.WriteString(clients[0], "STALL\r\n")
+		<-stalled
+		wg.Wait() // a client waits 20 s at most
+		for _, c := range clients[1:] {
+			c.say("INCR n\r\n", 1)
+		}
+		release <- struct{}{}
+		if got := clients[0].say("", 1); got != "+OK\r\n" {
+			t.Errorf("got %q", got)
+		}
+	}
+	// A stop waits for the one that is stuck.
+	_, _ = io.WriteString(clients[0], "STALL\r\n")
+	<-stalled
+	time.AfterFunc(50*time.Millisecond, func() { release <- struct{}{} })
+	r.stop()
+}
+
+// TestDurableWritesLeaveTheLoop: a namespace whose writes wait for the disk has its connections on goroutines.
+func TestDurableWritesLeaveTheLoop(t *testing.T) {
+	r := start(t, true, Limits{})
+	c := r.dial(t)
+	c.say("PING\r\n", 1)
+	r.parked(t, 1)
+	view := commandtest.FullView(101)
+	for _, ns := range view.Namespaces {
+		ns.Durability = atollpb.Durability_DURABILITY_LOCAL
+	}
+	r.Install(t, view)
+	for range parkAfter / 2 {
+		c.say("SET k v\r\n", 1)
+	}
+	r.parked(t, 0)
+}
+
+// startWith serves a node with commands of the test's own to outsiders.
+func startWith(t *testing.T, specs []command.Spec) *rig {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := serveOn(t, commandtest.NewWith(t, specs, command.Limits{}), Limits{}, Listener{Listener: remote{ln}})
+	r.addr = ln.Addr().String()
+	return r
+}
