@@ -38,8 +38,10 @@ const (
 	jointCommands = 512
 	// coldShare: a run of which one command in so many has waited for the disk is cold.
 	coldShare = 8
-	// jointShares is what a group keeps room for.
-	jointShares = 128
+	// A Joint keeps room for so many groups, shares of one, and commands of one.
+	keepGroups   = 16
+	keepShares   = 128
+	keepCommands = 32
 	// jointKeep is the most that a JointScratch keeps, in bytes.
 	jointKeep = 4 << 20
 )
@@ -158,12 +160,14 @@ func (j *Joint) End() {
 		g := &j.groups[i]
 		for k := range g.shares {
 			sh := &g.shares[k]
-			*sh = share{plan: sh.plan[:0]}
+			if *sh = (share{plan: sh.plan[:0]}); cap(sh.plan) > keepCommands {
+				sh.plan = nil
+			}
 		}
 		g.ns, g.commands = nil, 0
 		g.shares, g.numbers = g.shares[:0], g.numbers[:0]
-		if cap(g.shares) > jointShares {
-			g.shares = nil
+		if cap(g.shares) > keepShares || i >= keepGroups {
+			*g = group{}
 		}
 	}
 	j.groups, j.added = j.groups[:0], 0

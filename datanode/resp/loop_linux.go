@@ -315,8 +315,14 @@ func newWorker(l *loop) *worker {
 
 // relieve starts a worker in the place of one that is stuck.
 func (w *worker) relieve() {
-	w.loop.workers.Add(1) // the stuck one is still counted
-	go newWorker(w.loop).run(w)
+	l := w.loop
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed { // then nobody is stuck: it was late
+		return
+	}
+	l.workers.Add(1)
+	go newWorker(l).run(w)
 }
 
 // run takes turns until another worker polls. stuck is a worker that may need help.
@@ -486,6 +492,7 @@ func (w *worker) take(c *conn, ready bool, now time.Time) {
 	cmds, err := c.reader.Next(c.trusted || c.session.Authenticated())
 	switch {
 	case errors.Is(err, errTurn): // a part of a command
+		c.session.Touch(now)
 		if c.reader.large() {
 			c.unpark(nil)
 			return
