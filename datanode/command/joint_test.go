@@ -20,7 +20,7 @@ func pipelineOf(lines ...string) []redcon.Command {
 	cmds := make([]redcon.Command, len(lines))
 	for i, line := range lines {
 		cmds[i].Raw = []byte(line)
-		for _, w := range strings.Fields(line) {
+		for w := range strings.FieldsSeq(line) {
 			cmds[i].Args = append(cmds[i].Args, []byte(w))
 		}
 	}
