@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -100,11 +101,11 @@ func (r *rig) parked(t *testing.T, n int) {
 // TestSlowReaderOfALoop: a peer that doesn't read its replies holds nobody up, gets all of them, and is parked again.
 func TestSlowReaderOfALoop(t *testing.T) {
 	r := start(t, true, Limits{})
+	const n, size = 1200, 20_000 // a size that the table of rows takes: reading from Pebble may look like waiting for the disk
 	slow, other := r.dial(t), r.dial(t)
-	slow.say("SET k "+strings.Repeat("v", 60_000)+"\r\n", 1)
+	slow.say("SET k "+strings.Repeat("v", size)+"\r\n", 1)
 	other.say("PING\r\n", 1)
 	r.parked(t, 2)
-	const n = 400
 	_, _ = io.WriteString(slow, strings.Repeat("GET k\r\n", n))
 	r.parked(t, 1) // it waits for the peer, on a goroutine
 	began := time.Now()
@@ -114,7 +115,7 @@ func TestSlowReaderOfALoop(t *testing.T) {
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("the other took %v", took)
 	}
-	if _, err := io.CopyN(io.Discard, slow.r, n*(60_000+int64(len("$60000\r\n\r\n")))); err != nil {
+	if _, err := io.CopyN(io.Discard, slow.r, n*(size+int64(len("$20000\r\n\r\n")))); err != nil {
 		t.Fatal(err)
 	}
 	for range parkAfter + 1 {
@@ -194,4 +195,76 @@ func startWith(t *testing.T, specs []command.Spec) *rig {
 	r := serveOn(t, commandtest.NewWith(t, specs, command.Limits{}), Limits{}, Listener{Listener: remote{ln}})
 	r.addr = ln.Addr().String()
 	return r
+}
+
+// TestLoopsUnderChurn: connections come and go in every way that there is, while they are parked, claimed or on
+// goroutines. In the end no session, no byte on the account, and no file descriptor is left.
+func TestLoopsUnderChurn(t *testing.T) {
+	before := descriptors(t)
+	r := start(t, true, Limits{MemoryBytes: 8 << 20, MaxClients: 60})
+	large := "*3\r\n$3\r\nSET\r\n$1\r\nl\r\n$300000\r\n" + strings.Repeat("v", 300_000) + "\r\n"
+	var wg sync.WaitGroup
+	end := time.Now().Add(time.Duration(sized(20, 2)) * time.Second)
+	for id := range 40 {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(2, uint64(id)))
+			for time.Now().Before(end) {
+				nc, err := net.Dial("tcp", r.addr)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				tcp := nc.(*net.TCPConn)
+				_ = tcp.SetDeadline(time.Now().Add(20 * time.Second))
+				churn(rng, tcp, large)
+				if rng.IntN(2) == 0 {
+					_ = tcp.SetLinger(0) // a reset
+				}
+				_ = tcp.Close()
+			}
+		})
+	}
+	wg.Wait()
+	r.stop()
+	if after := descriptors(t); after > before+2 {
+		t.Errorf("%d file descriptors, %d before", after, before)
+	}
+}
+
+// churn makes a connection do something, and reads some of the replies.
+func churn(rng *rand.Rand, c *net.TCPConn, large string) {
+	b := make([]byte, 1<<20)
+	for range rng.IntN(20) {
+		text := "SET k v\r\nGET k\r\n"
+		switch rng.IntN(8) {
+		case 0:
+			text = large
+		case 1:
+			text = large[:len(large)/2] // and then nothing, or something else
+		case 2:
+			text = strings.Repeat("GET l\r\n", 30)
+		case 3:
+			text = "CLIENT KILL TYPE normal SKIPME no\r\n"
+		case 4:
+			text = "SELECT 1\r\nQUIT\r\n"
+		case 5:
+			text = "KEYS *\r\n*1\r\n$4\r\nPI"
+		}
+		if _, err := io.WriteString(c, text); err != nil {
+			return
+		}
+		if rng.IntN(3) > 0 {
+			_ = c.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
+			_, _ = c.Read(b)
+		}
+	}
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip("no /proc: ", err)
+	}
+	return len(list)
 }
