@@ -98,6 +98,8 @@ type share struct {
 	plan    []planned // of the first commands
 	from    int       // where its replies begin
 	done    int       // how many of the planned commands were called
+	// rest is what a common run leaves to the caller.
+	rest []redcon.Command
 }
 
 // planned is one command of a run: what to call, or the gate's refusal.

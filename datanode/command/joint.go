@@ -25,7 +25,8 @@ type group struct {
 	ns      *store.Namespace
 	write   bool
 	shares  []share
-	numbers []int // of their sessions
+	numbers []int              // of their sessions
+	rests   [][]redcon.Command // of each, what was not executed
 	// commands are there altogether.
 	commands int
 }
@@ -130,9 +131,10 @@ func joins(plan []planned, all int) (write, ok bool) {
 }
 
 // Execute executes the batch's runs, but for those that another goroutine in Execute has begun. After each it calls
-// done with the numbers of its sessions, in the order of Add from 0: their replies are there. cold says that so many of
+// done with the numbers of its sessions, in the order of Add from 0: their replies are there. rests are the commands of
+// each that were not executed, since its replies have to be sent first. cold says that so many of
 // its commands have waited for the disk that they had better done so at the same time.
-func (j *Joint) Execute(sc *JointScratch, done func(numbers []int, cold bool)) {
+func (j *Joint) Execute(sc *JointScratch, done func(numbers []int, rests [][]redcon.Command, cold bool)) {
 	for {
 		i := int(j.next.Add(1)) - 1
 		if i >= len(j.groups) {
@@ -142,13 +144,16 @@ func (j *Joint) Execute(sc *JointScratch, done func(numbers []int, cold bool)) {
 		sc.waits = 0
 		j.ex.joint(&sc.scratch, g.shares, j.lease)
 		for k := range g.shares {
-			j.ex.dropOverflowed(g.shares[k].session)
+			sh := &g.shares[k]
+			j.ex.dropOverflowed(sh.session)
+			g.rests = append(g.rests, sh.rest)
+			sh.session.count.Add(-uint64(len(sh.rest))) // they are counted again
 		}
 		cold := sc.waits*coldShare > g.commands
 		if sc.tx.Held() > jointKeep {
 			sc.scratch = scratch{}
 		}
-		done(g.numbers, cold)
+		done(g.numbers, g.rests, cold)
 	}
 }
 
@@ -165,7 +170,8 @@ func (j *Joint) End() {
 			}
 		}
 		g.ns, g.commands = nil, 0
-		g.shares, g.numbers = g.shares[:0], g.numbers[:0]
+		clear(g.rests)
+		g.shares, g.numbers, g.rests = g.shares[:0], g.numbers[:0], g.rests[:0]
 		if cap(g.shares) > keepShares || i >= keepGroups {
 			*g = group{}
 		}
@@ -192,6 +198,13 @@ func (e *Executor) joint(sc *scratch, shares []share, lease Lease) {
 		for i := range shares[:n] { // a large run has ended early
 			sh := &shares[i]
 			sh.cmds, sh.plan = sh.cmds[sh.done:], sh.plan[sh.done:]
+			s := sh.session
+			if len(sh.cmds) > 0 && (s.closing || s.drop || s.Out.Len() > e.limits.RunBytes/16) {
+				if !s.closing && !s.drop {
+					sh.rest = sh.cmds
+				}
+				sh.cmds, sh.plan = nil, nil
+			}
 		}
 	}
 }

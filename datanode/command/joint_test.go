@@ -40,7 +40,7 @@ func together(t *testing.T, j *command.Joint, sessions []*command.Session, pipel
 		}
 	}
 	var done []int
-	j.Execute(new(command.JointScratch), func(numbers []int, _ bool) { done = append(done, numbers...) })
+	j.Execute(new(command.JointScratch), func(numbers []int, _ [][]redcon.Command, _ bool) { done = append(done, numbers...) })
 	j.End()
 	if slices.Sort(done); len(done) != len(sessions) || done[len(done)-1] != len(done)-1 {
 		t.Errorf("done are %v of %d", done, len(sessions))
@@ -172,7 +172,7 @@ func TestWhatDoesNotJoin(t *testing.T) {
 		if j.Add(s, pipelineOf(lines...)) {
 			t.Errorf("%s joins", what)
 		}
-		j.Execute(new(command.JointScratch), func([]int, bool) { t.Errorf("%s is executed", what) })
+		j.Execute(new(command.JointScratch), func([]int, [][]redcon.Command, bool) { t.Errorf("%s is executed", what) })
 	}
 	for _, line := range []string{"SELECT 1", "KEYS *", "FLUSHDB", "HELLO 3", "AUTH x", "ZRANGE z 0 -1", "SCAN 0", "CLIENT REPLY OFF", "ZRANK z m", "MULTI"} {
 		s := b.Session(t, commandtest.AWriteSecret)
@@ -195,5 +195,56 @@ func TestWhatDoesNotJoin(t *testing.T) {
 	b.Node.SetLoading(true)
 	if j.Begin() {
 		t.Error("a loading node gives a lease")
+	}
+}
+
+// TestRepliesTogetherAreBounded: a session whose replies get large keeps the rest of its commands for later, so that
+// they are sent meanwhile; the others' are executed.
+func TestRepliesTogetherAreBounded(t *testing.T) {
+	b := commandtest.NewWith(t, command.All(), command.Limits{RunBytes: 64 << 10})
+	large, small := b.Session(t, commandtest.AWriteSecret), b.Session(t, commandtest.AWriteSecret)
+	b.Do(t, large, "SET", "k", strings.Repeat("v", 60_000))
+	large.Out.Reset(0)
+	small.Out.Reset(0)
+	j := b.Executor.NewJoint()
+	lines := make([]string, 50)
+	for i := range lines {
+		lines[i] = "GET k"
+	}
+	cmds := pipelineOf(lines...)
+	if !j.Begin() || !j.Add(large, cmds) || !j.Add(small, pipelineOf("STRLEN k", "PING")) {
+		t.Fatal("they don't join")
+	}
+	left := -1
+	j.Execute(new(command.JointScratch), func(numbers []int, rests [][]redcon.Command, _ bool) {
+		for k, i := range numbers {
+			if i == 0 {
+				left = len(rests[k])
+			} else if len(rests[k]) > 0 {
+				t.Errorf("%d commands of session %d are left", len(rests[k]), i)
+			}
+		}
+	})
+	j.End()
+	if n := large.Out.Len(); n > 3*60_000 || left <= 0 || n/60_000+left != len(cmds) {
+		t.Errorf("%d bytes wait, and %d commands are left", n, left)
+	}
+	if got := string(small.Out.Bytes()); got != ":60000\r\n+PONG\r\n" {
+		t.Errorf("the other got %q", got)
+	}
+}
+
+// TestPanicEndsASession: behind a broken command of a session nothing of it is executed.
+func TestPanicEndsASession(t *testing.T) {
+	bad := command.Spec{Name: "bad", Arity: 1, Flags: command.FlagWrite | command.FlagShort, Scope: command.ScopeTenant}
+	bad.Run = func(*command.Ctx) { panic("broken") }
+	b := commandtest.NewWith(t, append(slices.Clone(command.All()), bad), command.Limits{})
+	one, other := b.Session(t, commandtest.AWriteSecret), b.Session(t, commandtest.AWriteSecret)
+	got := together(t, b.Executor.NewJoint(), []*command.Session{one, other}, [][]redcon.Command{pipelineOf("BAD", "SET k v"), pipelineOf("INCR n")})
+	if strings.Count(got[0], "\r\n") != 1 || got[1] != ":1\r\n" {
+		t.Errorf("got %q", got)
+	}
+	if got := b.Do(t, other, "EXISTS", "k"); got != ":0\r\n" {
+		t.Errorf("EXISTS k: %q", got)
 	}
 }

@@ -105,10 +105,10 @@ func (c *conn) serve(cmds []redcon.Command) {
 			c.finish()
 		}
 	}()
-	if c.session.Out.Len() > 0 && !c.settle() {
+	if !c.settle() { // one that has to close may have sent all of its replies
 		return
 	}
-	for !c.server.draining.Load() {
+	for len(cmds) > 0 || !c.server.draining.Load() { // what was read is answered, also at the end
 		if len(cmds) == 0 {
 			var ok bool
 			if cmds, ok = c.next(); !ok {

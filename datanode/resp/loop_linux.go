@@ -302,7 +302,8 @@ type worker struct {
 	alarm   *time.Timer
 
 	mu      sync.Mutex
-	open    bool // others may help with the batch
+	open    bool    // others may help with the batch
+	of      *worker // whose batch it executes
 	helpers sync.WaitGroup
 }
 
@@ -315,6 +316,9 @@ func newWorker(l *loop) *worker {
 
 // relieve starts a worker in the place of one that is stuck.
 func (w *worker) relieve() {
+	w.mu.Lock()
+	of := w.of // a helper that is stuck needs help with the batch that it helps with
+	w.mu.Unlock()
 	l := w.loop
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -322,7 +326,7 @@ func (w *worker) relieve() {
 		return
 	}
 	l.workers.Add(1)
-	go newWorker(l).run(w)
+	go newWorker(l).run(of)
 }
 
 // run takes turns until another worker polls. stuck is a worker that may need help.
@@ -331,6 +335,9 @@ func (w *worker) run(stuck *worker) {
 	defer l.workers.Done()
 	defer w.alarm.Stop()
 	if stuck != nil {
+		w.mu.Lock()
+		w.of = stuck
+		w.mu.Unlock()
 		w.alarm.Reset(stallAfter)
 		w.help(stuck)
 		w.alarm.Stop()
@@ -459,7 +466,7 @@ func (l *loop) note(cold bool) bool {
 // execute executes the batch, with the help of others if it takes long.
 func (w *worker) execute() {
 	w.mu.Lock()
-	w.open = true
+	w.open, w.of = true, w
 	w.mu.Unlock()
 	w.alarm.Reset(stallAfter)
 	w.serve(w)
@@ -472,11 +479,11 @@ func (w *worker) execute() {
 
 // serve executes what nobody else does of another's batch, or its own, and answers.
 func (w *worker) serve(of *worker) {
-	of.joint.Execute(&w.scratch, func(numbers []int, cold bool) {
+	of.joint.Execute(&w.scratch, func(numbers []int, rests [][]redcon.Command, cold bool) {
 		now := time.Now()
 		cold = w.loop.note(cold)
-		for _, i := range numbers {
-			w.answer(of.batch[i], cold, now)
+		for k, i := range numbers {
+			w.answer(of.batch[i], rests[k], cold, now)
 		}
 	})
 }
@@ -534,8 +541,8 @@ func (c *conn) guard() {
 	}
 }
 
-// answer writes a connection's replies.
-func (w *worker) answer(c *conn, cold bool, now time.Time) {
+// answer writes a connection's replies. rest are commands that were not executed.
+func (w *worker) answer(c *conn, rest []redcon.Command, cold bool, now time.Time) {
 	defer c.guard()
 	c.busy.Store(false)
 	closing, drop := c.session.Closing()
@@ -550,9 +557,9 @@ func (w *worker) answer(c *conn, cold bool, now time.Time) {
 		return
 	}
 	c.session.Touch(now)
-	if whole := n == out.Len(); !whole || closing || cold {
+	if whole := n == out.Len(); !whole || closing || cold || len(rest) > 0 {
 		out.Skip(n)
-		c.unpark(nil)
+		c.unpark(rest)
 		return
 	}
 	out.Reset(keepOutput)
