@@ -462,3 +462,24 @@ func TestSecrets(t *testing.T) {
 		t.Errorf("secrets %q %q", a, b)
 	}
 }
+
+// A node may become the leader between two looks: then there is no record yet that a voter's addresses could go into.
+func TestVoterBeforeTheFirstRecord(t *testing.T) {
+	n, err := Open(testConfig(t, t.TempDir()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for end := time.Now().Add(20 * time.Second); n.raft.State() != raft.Leader; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("no leader")
+		}
+	}
+	if err := n.settle(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "not initialised") {
+		t.Errorf("got %v", err)
+	}
+}

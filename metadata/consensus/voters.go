@@ -167,6 +167,9 @@ func (n *Node) publish(ctx context.Context, node raftfsm.MetadataNode) error {
 			return err
 		}
 		cluster := state.Cluster()
+		if cluster == nil { // this node has just become the leader
+			return errors.New("the cluster is not initialised yet")
+		}
 		if m := metadataNode(cluster, node.ID); m != nil && m.Incarnation == node.Incarnation &&
 			m.ClusterAddr == node.ClusterAddr && m.HttpAddr == node.HTTPAddr {
 			return nil
