@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -321,6 +323,12 @@ func (l *Log) Close() error {
 }
 
 func segmentName(seq uint64) string { return fmt.Sprintf("%016x.log", seq) }
+
+// segmentSeq returns the number in a segment's name, zero if it is none.
+func segmentSeq(name string) uint64 {
+	n, _ := strconv.ParseUint(strings.TrimSuffix(name, ".log"), 16, 64)
+	return n
+}
 
 // errNoDir marks errors of a directory that can't be opened, upon which nothing was fsynced.
 var errNoDir = errors.New("open directory")

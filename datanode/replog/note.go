@@ -15,7 +15,7 @@ import (
 // shows a part of what follows. So the store has the log note how far it is fsynced before its own fsyncs.
 //
 // The file has two slots, each in a sector of its own, that are written in turn: a torn write leaves the other.
-// A slot is: magic (8) | version (4) | salt of the log (8) | number of the newest segment (8) | offset (8) |
+// A slot is: magic (8) | version (4) | salt of the log (8) | number of the newest fsynced segment (8) | offset (8) |
 // CRC-32C of all that (4), in little endian.
 const (
 	noteFile    = "synced"
@@ -25,7 +25,8 @@ const (
 	noteSector  = 512
 )
 
-// note says that the log was fsynced up to an offset when its newest segment was seq.
+// note says that the log was fsynced up to an offset when the newest segment whose header is fsynced was seq. A later
+// one may be lost in a power cut, and its number is then given again.
 type note struct {
 	seq, offset uint64
 }
@@ -93,15 +94,27 @@ func (r *recovery) readNote() (n note, err error) {
 	return n, nil
 }
 
-// believe raises what is known to be fsynced by the note. A segment that is newer than the note and begins below
-// it comes from a cut: what the note is about was cut, and its offsets were given again.
-func (r *recovery) believe(n note) {
+// believe raises what is known to be fsynced by the note, and refuses a log without a segment that the note knows of:
+// it may be from a cut, and what it overrides would come back. A segment that is newer than the note and begins
+// below it comes from a cut: what the note is about was cut, and its offsets were given again.
+func (r *recovery) believe(n note) error {
+	newest, cut := uint64(0), false
 	for _, s := range append(r.segs, r.dropped...) {
-		if !r.broken[s] && s.seq > n.seq && s.baseOffset < n.offset {
-			return
+		switch {
+		case !r.broken[s]:
+			newest = max(newest, s.seq)
+			cut = cut || s.seq > n.seq && s.baseOffset < n.offset
+		case s.seq <= n.seq:
+			return &Damage{s.path, 0, "its header is broken, and was fsynced"}
 		}
 	}
-	r.synced = max(r.synced, n.offset)
+	if newest < n.seq {
+		return &Damage{r.opts.FS.PathJoin(r.opts.Dir, segmentName(n.seq)), 0, "it is missing, and was fsynced"}
+	}
+	if !cut {
+		r.synced = max(r.synced, n.offset)
+	}
+	return nil
 }
 
 // NoteSynced makes durable how far the log is fsynced, so that damage below is never taken for a torn tail. Where
@@ -111,8 +124,10 @@ func (l *Log) NoteSynced() error {
 	defer l.noteMu.Unlock()
 	l.mu.Lock()
 	n := note{offset: l.state.SyncedOffset}
-	if len(l.segs) > 0 {
-		n.seq = l.segs[len(l.segs)-1].seq
+	for _, s := range l.segs {
+		if !s.fresh {
+			n.seq = s.seq
+		}
 	}
 	closed := l.closed
 	l.mu.Unlock()

@@ -151,3 +151,72 @@ func TestNoteOnFullDisk(t *testing.T) {
 	}
 	must(t, l.Close())
 }
+
+// TestNoteOfUnsyncedSegment: a segment that no fsync has covered may be lost in a power cut, and its number given
+// again by a cut. A note that was made meanwhile must not be about the new one.
+func TestNoteOfUnsyncedSegment(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	l := newTestLog(t, fs)
+	appendN(t, l, 5, 100)
+	must(t, l.Sync())
+	l.opts.SegmentBytes = 1
+	appendN(t, l, 1, 10) // rolls
+	must(t, l.NoteSynced())
+	fs = fs.CrashClone(vfs.CrashCloneCfg{})
+	must(t, l.Close())
+	l, err := Open(testOptions(fs))
+	must(t, err)
+	must(t, l.Cut(2))
+	fs = fs.CrashClone(vfs.CrashCloneCfg{})
+	must(t, l.Close())
+	l, err = Open(testOptions(fs))
+	must(t, err)
+	if st := l.State(); st.Last != 2 {
+		t.Errorf("the last entry is %d", st.Last)
+	}
+	must(t, l.Close())
+}
+
+// TestLostCut: what a cut dropped is still in the file before it, and reaches further than the noted offset. It must
+// not come back when the segment that overrides it is lost or broken.
+func TestLostCut(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		harm func(t *testing.T, fs *vfs.MemFS, path string)
+		roll bool // whether another segment stands behind
+	}{
+		{"lost", func(t *testing.T, fs *vfs.MemFS, path string) { must(t, fs.Remove(path)) }, false},
+		{"broken", breakHeader, false},
+		{"broken before another", breakHeader, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			fs := vfs.NewMem()
+			l := noted(t, fs, 5)
+			must(t, l.Cut(2))
+			appendN(t, l, 1, 10)
+			must(t, l.Sync())
+			must(t, l.NoteSynced())
+			path := l.current.path
+			if c.roll {
+				l.opts.SegmentBytes = 1
+				appendN(t, l, 1, 10)
+			}
+			must(t, l.Close())
+			c.harm(t, fs, path)
+			if l, err := Open(testOptions(fs)); !errors.Is(err, ErrDamaged) {
+				t.Errorf("it opens: %v", err)
+				if err == nil {
+					t.Errorf("with %+v", l.State())
+				}
+			}
+		})
+	}
+}
+
+func breakHeader(t *testing.T, fs *vfs.MemFS, path string) {
+	t.Helper()
+	f, err := fs.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
+	must(t, err)
+	_, err = f.WriteAt([]byte{0xff}, 30)
+	must(t, errors.Join(err, f.Close()))
+}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -84,8 +83,7 @@ func listSegments(opts Options) ([]string, error) {
 	}
 	var segs []string
 	for _, n := range names {
-		base, ok := strings.CutSuffix(n, ".log")
-		if _, err := strconv.ParseUint(base, 16, 64); ok && err == nil && len(base) == 16 {
+		if n == segmentName(segmentSeq(n)) {
 			segs = append(segs, n)
 		} else if strings.HasSuffix(n, ".log.tmp") {
 			if err := opts.FS.Remove(opts.FS.PathJoin(opts.Dir, n)); err != nil {
@@ -127,7 +125,9 @@ func Open(opts Options) (*Log, error) {
 	}
 	if err == nil {
 		r.supersede()
-		r.believe(n)
+		err = r.believe(n)
+	}
+	if err == nil {
 		err = r.scan()
 	}
 	if err == nil {
@@ -156,8 +156,8 @@ type recovery struct {
 
 func (r *recovery) load(names []string) error {
 	r.broken = make(map[*segment]bool)
-	for _, n := range names {
-		path := r.opts.FS.PathJoin(r.opts.Dir, n)
+	for _, name := range names {
+		path := r.opts.FS.PathJoin(r.opts.Dir, name)
 		f, err := r.opts.FS.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
 		if err != nil {
 			return err
@@ -178,6 +178,7 @@ func (r *recovery) load(names []string) error {
 			return err
 		case err != nil:
 			r.broken[s] = true
+			s.seq = segmentSeq(name)
 		default:
 			s.segmentHeader, r.log.salt = h, h.salt
 			s.end, s.last, s.epoch = h.baseOffset, h.firstIndex-1, h.prevEpoch
