@@ -166,9 +166,10 @@ func family(group string, specs []Spec) []Spec {
 const (
 	flagsRead      = FlagReadOnly
 	flagsReadFast  = FlagReadOnly | FlagFast | FlagShort
-	flagsReadWalk  = FlagReadOnly | FlagFast // in Redis
+	flagsReadWalk  = FlagReadOnly | FlagFast // in Redis, where it doesn't walk
 	flagsWrite     = FlagWrite
 	flagsWriteFast = FlagWrite | FlagFast | FlagShort
+	flagsWriteMany = FlagWrite | FlagFast // in Redis; a count says how many rows it takes
 	flagsGrow      = FlagWrite | FlagDenyOOM
 	flagsGrowFast  = FlagWrite | FlagDenyOOM | FlagFast | FlagShort
 	flagsGrowShort = FlagWrite | FlagDenyOOM | FlagShort

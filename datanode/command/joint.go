@@ -1,6 +1,8 @@
 package command
 
 import (
+	"fmt"
+	"runtime/debug"
 	"sync/atomic"
 
 	"github.com/atolldb/atoll/datanode/store"
@@ -142,7 +144,7 @@ func (j *Joint) Execute(sc *JointScratch, done func(numbers []int, rests [][]red
 		}
 		g := &j.groups[i]
 		sc.waits = 0
-		j.ex.joint(&sc.scratch, g.shares, j.lease)
+		j.ex.guarded(&sc.scratch, g.shares, j.lease)
 		for k := range g.shares {
 			sh := &g.shares[k]
 			j.ex.dropOverflowed(sh.session)
@@ -177,6 +179,21 @@ func (j *Joint) End() {
 		}
 	}
 	j.groups, j.added = j.groups[:0], 0
+}
+
+// guarded is joint, but for what panics outside of a command: nobody knows how far the run came, so its connections
+// end without replies. A worker serves many, and the process all.
+func (e *Executor) guarded(sc *scratch, shares []share, lease Lease) {
+	defer func() {
+		if r := recover(); r != nil {
+			e.log.Error("run panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			for i := range shares {
+				shares[i].session.drop = true
+			}
+			*sc = scratch{}
+		}
+	}()
+	e.joint(sc, shares, lease)
 }
 
 // joint executes all commands of a group.

@@ -174,7 +174,7 @@ func TestWhatDoesNotJoin(t *testing.T) {
 		}
 		j.Execute(new(command.JointScratch), func([]int, [][]redcon.Command, bool) { t.Errorf("%s is executed", what) })
 	}
-	for _, line := range []string{"SELECT 1", "KEYS *", "FLUSHDB", "HELLO 3", "AUTH x", "ZRANGE z 0 -1", "SCAN 0", "CLIENT REPLY OFF", "ZRANK z m", "MULTI"} {
+	for _, line := range []string{"SELECT 1", "KEYS *", "FLUSHDB", "HELLO 3", "AUTH x", "ZRANGE z 0 -1", "SCAN 0", "CLIENT REPLY OFF", "ZRANK z m", "ZPOPMIN z 1000000", "MULTI"} {
 		s := b.Session(t, commandtest.AWriteSecret)
 		refuses(line, s, line)
 		refuses(line+" behind GET", s, "GET k", line)
@@ -246,5 +246,26 @@ func TestPanicEndsASession(t *testing.T) {
 	}
 	if got := b.Do(t, other, "EXISTS", "k"); got != ":0\r\n" {
 		t.Errorf("EXISTS k: %q", got)
+	}
+}
+
+// TestPanicOutsideOfACommand: where the run itself breaks, here in what names the keys, its connections end without a
+// reply, the other runs of the batch go on, and no lock is left.
+func TestPanicOutsideOfACommand(t *testing.T) {
+	bad := command.Spec{Name: "bad", Arity: 1, Flags: command.FlagWrite | command.FlagShort, Scope: command.ScopeTenant, Run: func(*command.Ctx) {}}
+	bad.Keys.Find = func([][]byte, []int) []int { panic("broken") }
+	b := commandtest.NewWith(t, append(slices.Clone(command.All()), bad), command.Limits{})
+	one, same, other := b.Session(t, commandtest.AWriteSecret), b.Session(t, commandtest.AWriteSecret), b.Session(t, commandtest.BWriteSecret)
+	got := together(t, b.Executor.NewJoint(), []*command.Session{one, same, other}, [][]redcon.Command{pipelineOf("BAD"), pipelineOf("INCR n"), pipelineOf("INCR n")})
+	if got[2] != ":1\r\n" {
+		t.Errorf("the other namespace got %q", got[2])
+	}
+	for i, s := range []*command.Session{one, same} {
+		if _, drop := s.Closing(); !drop {
+			t.Errorf("session %d goes on, with %q", i, got[i])
+		}
+	}
+	if got := b.Do(t, b.Session(t, commandtest.AWriteSecret), "INCR", "n"); got != ":1\r\n" {
+		t.Errorf("after that INCR n answers %q", got)
 	}
 }

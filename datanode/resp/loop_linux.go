@@ -78,7 +78,10 @@ func newLoop(s *Server) (*loop, error) {
 		return nil, fmt.Errorf("set up epoll: %w", err)
 	}
 	l := &loop{server: s, ep: ep, file: os.NewFile(uintptr(ep), "epoll"), bell: -1}
-	if l.raw, err = l.file.SyscallConn(); err == nil {
+	if err = l.file.SetReadDeadline(time.Time{}); err == nil { // fails where Go's poller doesn't take it
+		l.raw, err = l.file.SyscallConn()
+	}
+	if err == nil {
 		err = l.hang()
 	}
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/atolldb/atoll/datanode/command"
 	"github.com/atolldb/atoll/datanode/command/commandtest"
 	"github.com/atolldb/atoll/rpc/atollpb"
+	"github.com/tidwall/redcon"
 )
 
 // TestLoops has many clients send pipelines, in pieces, of what a loop executes and of what needs a goroutine: each gets
@@ -60,6 +61,25 @@ func TestLoops(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestLongPipelineInALoop: what has arrived at once is more than a read and a batch take, and makes one event.
+func TestLongPipelineInALoop(t *testing.T) {
+	r := start(t, true, Limits{})
+	c := r.dial(t)
+	c.say("PING\r\n", 1)
+	r.parked(t, 1)
+	long := strings.Repeat("x", 600) // few enough commands fill the buffer to make one run
+	many := strings.Repeat(" a", 50) // arguments, which end a batch before the buffer does
+	for n := 10; n <= 640; n *= 2 {
+		if got := c.say(strings.Repeat("ECHO "+long+"\r\n", n), 2*n); got != strings.Repeat("$600\r\n"+long+"\r\n", n) {
+			t.Fatalf("%d commands: got %d bytes", n, len(got))
+		}
+		if got := c.say(strings.Repeat("EXISTS"+many+"\r\n", n), n); got != strings.Repeat(":0\r\n", n) {
+			t.Fatalf("%d commands: got %q", n, got)
+		}
+	}
+	r.parked(t, 1)
 }
 
 // TestHalfClosedInALoop: what was sent before the end is answered.
@@ -166,6 +186,98 @@ func TestStalledTurn(t *testing.T) {
 	<-stalled
 	time.AfterFunc(50*time.Millisecond, func() { release <- struct{}{} })
 	r.stop()
+}
+
+// held claims every parked connection, in the order of their sessions, so that no worker of its loop serves it.
+func (r *rig) held(t *testing.T) []*conn {
+	t.Helper()
+	list := r.server.list()
+	slices.SortFunc(list, func(a, b *conn) int { return int(a.session.ID - b.session.ID) })
+	for _, c := range list {
+		for end := time.Now().Add(10 * time.Second); !c.claim(); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("a connection can't be claimed")
+			}
+			c.state.CompareAndSwap(stateAgain, stateClaimed)
+		}
+	}
+	return list
+}
+
+// TestStuckHelper: where the helper is stuck, too, another one helps with the same turn: what waits in one namespace's
+// reads and in its writes holds up no other's.
+func TestStuckHelper(t *testing.T) {
+	stalled, release := make(chan struct{}, 8), make(chan struct{})
+	run := func(c *command.Ctx) {
+		stalled <- struct{}{}
+		<-release
+		c.Out.OK()
+	}
+	r := startWith(t, append(slices.Clone(command.All()),
+		command.Spec{Name: "stallread", Arity: 1, Flags: command.FlagReadOnly | command.FlagShort, Scope: command.ScopeTenant, Run: run},
+		command.Spec{Name: "stallwrite", Arity: 1, Flags: command.FlagWrite | command.FlagShort, Scope: command.ScopeTenant, Run: run}))
+	reader, writer, other := r.dial(t), r.dial(t), r.dial(t)
+	for c, secret := range map[*client]string{reader: commandtest.AWriteSecret, writer: commandtest.AWriteSecret, other: commandtest.BWriteSecret} {
+		c.say("AUTH "+secret+"\r\nPING\r\n", 2)
+	}
+	r.parked(t, 3)
+	free := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(free)
+	conns := r.held(t)
+	_, _ = io.WriteString(reader, "STALLREAD\r\n")
+	_, _ = io.WriteString(writer, "STALLWRITE\r\n")
+	_, _ = io.WriteString(other, "INCR n\r\n")
+	w := newWorker(conns[0].loop)
+	w.claimed = conns
+	turned := make(chan struct{})
+	go func() {
+		defer close(turned)
+		time.Sleep(10 * time.Millisecond) // all three have arrived
+		w.turn()
+	}()
+	<-stalled
+	<-stalled
+	if got := other.say("", 1); got != ":1\r\n" { // it waits 20 s at most
+		t.Errorf("got %q", got)
+	}
+	free()
+	<-turned
+	if got := reader.say("", 1) + writer.say("", 1); got != "+OK\r\n+OK\r\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestBrokenCommandInALoop: its connection is told, and ends at once.
+func TestBrokenCommandInALoop(t *testing.T) {
+	bad := command.Spec{Name: "bad", Arity: 1, Flags: command.FlagWrite | command.FlagShort, Scope: command.ScopeTenant, Run: func(*command.Ctx) { panic("broken") }}
+	r := startWith(t, append(slices.Clone(command.All()), bad))
+	c := r.dial(t)
+	c.say("AUTH "+commandtest.AWriteSecret+"\r\n", 1)
+	r.parked(t, 1)
+	_, _ = io.WriteString(c, "BAD\r\n")
+	if got := c.ends(); got != "-ERR internal error, nothing was written\r\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestStopBehindARead: what was read before the server stops is executed and answered.
+func TestStopBehindARead(t *testing.T) {
+	r := start(t, true, Limits{})
+	c := r.dial(t)
+	c.say("PING\r\n", 1)
+	r.parked(t, 1)
+	parked := r.held(t)[0]
+	_, _ = io.WriteString(c, "SELECT 1\r\n")
+	var cmds []redcon.Command
+	for end := time.Now().Add(10 * time.Second); len(cmds) == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		parked.hasRead = false
+		cmds, _ = parked.reader.Next(true)
+	}
+	r.server.draining.Store(true)
+	parked.unpark(cmds)
+	if got := c.ends(); got != "+OK\r\n" {
+		t.Errorf("got %q", got)
+	}
 }
 
 // TestDurableWritesLeaveTheLoop: a namespace whose writes wait for the disk has its connections on goroutines.
