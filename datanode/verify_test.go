@@ -96,7 +96,8 @@ func TestVerifyDirectory(t *testing.T) {
 		{"primary.json", file("primary.json", func([]byte) []byte { return []byte(`{"format":9}`) }), "primary.json", "format 9", nil},
 		{"a stranger", file("notes.txt", func([]byte) []byte { return []byte("x") }), "notes.txt", "belongs to nothing", nil},
 		{"a half discarding", file(discardFile, func([]byte) []byte { return nil }), discardFile, "cut short", []string{"*"}},
-		{"the log", file("generations/1/log/0000000000000001.log", flip(150)), "0000000000000001.log", "offset 0", []string{"*"}},
+		{"a header of the log", file("generations/1/log/0000000000000001.log", flip(22)), "0000000000000001.log", "header is broken", []string{"*"}},
+		{"an entry of the log", file("generations/1/log/0000000000000002.log", flip(150)), "0000000000000002.log", "broken at offset 0", []string{"*"}},
 		{"an older view", func(t *testing.T, dir string) {
 			views, err := tenant.ReadView(vfs.Default, dir)
 			if err != nil || views == nil {
