@@ -12,6 +12,13 @@ func (l *Log) Cut(index uint64) error {
 	if err := l.Sync(); err != nil {
 		return err
 	}
+	if err := l.cut(index); err != nil {
+		return err
+	}
+	return l.NoteSynced() // else what was cut would come back should the new segment be lost
+}
+
+func (l *Log) cut(index uint64) error {
 	l.writeMu.Lock()
 	defer l.writeMu.Unlock()
 	if index >= l.State().Last {

@@ -183,19 +183,24 @@ func TestLostCut(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		harm func(t *testing.T, fs *vfs.MemFS, path string)
+		more bool // whether entries follow the cut
 		roll bool // whether another segment stands behind
 	}{
-		{"lost", func(t *testing.T, fs *vfs.MemFS, path string) { must(t, fs.Remove(path)) }, false},
-		{"broken", breakHeader, false},
-		{"broken before another", breakHeader, true},
+		{"lost", removeFile, true, false},
+		{"lost at once", removeFile, false, false},
+		{"broken", breakHeader, true, false},
+		{"broken at once", breakHeader, false, false},
+		{"broken before another", breakHeader, true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			fs := vfs.NewMem()
 			l := noted(t, fs, 5)
 			must(t, l.Cut(2))
-			appendN(t, l, 1, 10)
-			must(t, l.Sync())
-			must(t, l.NoteSynced())
+			if c.more {
+				appendN(t, l, 1, 10)
+				must(t, l.Sync())
+				must(t, l.NoteSynced())
+			}
 			path := l.current.path
 			if c.roll {
 				l.opts.SegmentBytes = 1
@@ -211,6 +216,11 @@ func TestLostCut(t *testing.T) {
 			}
 		})
 	}
+}
+
+func removeFile(t *testing.T, fs *vfs.MemFS, path string) {
+	t.Helper()
+	must(t, fs.Remove(path))
 }
 
 func breakHeader(t *testing.T, fs *vfs.MemFS, path string) {
