@@ -27,7 +27,7 @@ type life struct {
 	s     *store.Store
 	epoch uint64
 
-	made   bool          // before that a node begins anew
+	made   bool          // before that a node begins anew; mu guards it, and closed
 	closed bool          // in order: everything is on the disk
 	gone   bool          // after an error that a process ends with
 	ending chan struct{} // closed where the process ends
@@ -234,7 +234,14 @@ func (l *life) purge() {
 func (l *life) close() {
 	err := l.s.Close()
 	l.expect("close", err)
-	l.s, l.closed, l.gone = nil, err == nil, err != nil
+	l.s, l.gone = nil, err != nil
+	l.setClosed(err == nil)
+}
+
+func (l *life) setClosed(closed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = closed
 }
 
 // reopen ends the life where it fails: nobody goes on without a store.
@@ -249,6 +256,6 @@ func (l *life) reopen() {
 		l.expect("open", err)
 		return
 	}
-	l.closed = false
+	l.setClosed(false)
 	l.begin(s)
 }
