@@ -55,7 +55,7 @@ type Config struct {
 // Defaults are the sizes that Config takes where it says nothing.
 var Defaults = Config{
 	BlockCacheBytes: 256 << 20,
-	RowCacheBytes:   256 << 20,
+	RowCacheBytes:   512 << 20,
 	MemTableBytes:   16 << 20,
 	SegmentBytes:    64 << 20,
 	RetainBytes:     1 << 30,

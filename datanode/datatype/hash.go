@@ -46,11 +46,8 @@ func (h *Hash) Set(field, value []byte) bool {
 }
 
 func (h *Hash) setSub(field, value []byte) bool {
-	old, ok := h.getSub(store.SubMember, field)
-	var size uint64
-	if ok {
-		size = store.SubSize(field, old)
-	} else {
+	size, ok := h.memberSize(field)
+	if !ok {
 		h.row.Count++
 		h.changed = true
 	}
@@ -72,13 +69,12 @@ func (h *Hash) spread() {
 // Delete removes a field and reports whether it was there.
 func (h *Hash) Delete(field []byte) bool {
 	if h.row.Spread {
-		old, ok := h.getSub(store.SubMember, field)
-		if !ok {
-			return false
+		size, ok := h.memberSize(field)
+		if ok {
+			h.row.Count--
+			h.deleteSub(store.SubMember, field, size)
 		}
-		h.row.Count--
-		h.deleteSub(store.SubMember, field, store.SubSize(field, old))
-		return true
+		return ok
 	}
 	if _, ok := h.Get(field); !ok {
 		return false

@@ -132,6 +132,15 @@ func (c *collection) getSub(s store.Sub, name []byte) ([]byte, bool) {
 	return c.Tx.GetSub(c.DB, c.key, c.row.Version, s, name)
 }
 
+// memberSize returns what the row of a member counts for, if it is there.
+func (c *collection) memberSize(name []byte) (uint64, bool) {
+	n, ok := c.Tx.SizeMember(c.DB, c.key, c.row.Version, name)
+	if !ok {
+		return 0, false
+	}
+	return uint64(len(name) + n), true
+}
+
 // putSub writes a sub row that replaces one of oldSize bytes (0: a new one).
 func (c *collection) putSub(s store.Sub, name, value []byte, oldSize uint64) {
 	c.Tx.PutSub(c.DB, c.key, c.row.Version, s, name, value)

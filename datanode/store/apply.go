@@ -129,7 +129,7 @@ func (s *Store) observe(payload []byte) error {
 			s.observeKey(key, len(k.rest), value, set)
 		case k.kind == kindMember:
 			hash := xxhash.Sum64(key)
-			if was := s.table.update(hash, key, value, rowMeta{here: set}, true); set && !was {
+			if was := s.table.update(hash, key, value, memberMeta(value, set), memberRow); set && !was {
 				s.filter.add(hash, true)
 			}
 		case k.kind == kindExpiry && set && len(k.rest) >= 8:
@@ -141,7 +141,7 @@ func (s *Store) observe(payload []byte) error {
 func (s *Store) observeKey(key []byte, userKey int, value []byte, set bool) {
 	hash := xxhash.Sum64(key)
 	if !set {
-		s.table.update(hash, key, nil, rowMeta{}, false)
+		s.table.update(hash, key, nil, rowMeta{}, keyRow)
 		return
 	}
 	r, err := decodeRow(value)
@@ -150,8 +150,8 @@ func (s *Store) observeKey(key []byte, userKey int, value []byte, set bool) {
 		s.filter.add(hash, false)
 		return
 	}
-	m, spread := metaOf(userKey, value, r)
-	if !s.table.update(hash, key, value, m, spread) {
+	m, kind := metaOf(userKey, value, r)
+	if !s.table.update(hash, key, value, m, kind) {
 		s.filter.add(hash, false)
 	}
 }

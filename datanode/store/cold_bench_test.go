@@ -67,12 +67,12 @@ func BenchmarkTable(b *testing.B) {
 	value := make([]byte, 100)
 	key := func(i int) []byte { return fmt.Appendf(nil, "key:%012d", i) }
 	for i := range keys {
-		c.Update(store.HashKey(0, key(i)), key(i), value, false)
+		c.Update(store.HashKey(0, key(i)), key(i), value, 0)
 	}
 	b.Run("update", func(b *testing.B) {
 		for b.Loop() {
 			k := key(rand.IntN(keys))
-			c.Update(store.HashKey(0, k), k, value, false)
+			c.Update(store.HashKey(0, k), k, value, 0)
 		}
 	})
 	b.Run("get", func(b *testing.B) {

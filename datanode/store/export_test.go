@@ -230,23 +230,32 @@ func (r Table) Get(hash uint64, key []byte) (value []byte, known bool, seen uint
 	return f.value, f.known, f.seen
 }
 
+// TableKinds are the kinds of rows in a table.
+const TableKinds = int(memberRow) + 1
+
 // Keep offers what was read, nil if the row was absent.
-func (r Table) Keep(hash uint64, key, value []byte, valued, write bool, seen uint64) {
-	r.t.keep(hash, key, rowFill{value, rowMeta{here: value != nil, bytes: int64(len(value))}, valued, write, seen})
+func (r Table) Keep(hash uint64, key, value []byte, kind int, write bool, seen uint64) {
+	r.t.keep(hash, key, rowFill{value, tableMeta(value, rowKind(kind)), rowKind(kind), write, seen})
 }
 
 // Update takes a row that was applied, nil if it was deleted.
-func (r Table) Update(hash uint64, key, value []byte, valued bool) {
-	r.t.update(hash, key, value, rowMeta{here: value != nil, bytes: int64(len(value))}, valued)
+func (r Table) Update(hash uint64, key, value []byte, kind int) {
+	r.t.update(hash, key, value, tableMeta(value, rowKind(kind)), rowKind(kind))
 }
 
-// Meta returns the size of a row that is known to be there, or -1 if it is known to be absent.
-func (r Table) Meta(hash uint64, key []byte) (size int64, known bool) {
-	m, known := r.t.meta(hash, key)
-	if !m.here {
-		m.bytes = -1
+// tableMeta has every other version of a key row expire.
+func tableMeta(value []byte, kind rowKind) rowMeta {
+	m := rowMeta{here: value != nil, bytes: int64(len(value))}
+	if kind != memberRow && len(value) >= 8 && value[7]%2 == 0 {
+		m.expire = int64(binary.BigEndian.Uint64(value))
 	}
-	return m.bytes, known
+	return m
+}
+
+// Meta says whether the table knows what an overwrite of a row must know, and whether that fits a version of it.
+func (r Table) Meta(hash uint64, key []byte, kind int) (fits func(value []byte) bool, known bool) {
+	m, known := r.t.meta(hash, key)
+	return func(value []byte) bool { return m == tableMeta(value, rowKind(kind)) }, known
 }
 
 // Check holds every slot against its record.
@@ -261,7 +270,7 @@ func (r Table) Check() (values int, err error) {
 			e := &s.slots[j]
 			switch {
 			case e.flags == 0 || e.at == 0:
-				if e.flags&rowValued != 0 && e.flags&rowHere != 0 {
+				if e.flags&(rowValued|rowHere|rowSmall) == rowValued|rowHere {
 					return 0, errors.New("a row that needs its value has none")
 				}
 				continue
@@ -269,6 +278,8 @@ func (r Table) Check() (values int, err error) {
 				return 0, errors.New("two rows have one record")
 			case e.flags&rowHere == 0:
 				return 0, errors.New("an absent row has a value")
+			case e.flags&rowSmall != 0:
+				return 0, errors.New("a row has two values")
 			}
 			places[e.at] = true
 			k, _ := s.slabs.read(e.at)

@@ -4,19 +4,21 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/maphash"
+	"slices"
 	"sync"
 )
 
 // rowTable keeps in memory what commands ask most often about rows: the values of hot key rows and of hot
-// members of spread collections, and of many more key rows what an overwrite must know of the row that it
-// replaces (rowMeta), so that a SET or a DEL seldom reads. Neither costs the garbage collector anything:
-// slots hold no pointers, and values lie in slabs that are reused.
+// members of spread collections, and of many more what an overwrite must know of the row that it replaces
+// (rowMeta), so that a SET, an HSET or a DEL seldom reads. Neither costs the garbage collector anything: slots hold
+// no pointers, and values lie in slabs that are reused. A value of a few bytes, such as a counter or a score, lies
+// in the slot.
 //
 // An entry is always true. Who reads a row and then keeps it here holds the row's stripe, or is refused
 // because the shard has seen a write meanwhile; every applied row passes through update.
 //
 // A row is known by 96 bits of hash, 64 of them under a key that is random in each process, so that nobody
-// can make two rows meet. A value's key is compared as well.
+// can make two rows meet.
 type rowTable struct {
 	seed   maphash.Seed
 	shift  uint
@@ -25,8 +27,10 @@ type rowTable struct {
 
 const (
 	rowShards    = 64 // at most
-	rowWays      = 4
+	rowWays      = 8  // of a table that is half full, one row in a hundred finds no slot
 	rowSlotBytes = 32
+	rowInline    = 8 // bytes of a value that fit into its slot
+	rowGroups    = 8 // of a shard at first
 )
 
 // What is known of a slot's row.
@@ -35,29 +39,38 @@ const (
 	rowHot                // its value was
 	rowHere               // the row is there
 	rowAbsent             // it isn't
-	rowValued             // known only as long as the value is: members, and key rows of spread collections
+	rowValued             // known only as long as the value is: key rows of spread collections
+	rowSmall              // its value is in the slot
 )
 
-// rowMeta is what is kept of a key row without its value.
+// rowMeta is what is kept of a row without its value.
 type rowMeta struct {
 	here   bool
-	bytes  int64 // that the row counts for
+	bytes  int64 // that a key row counts for; of a member, its value's
 	expire int64 // Unix milliseconds; 0: never
 }
 
 // rowSlot is what is known of one row; the zero value is free.
 type rowSlot struct {
-	b      uint64
-	expire int64
-	a      uint32
-	at     uint32 // where the value's record is, 0: nowhere
-	bytes  uint32
-	flags  uint32
+	b     uint64
+	word  [rowInline]byte // the value (rowSmall), else when the row expires
+	a     uint32
+	at    uint32 // where the value's record is, 0: nowhere
+	bytes uint32
+	flags uint16
+	small uint16 // bytes of word that are the value
 }
 
-func (s *rowSlot) meta() rowMeta {
-	return rowMeta{here: s.flags&rowHere != 0, bytes: int64(s.bytes), expire: s.expire}
+func (e *rowSlot) meta() rowMeta {
+	m := rowMeta{here: e.flags&rowHere != 0, bytes: int64(e.bytes)}
+	if e.flags&rowSmall == 0 {
+		m.expire = int64(binary.LittleEndian.Uint64(e.word[:]))
+	}
+	return m
 }
+
+// fits says whether a row's value goes into its slot.
+func (m rowMeta) fits(value []byte) bool { return len(value) <= rowInline && m.expire == 0 }
 
 // rowName is a row's name in the table.
 type rowName struct {
@@ -68,10 +81,12 @@ type rowName struct {
 // rowShard has slots in groups of rowWays, and the slabs of their values.
 type rowShard struct {
 	mu     sync.Mutex
-	seq    uint64    // writes seen
-	groups uint64    // a power of two
-	slots  []rowSlot // made with the first row
-	door   []uint32  // fingerprints of rows that were lately refused
+	seq    uint64 // writes seen
+	groups uint64 // a power of two; 0 before the first row
+	limit  uint64 // of groups
+	taken  uint64 // slots in use; some may be free again
+	slots  []rowSlot
+	door   []uint32 // fingerprints of rows that were lately refused
 	slabs  slabs
 }
 
@@ -84,9 +99,9 @@ func newRowTable(values, slots int) *rowTable {
 	t := &rowTable{seed: maphash.MakeSeed(), shift: shift, shards: make([]rowShard, n)}
 	for i := range t.shards {
 		s := &t.shards[i]
-		s.groups = 1
-		for s.groups*2*rowWays*rowSlotBytes <= uint64(slots/n) {
-			s.groups *= 2
+		s.limit = 1
+		for s.limit*2*rowWays*rowSlotBytes <= uint64(slots/n) {
+			s.limit *= 2
 		}
 		s.slabs.limit = max(values/n/slabBytes, 2)
 	}
@@ -103,6 +118,7 @@ func (t *rowTable) lock(hash uint64, key []byte) (*rowShard, rowName) {
 
 func (s *rowShard) group(b uint64) []rowSlot {
 	if s.slots == nil {
+		s.groups = min(rowGroups, s.limit)
 		s.slots = make([]rowSlot, s.groups*rowWays)
 		s.door = make([]uint32, doorSlots)
 	}
@@ -120,8 +136,33 @@ func (s *rowShard) find(n rowName) *rowSlot {
 	return nil
 }
 
+// grow doubles the groups if half of the slots are in use, which takes a millisecond for the largest.
+func (s *rowShard) grow() {
+	s.taken = 0
+	for i := range s.slots {
+		if s.slots[i].flags != 0 {
+			s.taken++
+		}
+	}
+	if s.taken <= uint64(len(s.slots)/2) {
+		return
+	}
+	old := s.slots
+	s.groups *= 2
+	s.slots = make([]rowSlot, s.groups*rowWays)
+	for i := range old {
+		if e := &old[i]; e.flags != 0 {
+			group := s.group(e.b) // takes from one old group alone, so there is room
+			group[slices.IndexFunc(group, func(e rowSlot) bool { return e.flags == 0 })] = *e
+		}
+	}
+}
+
 // claim returns the row's slot: its own, a free one, or that of a row that nobody asked for lately.
 func (s *rowShard) claim(n rowName) *rowSlot {
+	if s.taken > uint64(len(s.slots)/2) && s.groups < s.limit {
+		s.grow()
+	}
 	group := s.group(n.b)
 	var free, stale *rowSlot
 	for i := range group {
@@ -134,7 +175,9 @@ func (s *rowShard) claim(n rowName) *rowSlot {
 			stale = e
 		}
 	}
-	if free == nil {
+	if free != nil {
+		s.taken++
+	} else {
 		if free = stale; free == nil {
 			for i := range group {
 				group[i].flags &^= rowUsed
@@ -146,7 +189,7 @@ func (s *rowShard) claim(n rowName) *rowSlot {
 	return free
 }
 
-// meta returns what is known of a key row, if that is enough for an overwrite.
+// meta returns what is known of a row, if that is enough for an overwrite.
 func (t *rowTable) meta(hash uint64, key []byte) (rowMeta, bool) {
 	s, n := t.lock(hash, key)
 	defer s.mu.Unlock()
@@ -176,6 +219,9 @@ func (t *rowTable) get(hash uint64, key []byte, into *rowSet) rowFound {
 	case e.flags&rowAbsent != 0:
 		e.flags |= rowUsed
 		return rowFound{known: true}
+	case e.flags&rowSmall != 0:
+		e.flags |= rowUsed
+		return rowFound{value: into.keep(e.word[:e.small]), here: true, known: true}
 	case e.at != 0:
 		if k, v := s.slabs.read(e.at); bytes.Equal(k, key) {
 			e.flags |= rowUsed | rowHot
@@ -185,13 +231,22 @@ func (t *rowTable) get(hash uint64, key []byte, into *rowSet) rowFound {
 	return rowFound{seen: s.seq}
 }
 
+// rowKind is what the table must know of a row.
+type rowKind uint8
+
+const (
+	keyRow    rowKind = iota
+	spreadRow         // the key row of a spread collection
+	memberRow
+)
+
 // rowFill is a row that was read after a get that didn't know it.
 type rowFill struct {
-	value  []byte
-	meta   rowMeta
-	valued bool
-	write  bool // by a run that writes: what it read it is about to replace
-	seen   uint64
+	value []byte
+	meta  rowMeta
+	kind  rowKind
+	write bool // by a run that writes: what it read it is about to replace
+	seen  uint64
 }
 
 // keep offers what was read. While there is room it takes every value; then it takes one at its second miss
@@ -202,14 +257,14 @@ func (t *rowTable) keep(hash uint64, key []byte, f rowFill) {
 	if s.seq != f.seen && planted != seedStaleFill {
 		return
 	}
-	admitted := f.meta.here && (!s.slabs.full() || s.admit(n))
-	if !admitted && (!f.write || (f.valued && f.meta.here)) {
+	admitted := f.meta.here && (f.meta.fits(f.value) || !s.slabs.full() || s.admit(n))
+	if !admitted && (!f.write || (f.kind == spreadRow && f.meta.here)) {
 		return
 	}
 	e := s.claim(n)
-	e.set(f.meta, f.valued)
+	e.set(f.meta, f.kind == spreadRow)
 	if admitted {
-		s.store(e, key, f.value)
+		s.store(e, key, f.value, f.meta)
 	} else {
 		e.at = 0
 	}
@@ -223,7 +278,8 @@ func (e *rowSlot) set(m rowMeta, valued bool) {
 			e.flags |= rowValued
 		}
 	}
-	e.bytes, e.expire = uint32(m.bytes), m.expire
+	e.bytes = uint32(m.bytes)
+	binary.LittleEndian.PutUint64(e.word[:], uint64(m.expire))
 }
 
 // admit says whether a row may push another out.
@@ -237,22 +293,22 @@ func (s *rowShard) admit(n rowName) bool {
 }
 
 // update takes a row that was applied, in whatever state the table knew it. It says whether the row was known to
-// be there before.
-func (t *rowTable) update(hash uint64, key, value []byte, m rowMeta, valued bool) (was bool) {
+// be there before. That a row is gone is kept of key rows; of others, only if they were known.
+func (t *rowTable) update(hash uint64, key, value []byte, m rowMeta, k rowKind) (was bool) {
 	s, n := t.lock(hash, key)
 	defer s.mu.Unlock()
 	s.seq++
-	if !m.here && valued && s.find(n) == nil {
+	if !m.here && k == memberRow && s.find(n) == nil {
 		return false
 	}
 	e := s.claim(n)
 	was = e.flags&rowHere != 0
-	e.set(m, valued)
+	e.set(m, k == spreadRow)
 	if !m.here {
 		e.at = 0
 		return was
 	}
-	s.store(e, key, value)
+	s.store(e, key, value, m)
 	return was
 }
 
@@ -267,7 +323,12 @@ func (t *rowTable) drop(hash uint64, key []byte) {
 }
 
 // store writes the value of a slot, over the old one if it fits there.
-func (s *rowShard) store(e *rowSlot, key, value []byte) {
+func (s *rowShard) store(e *rowSlot, key, value []byte, m rowMeta) {
+	if m.fits(value) {
+		e.at, e.small = 0, uint16(copy(e.word[:], value))
+		e.flags |= rowSmall
+		return
+	}
 	if e.at == 0 || !s.slabs.overwrite(e.at, key, value) {
 		e.at = 0 // before others move
 		e.at = s.slabs.append(e.b, key, value, s.turn)

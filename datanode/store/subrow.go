@@ -49,6 +49,17 @@ func (tx *Tx) GetSub(db DB, key []byte, version uint64, s Sub, name []byte) ([]b
 	return tx.member(h, k)
 }
 
+// SizeMember returns how long the value of a member is, if that is there, as the transaction sees it: more of them
+// are in memory than values.
+func (tx *Tx) SizeMember(db DB, key []byte, version uint64, name []byte) (int, bool) {
+	k := tx.subKey(db, key, version, SubMember, name)
+	h := xxhash.Sum64(k)
+	if p := tx.others.find(h, k); p != nil {
+		return len(p.value), p.here
+	}
+	return tx.memberSize(h, k)
+}
+
 // PutSub sets a sub row; name and value are copied.
 func (tx *Tx) PutSub(db DB, key []byte, version uint64, s Sub, name, value []byte) {
 	tx.write(tx.subKey(db, key, version, s, name), value)

@@ -221,18 +221,26 @@ func (tx *Tx) fill(p *pending, userKey int) {
 	if p.value, p.here = found.value, found.here; !found.known && !tx.store.filter.absent(p.hash, false) {
 		p.value, p.here = tx.fetch(&tx.keys, p.key)
 	}
-	spread := false
+	kind := keyRow
 	if p.here {
-		p.old, spread = metaOf(userKey, p.value, mustDecode(p.value))
+		p.old, kind = metaOf(userKey, p.value, mustDecode(p.value))
 	}
 	if !found.known {
-		tx.store.table.keep(p.hash, p.key, rowFill{p.value, p.old, spread, tx.run.Write, found.seen})
+		tx.store.table.keep(p.hash, p.key, rowFill{p.value, p.old, kind, tx.run.Write, found.seen})
 	}
 }
 
-// metaOf returns what is kept of a key row, and whether that is enough without its value.
-func metaOf(userKey int, value []byte, r Row) (m rowMeta, spread bool) {
-	return rowMeta{here: true, bytes: rowBytes(userKey, value, &r), expire: r.ExpireMS}, r.Spread
+// metaOf returns what is kept of a key row.
+func metaOf(userKey int, value []byte, r Row) (rowMeta, rowKind) {
+	kind := keyRow
+	if r.Spread {
+		kind = spreadRow
+	}
+	return rowMeta{here: true, bytes: rowBytes(userKey, value, &r), expire: r.ExpireMS}, kind
+}
+
+func memberMeta(value []byte, here bool) rowMeta {
+	return rowMeta{here: here, bytes: int64(len(value))}
 }
 
 // member reads the row of a member of a spread collection.
@@ -249,8 +257,17 @@ func (tx *Tx) member(hash uint64, key []byte) ([]byte, bool) {
 		return nil, false
 	}
 	value, here := tx.fetch(&tx.others, key)
-	tx.store.table.keep(hash, key, rowFill{value, rowMeta{here: here}, true, tx.run.Write, found.seen})
+	tx.store.table.keep(hash, key, rowFill{value, memberMeta(value, here), memberRow, tx.run.Write, found.seen})
 	return value, here
+}
+
+// memberSize is member for the length of the value alone.
+func (tx *Tx) memberSize(hash uint64, key []byte) (int, bool) {
+	if m, known := tx.store.table.meta(hash, key); known && !tx.purged {
+		return int(m.bytes), m.here
+	}
+	value, here := tx.member(hash, key)
+	return len(value), here
 }
 
 // fetch reads one row from Pebble into the arena of s.
