@@ -60,7 +60,7 @@ func keys() []key {
 
 		{name: "replica-writes", kind: kindWord, byDef: "forward", words: []string{"forward", "refuse"}, help: "what a replica does with writes: pass them to the primary, or answer READONLY"},
 		{name: "block-cache", kind: kindSize, byDef: "256MiB", min: "8MiB", max: "1TiB", help: "memory for blocks of sstables"},
-		{name: "row-cache", kind: kindSize, byDef: "512MiB", min: "1MiB", max: "1TiB", help: "memory for hot rows; a quarter of it spares overwriting a row from reading it, for one row in each 32 bytes"},
+		{name: "row-cache", kind: kindSize, byDef: "512MiB", min: "1MiB", max: "1TiB", help: "memory for hot rows; up to a quarter of it spares overwriting a row from reading it, for one row in each 32 bytes"},
 		{name: "memtable", kind: kindSize, byDef: "16MiB", min: "1MiB", max: "1GiB", help: "size of a memtable; small ones are read faster"},
 		{name: "log-segment", kind: kindSize, byDef: "64MiB", min: "1MiB", max: "4GiB", help: "size of a segment of the replicated log"},
 		{name: "log-retain", kind: kindSize, byDef: "1GiB", min: "1MiB", max: "1024TiB", help: "size up to which the log is kept for replicas that come back"},

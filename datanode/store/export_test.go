@@ -265,9 +265,12 @@ func (r Table) Check() (values int, err error) {
 		if len(s.slabs.slabs) > s.slabs.limit {
 			return 0, fmt.Errorf("%d slabs, the limit is %d", len(s.slabs.slabs), s.slabs.limit)
 		}
-		places := map[uint32]bool{}
+		places, taken := map[uint32]bool{}, uint64(0)
 		for j := range s.slots {
 			e := &s.slots[j]
+			if e.flags != 0 {
+				taken++
+			}
 			switch {
 			case e.flags == 0 || e.at == 0:
 				if e.flags&(rowValued|rowHere|rowSmall) == rowValued|rowHere {
@@ -288,6 +291,9 @@ func (r Table) Check() (values int, err error) {
 			}
 		}
 		values += len(places)
+		if taken != s.taken {
+			return 0, fmt.Errorf("%d slots are in use, counted are %d", taken, s.taken)
+		}
 	}
 	return values, nil
 }

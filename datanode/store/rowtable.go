@@ -26,8 +26,8 @@ type rowTable struct {
 }
 
 const (
-	rowShards    = 64 // at most
-	rowWays      = 8  // of a table that is half full, one row in a hundred finds no slot
+	rowShards    = 128 // at most
+	rowWays      = 8   // of a table that is half full, one row in a hundred finds no slot
 	rowSlotBytes = 32
 	rowInline    = 8 // bytes of a value that fit into its slot
 	rowGroups    = 8 // of a shard at first
@@ -84,7 +84,7 @@ type rowShard struct {
 	seq    uint64 // writes seen
 	groups uint64 // a power of two; 0 before the first row
 	limit  uint64 // of groups
-	taken  uint64 // slots in use; some may be free again
+	taken  uint64 // slots in use
 	slots  []rowSlot
 	door   []uint32 // fingerprints of rows that were lately refused
 	slabs  slabs
@@ -136,17 +136,8 @@ func (s *rowShard) find(n rowName) *rowSlot {
 	return nil
 }
 
-// grow doubles the groups if half of the slots are in use, which takes a millisecond for the largest.
+// grow doubles the groups. The last time takes one to two milliseconds where the table has 128 MiB for slots.
 func (s *rowShard) grow() {
-	s.taken = 0
-	for i := range s.slots {
-		if s.slots[i].flags != 0 {
-			s.taken++
-		}
-	}
-	if s.taken <= uint64(len(s.slots)/2) {
-		return
-	}
 	old := s.slots
 	s.groups *= 2
 	s.slots = make([]rowSlot, s.groups*rowWays)
@@ -262,21 +253,23 @@ func (t *rowTable) keep(hash uint64, key []byte, f rowFill) {
 		return
 	}
 	e := s.claim(n)
-	e.set(f.meta, f.kind == spreadRow)
+	e.set(f.meta, f.kind)
 	if admitted {
 		s.store(e, key, f.value, f.meta)
-	} else {
-		e.at = 0
 	}
 }
 
-func (e *rowSlot) set(m rowMeta, valued bool) {
-	e.flags = e.flags&(rowUsed|rowHot) | rowAbsent
-	if m.here {
-		e.flags ^= rowAbsent | rowHere
-		if valued {
-			e.flags |= rowValued
-		}
+// set takes what is known of a row without its value. A record that its slot has is stored over, or is its value still.
+func (e *rowSlot) set(m rowMeta, k rowKind) {
+	e.flags &= rowUsed | rowHot
+	switch {
+	case !m.here:
+		e.flags |= rowAbsent
+		e.at = 0
+	case k == spreadRow:
+		e.flags |= rowHere | rowValued
+	default:
+		e.flags |= rowHere
 	}
 	e.bytes = uint32(m.bytes)
 	binary.LittleEndian.PutUint64(e.word[:], uint64(m.expire))
@@ -303,12 +296,10 @@ func (t *rowTable) update(hash uint64, key, value []byte, m rowMeta, k rowKind) 
 	}
 	e := s.claim(n)
 	was = e.flags&rowHere != 0
-	e.set(m, k == spreadRow)
-	if !m.here {
-		e.at = 0
-		return was
+	e.set(m, k)
+	if m.here {
+		s.store(e, key, value, m)
 	}
-	s.store(e, key, value, m)
 	return was
 }
 
@@ -319,6 +310,7 @@ func (t *rowTable) drop(hash uint64, key []byte) {
 	s.seq++
 	if e := s.find(n); e != nil {
 		*e = rowSlot{}
+		s.taken--
 	}
 }
 
@@ -334,16 +326,17 @@ func (s *rowShard) store(e *rowSlot, key, value []byte, m rowMeta) {
 		e.at = s.slabs.append(e.b, key, value, s.turn)
 	}
 	if e.at == 0 {
-		e.forget()
+		s.forget(e)
 	}
 }
 
 // forget leaves of a slot what is true without the value.
-func (e *rowSlot) forget() {
+func (s *rowShard) forget(e *rowSlot) {
 	e.at = 0
 	e.flags &^= rowHot
 	if e.flags&rowValued != 0 {
 		*e = rowSlot{}
+		s.taken--
 	}
 }
 
@@ -357,7 +350,7 @@ func (s *rowShard) turn(b uint64, from, to uint32) bool {
 			continue
 		}
 		if to == 0 || e.flags&rowHot == 0 {
-			e.forget()
+			s.forget(e)
 			return false
 		}
 		e.at = to

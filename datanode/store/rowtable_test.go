@@ -15,14 +15,16 @@ import (
 
 // TestFillAfterWrite: what was read before a row was written, or deleted, doesn't come into the table behind that.
 func TestFillAfterWrite(t *testing.T) {
-	for _, now := range [][]byte{[]byte("new"), nil} {
-		c := store.NewTable(1<<20, 1<<20)
-		key, hash, _ := tableKey(1)
-		_, _, seen := c.Get(hash, key)
-		c.Update(hash, key, now, 0)
-		c.Keep(hash, key, []byte("old"), 0, true, seen)
-		if value, known, _ := c.Get(hash, key); !known || !bytes.Equal(value, now) {
-			t.Errorf("%q, %v after a write of %q", value, known, now)
+	for kind := range store.TableKinds {
+		for _, now := range [][]byte{[]byte("new"), nil} {
+			c := store.NewTable(1<<20, 1<<20)
+			key, hash, _ := tableKey(1)
+			_, _, seen := c.Get(hash, key)
+			c.Update(hash, key, now, kind)
+			c.Keep(hash, key, []byte("old"), kind, true, seen)
+			if value, known, _ := c.Get(hash, key); known && !bytes.Equal(value, now) || !known && now != nil {
+				t.Errorf("kind %d: %q, %v after a write of %q", kind, value, known, now)
+			}
 		}
 	}
 }
