@@ -17,7 +17,7 @@ import (
 // Memory that a data node's keys don't bound: the runtime's own, the view, goroutines, Pebble's metadata.
 const memoryBeside = 256 << 20
 
-// memoryLimit returns the bound of what the Go runtime shall use, in bytes; 0: the runtime's own.
+// memoryLimit returns the bound of the process, in bytes; 0: the runtime's own.
 func memoryLimit(c *config, environ []string) int64 {
 	for _, e := range environ {
 		if strings.HasPrefix(e, "GOMEMLIMIT=") {
@@ -30,11 +30,20 @@ func memoryLimit(c *config, environ []string) int64 {
 	return c.number("block-cache") + c.number("row-cache") + datanode.MemTables*c.number("memtable") + c.number("client-memory") + memoryBeside
 }
 
+// heapLimit returns what of a bound the Go runtime may use: it counts nothing that Pebble takes from C.
+func heapLimit(c *config, bound int64) int64 {
+	if !pebbleInC {
+		return bound
+	}
+	return max(bound-c.number("block-cache")-datanode.MemTables*c.number("memtable"), bound/4)
+}
+
 // boundMemory has the garbage collector work harder where the process would grow beyond its bound.
 func (n *node) boundMemory(environ []string) {
-	if limit := memoryLimit(n.config, environ); limit > 0 {
+	if bound := memoryLimit(n.config, environ); bound > 0 {
+		limit := heapLimit(n.config, bound)
 		debug.SetMemoryLimit(limit)
-		n.log.Debug("the memory's soft limit is set", "bytes", limit)
+		n.log.Debug("the memory's soft limit is set", "bytes", bound, "heap_bytes", limit)
 	}
 }
 

@@ -13,13 +13,14 @@ import (
 func TestMemoryLimit(t *testing.T) {
 	keys := []string{"block-cache", "row-cache", "memtable", "client-memory", "memory-limit"}
 	for _, c := range []struct {
-		args    []string
-		environ []string
-		want    int64
+		args       []string
+		environ    []string
+		want, heap int64 // heap: where Pebble has its memory from C
 	}{
-		{[]string{"--block-cache=8MiB", "--row-cache=1MiB", "--memtable=1MiB", "--client-memory=16MiB"}, nil, (8 + 1 + 5 + 16 + 256) << 20},
-		{[]string{"--memory-limit=3GiB"}, []string{"PATH=x"}, 3 << 30},
-		{[]string{"--memory-limit=3GiB"}, []string{"GOMEMLIMIT=1GiB"}, 0},
+		{[]string{"--block-cache=8MiB", "--row-cache=1MiB", "--memtable=1MiB", "--client-memory=16MiB"}, nil, (8 + 1 + 5 + 16 + 256) << 20, (1 + 16 + 256) << 20},
+		{[]string{"--memory-limit=3GiB"}, []string{"PATH=x"}, 3 << 30, (3<<10 - 256 - 5*16) << 20},
+		{[]string{"--memory-limit=400MiB"}, nil, 400 << 20, 100 << 20},
+		{[]string{"--memory-limit=3GiB"}, []string{"GOMEMLIMIT=1GiB"}, 0, 0},
 	} {
 		flags := pflag.NewFlagSet("server", pflag.ContinueOnError)
 		addFlags(flags, keys)
@@ -32,6 +33,13 @@ func TestMemoryLimit(t *testing.T) {
 		}
 		if got := memoryLimit(conf, c.environ); got != c.want {
 			t.Errorf("%v: %d, want %d", c.args, got, c.want)
+		}
+		heap := c.heap
+		if !pebbleInC {
+			heap = c.want
+		}
+		if got := heapLimit(conf, c.want); got != heap {
+			t.Errorf("%v: %d for the heap, want %d", c.args, got, heap)
 		}
 	}
 }
