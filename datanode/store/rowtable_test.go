@@ -22,7 +22,7 @@ func TestFillAfterWrite(t *testing.T) {
 			_, _, seen := c.Get(hash, key)
 			c.Update(hash, key, now, kind)
 			c.Keep(hash, key, []byte("old"), kind, true, seen)
-			if value, known, _ := c.Get(hash, key); known && !bytes.Equal(value, now) || !known && now != nil {
+			if value, known, _ := c.Get(hash, key); known && !bytes.Equal(value, now) || !known && (now != nil || kind < store.TableKinds-1) { // a member that is gone may be unknown
 				t.Errorf("kind %d: %q, %v after a write of %q", kind, value, known, now)
 			}
 		}
