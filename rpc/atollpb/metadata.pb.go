@@ -619,10 +619,12 @@ type NodeReport struct {
 	AppliedIndex     uint64                 `protobuf:"varint,8,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
 	PurgedNamespaces []uint64               `protobuf:"varint,9,rep,packed,name=purged_namespaces,json=purgedNamespaces,proto3" json:"purged_namespaces,omitempty"` // purged and flushed, not yet acknowledged by the view
 	// Set by a primary that has stopped acknowledging writes for the promotion of that revision.
-	QuiescedRevision uint64 `protobuf:"varint,10,opt,name=quiesced_revision,json=quiescedRevision,proto3" json:"quiesced_revision,omitempty"`
-	Keys             uint64 `protobuf:"varint,11,opt,name=keys,proto3" json:"keys,omitempty"`
-	Bytes            uint64 `protobuf:"varint,12,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	Note             string `protobuf:"bytes,13,opt,name=note,proto3" json:"note,omitempty"` // why the state is what it is; at most 256 bytes
+	QuiescedRevision uint64          `protobuf:"varint,10,opt,name=quiesced_revision,json=quiescedRevision,proto3" json:"quiesced_revision,omitempty"`
+	Keys             uint64          `protobuf:"varint,11,opt,name=keys,proto3" json:"keys,omitempty"`
+	Bytes            uint64          `protobuf:"varint,12,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Note             string          `protobuf:"bytes,13,opt,name=note,proto3" json:"note,omitempty"`                                        // why the state is what it is; at most 256 bytes
+	TokenUses        []*TokenUse     `protobuf:"bytes,14,rep,name=token_uses,json=tokenUses,proto3" json:"token_uses,omitempty"`             // those that changed since the last report; bounded
+	NamespaceUses    []*NamespaceUse `protobuf:"bytes,15,rep,name=namespace_uses,json=namespaceUses,proto3" json:"namespace_uses,omitempty"` // those that changed since the last report; bounded
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -748,6 +750,190 @@ func (x *NodeReport) GetNote() string {
 	return ""
 }
 
+func (x *NodeReport) GetTokenUses() []*TokenUse {
+	if x != nil {
+		return x.TokenUses
+	}
+	return nil
+}
+
+func (x *NodeReport) GetNamespaceUses() []*NamespaceUse {
+	if x != nil {
+		return x.NamespaceUses
+	}
+	return nil
+}
+
+// TokenUse is what a node knows of a token's use since its start.
+type TokenUse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TokenId       string                 `protobuf:"bytes,1,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	LastUsedMs    int64                  `protobuf:"varint,2,opt,name=last_used_ms,json=lastUsedMs,proto3" json:"last_used_ms,omitempty"` // Unix milliseconds of the node's clock
+	Connections   uint32                 `protobuf:"varint,3,opt,name=connections,proto3" json:"connections,omitempty"`                   // that are authenticated by it now
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenUse) Reset() {
+	*x = TokenUse{}
+	mi := &file_atoll_v1_metadata_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenUse) ProtoMessage() {}
+
+func (x *TokenUse) ProtoReflect() protoreflect.Message {
+	mi := &file_atoll_v1_metadata_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenUse.ProtoReflect.Descriptor instead.
+func (*TokenUse) Descriptor() ([]byte, []int) {
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *TokenUse) GetTokenId() string {
+	if x != nil {
+		return x.TokenId
+	}
+	return ""
+}
+
+func (x *TokenUse) GetLastUsedMs() int64 {
+	if x != nil {
+		return x.LastUsedMs
+	}
+	return 0
+}
+
+func (x *TokenUse) GetConnections() uint32 {
+	if x != nil {
+		return x.Connections
+	}
+	return 0
+}
+
+// NamespaceUse is what a node knows of a namespace's use, against its limits.
+type NamespaceUse struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	NamespaceId       uint64                 `protobuf:"varint,1,opt,name=namespace_id,json=namespaceId,proto3" json:"namespace_id,omitempty"`
+	Keys              uint64                 `protobuf:"varint,2,opt,name=keys,proto3" json:"keys,omitempty"`
+	Bytes             uint64                 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Connections       uint32                 `protobuf:"varint,4,opt,name=connections,proto3" json:"connections,omitempty"`
+	CommandsPerSecond uint64                 `protobuf:"varint,5,opt,name=commands_per_second,json=commandsPerSecond,proto3" json:"commands_per_second,omitempty"` // over the last second
+	InBytesPerSecond  uint64                 `protobuf:"varint,6,opt,name=in_bytes_per_second,json=inBytesPerSecond,proto3" json:"in_bytes_per_second,omitempty"`
+	OutBytesPerSecond uint64                 `protobuf:"varint,7,opt,name=out_bytes_per_second,json=outBytesPerSecond,proto3" json:"out_bytes_per_second,omitempty"`
+	Limited           uint64                 `protobuf:"varint,8,opt,name=limited,proto3" json:"limited,omitempty"`                  // commands that a hard limit refused or delayed, since the node's start
+	OverSoft          []string               `protobuf:"bytes,9,rep,name=over_soft,json=overSoft,proto3" json:"over_soft,omitempty"` // names of the limits whose soft bound it is beyond
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *NamespaceUse) Reset() {
+	*x = NamespaceUse{}
+	mi := &file_atoll_v1_metadata_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamespaceUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamespaceUse) ProtoMessage() {}
+
+func (x *NamespaceUse) ProtoReflect() protoreflect.Message {
+	mi := &file_atoll_v1_metadata_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamespaceUse.ProtoReflect.Descriptor instead.
+func (*NamespaceUse) Descriptor() ([]byte, []int) {
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *NamespaceUse) GetNamespaceId() uint64 {
+	if x != nil {
+		return x.NamespaceId
+	}
+	return 0
+}
+
+func (x *NamespaceUse) GetKeys() uint64 {
+	if x != nil {
+		return x.Keys
+	}
+	return 0
+}
+
+func (x *NamespaceUse) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *NamespaceUse) GetConnections() uint32 {
+	if x != nil {
+		return x.Connections
+	}
+	return 0
+}
+
+func (x *NamespaceUse) GetCommandsPerSecond() uint64 {
+	if x != nil {
+		return x.CommandsPerSecond
+	}
+	return 0
+}
+
+func (x *NamespaceUse) GetInBytesPerSecond() uint64 {
+	if x != nil {
+		return x.InBytesPerSecond
+	}
+	return 0
+}
+
+func (x *NamespaceUse) GetOutBytesPerSecond() uint64 {
+	if x != nil {
+		return x.OutBytesPerSecond
+	}
+	return 0
+}
+
+func (x *NamespaceUse) GetLimited() uint64 {
+	if x != nil {
+		return x.Limited
+	}
+	return 0
+}
+
+func (x *NamespaceUse) GetOverSoft() []string {
+	if x != nil {
+		return x.OverSoft
+	}
+	return nil
+}
+
 type ReportRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
@@ -759,7 +945,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_atoll_v1_metadata_proto_msgTypes[5]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -771,7 +957,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_metadata_proto_msgTypes[5]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -784,7 +970,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{5}
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ReportRequest) GetClusterId() string {
@@ -817,7 +1003,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_atoll_v1_metadata_proto_msgTypes[6]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +1015,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_metadata_proto_msgTypes[6]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +1028,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{6}
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ReportResponse) GetRevision() uint64 {
@@ -866,7 +1052,7 @@ type BeginEpochRequest struct {
 
 func (x *BeginEpochRequest) Reset() {
 	*x = BeginEpochRequest{}
-	mi := &file_atoll_v1_metadata_proto_msgTypes[7]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -878,7 +1064,7 @@ func (x *BeginEpochRequest) String() string {
 func (*BeginEpochRequest) ProtoMessage() {}
 
 func (x *BeginEpochRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_metadata_proto_msgTypes[7]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -891,7 +1077,7 @@ func (x *BeginEpochRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginEpochRequest.ProtoReflect.Descriptor instead.
 func (*BeginEpochRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{7}
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *BeginEpochRequest) GetClusterId() string {
@@ -945,7 +1131,7 @@ type BeginEpochResponse struct {
 
 func (x *BeginEpochResponse) Reset() {
 	*x = BeginEpochResponse{}
-	mi := &file_atoll_v1_metadata_proto_msgTypes[8]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -957,7 +1143,7 @@ func (x *BeginEpochResponse) String() string {
 func (*BeginEpochResponse) ProtoMessage() {}
 
 func (x *BeginEpochResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_metadata_proto_msgTypes[8]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -970,7 +1156,7 @@ func (x *BeginEpochResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginEpochResponse.ProtoReflect.Descriptor instead.
 func (*BeginEpochResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{8}
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *BeginEpochResponse) GetRevision() uint64 {
@@ -995,7 +1181,7 @@ type NamespacesRequest struct {
 
 func (x *NamespacesRequest) Reset() {
 	*x = NamespacesRequest{}
-	mi := &file_atoll_v1_metadata_proto_msgTypes[9]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1007,7 +1193,7 @@ func (x *NamespacesRequest) String() string {
 func (*NamespacesRequest) ProtoMessage() {}
 
 func (x *NamespacesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_metadata_proto_msgTypes[9]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1020,7 +1206,7 @@ func (x *NamespacesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespacesRequest.ProtoReflect.Descriptor instead.
 func (*NamespacesRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{9}
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NamespacesRequest) GetClusterId() string {
@@ -1084,7 +1270,7 @@ type NamespacesResponse struct {
 
 func (x *NamespacesResponse) Reset() {
 	*x = NamespacesResponse{}
-	mi := &file_atoll_v1_metadata_proto_msgTypes[10]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1096,7 +1282,7 @@ func (x *NamespacesResponse) String() string {
 func (*NamespacesResponse) ProtoMessage() {}
 
 func (x *NamespacesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_metadata_proto_msgTypes[10]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1109,7 +1295,7 @@ func (x *NamespacesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespacesResponse.ProtoReflect.Descriptor instead.
 func (*NamespacesResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{10}
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *NamespacesResponse) GetResult() NamespacesResult {
@@ -1150,7 +1336,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_atoll_v1_metadata_proto_msgTypes[11]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1348,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_metadata_proto_msgTypes[11]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1361,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{11}
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ProposeRequest) GetClusterId() string {
@@ -1202,7 +1388,7 @@ type ProposeResponse struct {
 
 func (x *ProposeResponse) Reset() {
 	*x = ProposeResponse{}
-	mi := &file_atoll_v1_metadata_proto_msgTypes[12]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1214,7 +1400,7 @@ func (x *ProposeResponse) String() string {
 func (*ProposeResponse) ProtoMessage() {}
 
 func (x *ProposeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_metadata_proto_msgTypes[12]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1227,7 +1413,7 @@ func (x *ProposeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeResponse.ProtoReflect.Descriptor instead.
 func (*ProposeResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{12}
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ProposeResponse) GetRevision() uint64 {
@@ -1253,7 +1439,7 @@ type ReadIndexRequest struct {
 
 func (x *ReadIndexRequest) Reset() {
 	*x = ReadIndexRequest{}
-	mi := &file_atoll_v1_metadata_proto_msgTypes[13]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1265,7 +1451,7 @@ func (x *ReadIndexRequest) String() string {
 func (*ReadIndexRequest) ProtoMessage() {}
 
 func (x *ReadIndexRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_metadata_proto_msgTypes[13]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1278,7 +1464,7 @@ func (x *ReadIndexRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadIndexRequest.ProtoReflect.Descriptor instead.
 func (*ReadIndexRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{13}
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReadIndexRequest) GetClusterId() string {
@@ -1297,7 +1483,7 @@ type ReadIndexResponse struct {
 
 func (x *ReadIndexResponse) Reset() {
 	*x = ReadIndexResponse{}
-	mi := &file_atoll_v1_metadata_proto_msgTypes[14]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1309,7 +1495,7 @@ func (x *ReadIndexResponse) String() string {
 func (*ReadIndexResponse) ProtoMessage() {}
 
 func (x *ReadIndexResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_metadata_proto_msgTypes[14]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1322,7 +1508,7 @@ func (x *ReadIndexResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadIndexResponse.ProtoReflect.Descriptor instead.
 func (*ReadIndexResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{14}
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReadIndexResponse) GetIndex() uint64 {
@@ -1347,7 +1533,7 @@ type AddVoterRequest struct {
 
 func (x *AddVoterRequest) Reset() {
 	*x = AddVoterRequest{}
-	mi := &file_atoll_v1_metadata_proto_msgTypes[15]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1359,7 +1545,7 @@ func (x *AddVoterRequest) String() string {
 func (*AddVoterRequest) ProtoMessage() {}
 
 func (x *AddVoterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_metadata_proto_msgTypes[15]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1372,7 +1558,7 @@ func (x *AddVoterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddVoterRequest.ProtoReflect.Descriptor instead.
 func (*AddVoterRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{15}
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AddVoterRequest) GetClusterId() string {
@@ -1433,7 +1619,7 @@ type AddVoterResponse struct {
 
 func (x *AddVoterResponse) Reset() {
 	*x = AddVoterResponse{}
-	mi := &file_atoll_v1_metadata_proto_msgTypes[16]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1445,7 +1631,7 @@ func (x *AddVoterResponse) String() string {
 func (*AddVoterResponse) ProtoMessage() {}
 
 func (x *AddVoterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_metadata_proto_msgTypes[16]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1458,7 +1644,7 @@ func (x *AddVoterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddVoterResponse.ProtoReflect.Descriptor instead.
 func (*AddVoterResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{16}
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AddVoterResponse) GetClusterId() string {
@@ -1477,7 +1663,7 @@ type ReportsRequest struct {
 
 func (x *ReportsRequest) Reset() {
 	*x = ReportsRequest{}
-	mi := &file_atoll_v1_metadata_proto_msgTypes[17]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1489,7 +1675,7 @@ func (x *ReportsRequest) String() string {
 func (*ReportsRequest) ProtoMessage() {}
 
 func (x *ReportsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_metadata_proto_msgTypes[17]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1502,7 +1688,7 @@ func (x *ReportsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportsRequest.ProtoReflect.Descriptor instead.
 func (*ReportsRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{17}
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReportsRequest) GetClusterId() string {
@@ -1521,7 +1707,7 @@ type ReportsResponse struct {
 
 func (x *ReportsResponse) Reset() {
 	*x = ReportsResponse{}
-	mi := &file_atoll_v1_metadata_proto_msgTypes[18]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1533,7 +1719,7 @@ func (x *ReportsResponse) String() string {
 func (*ReportsResponse) ProtoMessage() {}
 
 func (x *ReportsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_metadata_proto_msgTypes[18]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1546,7 +1732,7 @@ func (x *ReportsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportsResponse.ProtoReflect.Descriptor instead.
 func (*ReportsResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{18}
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReportsResponse) GetEntries() []*ReportsResponse_Entry {
@@ -1566,7 +1752,7 @@ type ReportsResponse_Entry struct {
 
 func (x *ReportsResponse_Entry) Reset() {
 	*x = ReportsResponse_Entry{}
-	mi := &file_atoll_v1_metadata_proto_msgTypes[19]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1578,7 +1764,7 @@ func (x *ReportsResponse_Entry) String() string {
 func (*ReportsResponse_Entry) ProtoMessage() {}
 
 func (x *ReportsResponse_Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_metadata_proto_msgTypes[19]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1591,7 +1777,7 @@ func (x *ReportsResponse_Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportsResponse_Entry.ProtoReflect.Descriptor instead.
 func (*ReportsResponse_Entry) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{18, 0}
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{20, 0}
 }
 
 func (x *ReportsResponse_Entry) GetReport() *NodeReport {
@@ -1658,7 +1844,7 @@ const file_atoll_v1_metadata_proto_rawDesc = "" +
 	" \x03(\tR\rremovedTokens\x12$\n" +
 	"\x05nodes\x18\v \x03(\v2\x0e.atoll.v1.NodeR\x05nodes\x12#\n" +
 	"\rremoved_nodes\x18\f \x03(\tR\fremovedNodes\x12'\n" +
-	"\x06groups\x18\r \x03(\v2\x0f.atoll.v1.GroupR\x06groups\"\xc8\x03\n" +
+	"\x06groups\x18\r \x03(\v2\x0f.atoll.v1.GroupR\x06groups\"\xba\x04\n" +
 	"\n" +
 	"NodeReport\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12 \n" +
@@ -1674,7 +1860,25 @@ const file_atoll_v1_metadata_proto_rawDesc = "" +
 	" \x01(\x04R\x10quiescedRevision\x12\x12\n" +
 	"\x04keys\x18\v \x01(\x04R\x04keys\x12\x14\n" +
 	"\x05bytes\x18\f \x01(\x04R\x05bytes\x12\x12\n" +
-	"\x04note\x18\r \x01(\tR\x04note\"z\n" +
+	"\x04note\x18\r \x01(\tR\x04note\x121\n" +
+	"\n" +
+	"token_uses\x18\x0e \x03(\v2\x12.atoll.v1.TokenUseR\ttokenUses\x12=\n" +
+	"\x0enamespace_uses\x18\x0f \x03(\v2\x16.atoll.v1.NamespaceUseR\rnamespaceUses\"i\n" +
+	"\bTokenUse\x12\x19\n" +
+	"\btoken_id\x18\x01 \x01(\tR\atokenId\x12 \n" +
+	"\flast_used_ms\x18\x02 \x01(\x03R\n" +
+	"lastUsedMs\x12 \n" +
+	"\vconnections\x18\x03 \x01(\rR\vconnections\"\xc4\x02\n" +
+	"\fNamespaceUse\x12!\n" +
+	"\fnamespace_id\x18\x01 \x01(\x04R\vnamespaceId\x12\x12\n" +
+	"\x04keys\x18\x02 \x01(\x04R\x04keys\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\x12 \n" +
+	"\vconnections\x18\x04 \x01(\rR\vconnections\x12.\n" +
+	"\x13commands_per_second\x18\x05 \x01(\x04R\x11commandsPerSecond\x12-\n" +
+	"\x13in_bytes_per_second\x18\x06 \x01(\x04R\x10inBytesPerSecond\x12/\n" +
+	"\x14out_bytes_per_second\x18\a \x01(\x04R\x11outBytesPerSecond\x12\x18\n" +
+	"\alimited\x18\b \x01(\x04R\alimited\x12\x1b\n" +
+	"\tover_soft\x18\t \x03(\tR\boverSoft\"z\n" +
 	"\rReportRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12,\n" +
@@ -1787,7 +1991,7 @@ func file_atoll_v1_metadata_proto_rawDescGZIP() []byte {
 }
 
 var file_atoll_v1_metadata_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_atoll_v1_metadata_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_atoll_v1_metadata_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_atoll_v1_metadata_proto_goTypes = []any{
 	(NodeState)(0),                // 0: atoll.v1.NodeState
 	(NamespacesOp)(0),             // 1: atoll.v1.NamespacesOp
@@ -1797,68 +2001,72 @@ var file_atoll_v1_metadata_proto_goTypes = []any{
 	(*WatchRequest)(nil),          // 5: atoll.v1.WatchRequest
 	(*ViewFrame)(nil),             // 6: atoll.v1.ViewFrame
 	(*NodeReport)(nil),            // 7: atoll.v1.NodeReport
-	(*ReportRequest)(nil),         // 8: atoll.v1.ReportRequest
-	(*ReportResponse)(nil),        // 9: atoll.v1.ReportResponse
-	(*BeginEpochRequest)(nil),     // 10: atoll.v1.BeginEpochRequest
-	(*BeginEpochResponse)(nil),    // 11: atoll.v1.BeginEpochResponse
-	(*NamespacesRequest)(nil),     // 12: atoll.v1.NamespacesRequest
-	(*NamespacesResponse)(nil),    // 13: atoll.v1.NamespacesResponse
-	(*ProposeRequest)(nil),        // 14: atoll.v1.ProposeRequest
-	(*ProposeResponse)(nil),       // 15: atoll.v1.ProposeResponse
-	(*ReadIndexRequest)(nil),      // 16: atoll.v1.ReadIndexRequest
-	(*ReadIndexResponse)(nil),     // 17: atoll.v1.ReadIndexResponse
-	(*AddVoterRequest)(nil),       // 18: atoll.v1.AddVoterRequest
-	(*AddVoterResponse)(nil),      // 19: atoll.v1.AddVoterResponse
-	(*ReportsRequest)(nil),        // 20: atoll.v1.ReportsRequest
-	(*ReportsResponse)(nil),       // 21: atoll.v1.ReportsResponse
-	(*ReportsResponse_Entry)(nil), // 22: atoll.v1.ReportsResponse.Entry
-	(*Group)(nil),                 // 23: atoll.v1.Group
-	(*Node)(nil),                  // 24: atoll.v1.Node
-	(*MetadataNode)(nil),          // 25: atoll.v1.MetadataNode
-	(*ClusterInfo)(nil),           // 26: atoll.v1.ClusterInfo
-	(*Namespace)(nil),             // 27: atoll.v1.Namespace
-	(*Token)(nil),                 // 28: atoll.v1.Token
-	(*Position)(nil),              // 29: atoll.v1.Position
+	(*TokenUse)(nil),              // 8: atoll.v1.TokenUse
+	(*NamespaceUse)(nil),          // 9: atoll.v1.NamespaceUse
+	(*ReportRequest)(nil),         // 10: atoll.v1.ReportRequest
+	(*ReportResponse)(nil),        // 11: atoll.v1.ReportResponse
+	(*BeginEpochRequest)(nil),     // 12: atoll.v1.BeginEpochRequest
+	(*BeginEpochResponse)(nil),    // 13: atoll.v1.BeginEpochResponse
+	(*NamespacesRequest)(nil),     // 14: atoll.v1.NamespacesRequest
+	(*NamespacesResponse)(nil),    // 15: atoll.v1.NamespacesResponse
+	(*ProposeRequest)(nil),        // 16: atoll.v1.ProposeRequest
+	(*ProposeResponse)(nil),       // 17: atoll.v1.ProposeResponse
+	(*ReadIndexRequest)(nil),      // 18: atoll.v1.ReadIndexRequest
+	(*ReadIndexResponse)(nil),     // 19: atoll.v1.ReadIndexResponse
+	(*AddVoterRequest)(nil),       // 20: atoll.v1.AddVoterRequest
+	(*AddVoterResponse)(nil),      // 21: atoll.v1.AddVoterResponse
+	(*ReportsRequest)(nil),        // 22: atoll.v1.ReportsRequest
+	(*ReportsResponse)(nil),       // 23: atoll.v1.ReportsResponse
+	(*ReportsResponse_Entry)(nil), // 24: atoll.v1.ReportsResponse.Entry
+	(*Group)(nil),                 // 25: atoll.v1.Group
+	(*Node)(nil),                  // 26: atoll.v1.Node
+	(*MetadataNode)(nil),          // 27: atoll.v1.MetadataNode
+	(*ClusterInfo)(nil),           // 28: atoll.v1.ClusterInfo
+	(*Namespace)(nil),             // 29: atoll.v1.Namespace
+	(*Token)(nil),                 // 30: atoll.v1.Token
+	(*Position)(nil),              // 31: atoll.v1.Position
 }
 var file_atoll_v1_metadata_proto_depIdxs = []int32{
-	23, // 0: atoll.v1.JoinResponse.group:type_name -> atoll.v1.Group
-	24, // 1: atoll.v1.JoinResponse.nodes:type_name -> atoll.v1.Node
-	25, // 2: atoll.v1.JoinResponse.metadata_nodes:type_name -> atoll.v1.MetadataNode
-	26, // 3: atoll.v1.ViewFrame.cluster:type_name -> atoll.v1.ClusterInfo
-	27, // 4: atoll.v1.ViewFrame.namespaces:type_name -> atoll.v1.Namespace
-	28, // 5: atoll.v1.ViewFrame.tokens:type_name -> atoll.v1.Token
-	24, // 6: atoll.v1.ViewFrame.nodes:type_name -> atoll.v1.Node
-	23, // 7: atoll.v1.ViewFrame.groups:type_name -> atoll.v1.Group
+	25, // 0: atoll.v1.JoinResponse.group:type_name -> atoll.v1.Group
+	26, // 1: atoll.v1.JoinResponse.nodes:type_name -> atoll.v1.Node
+	27, // 2: atoll.v1.JoinResponse.metadata_nodes:type_name -> atoll.v1.MetadataNode
+	28, // 3: atoll.v1.ViewFrame.cluster:type_name -> atoll.v1.ClusterInfo
+	29, // 4: atoll.v1.ViewFrame.namespaces:type_name -> atoll.v1.Namespace
+	30, // 5: atoll.v1.ViewFrame.tokens:type_name -> atoll.v1.Token
+	26, // 6: atoll.v1.ViewFrame.nodes:type_name -> atoll.v1.Node
+	25, // 7: atoll.v1.ViewFrame.groups:type_name -> atoll.v1.Group
 	0,  // 8: atoll.v1.NodeReport.state:type_name -> atoll.v1.NodeState
-	29, // 9: atoll.v1.NodeReport.written:type_name -> atoll.v1.Position
-	7,  // 10: atoll.v1.ReportRequest.report:type_name -> atoll.v1.NodeReport
-	1,  // 11: atoll.v1.NamespacesRequest.op:type_name -> atoll.v1.NamespacesOp
-	2,  // 12: atoll.v1.NamespacesResponse.result:type_name -> atoll.v1.NamespacesResult
-	22, // 13: atoll.v1.ReportsResponse.entries:type_name -> atoll.v1.ReportsResponse.Entry
-	7,  // 14: atoll.v1.ReportsResponse.Entry.report:type_name -> atoll.v1.NodeReport
-	3,  // 15: atoll.v1.Metadata.Join:input_type -> atoll.v1.JoinRequest
-	5,  // 16: atoll.v1.Metadata.Watch:input_type -> atoll.v1.WatchRequest
-	8,  // 17: atoll.v1.Metadata.Report:input_type -> atoll.v1.ReportRequest
-	10, // 18: atoll.v1.Metadata.BeginEpoch:input_type -> atoll.v1.BeginEpochRequest
-	12, // 19: atoll.v1.Metadata.Namespaces:input_type -> atoll.v1.NamespacesRequest
-	14, // 20: atoll.v1.Consensus.Propose:input_type -> atoll.v1.ProposeRequest
-	16, // 21: atoll.v1.Consensus.ReadIndex:input_type -> atoll.v1.ReadIndexRequest
-	18, // 22: atoll.v1.Consensus.AddVoter:input_type -> atoll.v1.AddVoterRequest
-	20, // 23: atoll.v1.Consensus.Reports:input_type -> atoll.v1.ReportsRequest
-	4,  // 24: atoll.v1.Metadata.Join:output_type -> atoll.v1.JoinResponse
-	6,  // 25: atoll.v1.Metadata.Watch:output_type -> atoll.v1.ViewFrame
-	9,  // 26: atoll.v1.Metadata.Report:output_type -> atoll.v1.ReportResponse
-	11, // 27: atoll.v1.Metadata.BeginEpoch:output_type -> atoll.v1.BeginEpochResponse
-	13, // 28: atoll.v1.Metadata.Namespaces:output_type -> atoll.v1.NamespacesResponse
-	15, // 29: atoll.v1.Consensus.Propose:output_type -> atoll.v1.ProposeResponse
-	17, // 30: atoll.v1.Consensus.ReadIndex:output_type -> atoll.v1.ReadIndexResponse
-	19, // 31: atoll.v1.Consensus.AddVoter:output_type -> atoll.v1.AddVoterResponse
-	21, // 32: atoll.v1.Consensus.Reports:output_type -> atoll.v1.ReportsResponse
-	24, // [24:33] is the sub-list for method output_type
-	15, // [15:24] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	31, // 9: atoll.v1.NodeReport.written:type_name -> atoll.v1.Position
+	8,  // 10: atoll.v1.NodeReport.token_uses:type_name -> atoll.v1.TokenUse
+	9,  // 11: atoll.v1.NodeReport.namespace_uses:type_name -> atoll.v1.NamespaceUse
+	7,  // 12: atoll.v1.ReportRequest.report:type_name -> atoll.v1.NodeReport
+	1,  // 13: atoll.v1.NamespacesRequest.op:type_name -> atoll.v1.NamespacesOp
+	2,  // 14: atoll.v1.NamespacesResponse.result:type_name -> atoll.v1.NamespacesResult
+	24, // 15: atoll.v1.ReportsResponse.entries:type_name -> atoll.v1.ReportsResponse.Entry
+	7,  // 16: atoll.v1.ReportsResponse.Entry.report:type_name -> atoll.v1.NodeReport
+	3,  // 17: atoll.v1.Metadata.Join:input_type -> atoll.v1.JoinRequest
+	5,  // 18: atoll.v1.Metadata.Watch:input_type -> atoll.v1.WatchRequest
+	10, // 19: atoll.v1.Metadata.Report:input_type -> atoll.v1.ReportRequest
+	12, // 20: atoll.v1.Metadata.BeginEpoch:input_type -> atoll.v1.BeginEpochRequest
+	14, // 21: atoll.v1.Metadata.Namespaces:input_type -> atoll.v1.NamespacesRequest
+	16, // 22: atoll.v1.Consensus.Propose:input_type -> atoll.v1.ProposeRequest
+	18, // 23: atoll.v1.Consensus.ReadIndex:input_type -> atoll.v1.ReadIndexRequest
+	20, // 24: atoll.v1.Consensus.AddVoter:input_type -> atoll.v1.AddVoterRequest
+	22, // 25: atoll.v1.Consensus.Reports:input_type -> atoll.v1.ReportsRequest
+	4,  // 26: atoll.v1.Metadata.Join:output_type -> atoll.v1.JoinResponse
+	6,  // 27: atoll.v1.Metadata.Watch:output_type -> atoll.v1.ViewFrame
+	11, // 28: atoll.v1.Metadata.Report:output_type -> atoll.v1.ReportResponse
+	13, // 29: atoll.v1.Metadata.BeginEpoch:output_type -> atoll.v1.BeginEpochResponse
+	15, // 30: atoll.v1.Metadata.Namespaces:output_type -> atoll.v1.NamespacesResponse
+	17, // 31: atoll.v1.Consensus.Propose:output_type -> atoll.v1.ProposeResponse
+	19, // 32: atoll.v1.Consensus.ReadIndex:output_type -> atoll.v1.ReadIndexResponse
+	21, // 33: atoll.v1.Consensus.AddVoter:output_type -> atoll.v1.AddVoterResponse
+	23, // 34: atoll.v1.Consensus.Reports:output_type -> atoll.v1.ReportsResponse
+	26, // [26:35] is the sub-list for method output_type
+	17, // [17:26] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_atoll_v1_metadata_proto_init() }
@@ -1873,7 +2081,7 @@ func file_atoll_v1_metadata_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_atoll_v1_metadata_proto_rawDesc), len(file_atoll_v1_metadata_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   20,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

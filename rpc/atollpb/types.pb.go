@@ -31,6 +31,9 @@ const (
 	NamespaceState_NAMESPACE_STATE_ACTIVE      NamespaceState = 1
 	// A tombstone: the name is free again, the id is kept until every registered node has purged it.
 	NamespaceState_NAMESPACE_STATE_DELETED NamespaceState = 2
+	// Deleted, but not purged before purge_at_ms: nobody may use it, its tokens are revoked, its name is free, and it
+	// can be undeleted.
+	NamespaceState_NAMESPACE_STATE_IN_GRACE NamespaceState = 3
 )
 
 // Enum value maps for NamespaceState.
@@ -39,11 +42,13 @@ var (
 		0: "NAMESPACE_STATE_UNSPECIFIED",
 		1: "NAMESPACE_STATE_ACTIVE",
 		2: "NAMESPACE_STATE_DELETED",
+		3: "NAMESPACE_STATE_IN_GRACE",
 	}
 	NamespaceState_value = map[string]int32{
 		"NAMESPACE_STATE_UNSPECIFIED": 0,
 		"NAMESPACE_STATE_ACTIVE":      1,
 		"NAMESPACE_STATE_DELETED":     2,
+		"NAMESPACE_STATE_IN_GRACE":    3,
 	}
 )
 
@@ -136,6 +141,9 @@ const (
 	Role_ROLE_READ_ONLY   Role = 1
 	Role_ROLE_READ_WRITE  Role = 2
 	Role_ROLE_ADMIN       Role = 3 // only on tokens of the default namespace
+	// Roles of the admin API alone, only on tokens of the default namespace: no RESP client gets in by them.
+	Role_ROLE_VIEWER   Role = 4 // reads
+	Role_ROLE_OPERATOR Role = 5 // changes namespaces and their tokens, but not the cluster or the tokens of the default namespace
 )
 
 // Enum value maps for Role.
@@ -145,12 +153,16 @@ var (
 		1: "ROLE_READ_ONLY",
 		2: "ROLE_READ_WRITE",
 		3: "ROLE_ADMIN",
+		4: "ROLE_VIEWER",
+		5: "ROLE_OPERATOR",
 	}
 	Role_value = map[string]int32{
 		"ROLE_UNSPECIFIED": 0,
 		"ROLE_READ_ONLY":   1,
 		"ROLE_READ_WRITE":  2,
 		"ROLE_ADMIN":       3,
+		"ROLE_VIEWER":      4,
+		"ROLE_OPERATOR":    5,
 	}
 )
 
@@ -181,6 +193,205 @@ func (Role) EnumDescriptor() ([]byte, []int) {
 	return file_atoll_v1_types_proto_rawDescGZIP(), []int{2}
 }
 
+// Limit bounds one thing that a namespace uses. 0 is no limit.
+type Limit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Soft          uint64                 `protobuf:"varint,1,opt,name=soft,proto3" json:"soft,omitempty"` // beyond it an event is noted
+	Hard          uint64                 `protobuf:"varint,2,opt,name=hard,proto3" json:"hard,omitempty"` // beyond it what would use more is refused
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Limit) Reset() {
+	*x = Limit{}
+	mi := &file_atoll_v1_types_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limit) ProtoMessage() {}
+
+func (x *Limit) ProtoReflect() protoreflect.Message {
+	mi := &file_atoll_v1_types_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limit.ProtoReflect.Descriptor instead.
+func (*Limit) Descriptor() ([]byte, []int) {
+	return file_atoll_v1_types_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Limit) GetSoft() uint64 {
+	if x != nil {
+		return x.Soft
+	}
+	return 0
+}
+
+func (x *Limit) GetHard() uint64 {
+	if x != nil {
+		return x.Hard
+	}
+	return 0
+}
+
+// Limits of a namespace. Those of rates, connections and bytes per second hold on each node by itself.
+type Limits struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	Keys              *Limit                 `protobuf:"bytes,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	Bytes             *Limit                 `protobuf:"bytes,2,opt,name=bytes,proto3" json:"bytes,omitempty"` // of keys and values, as INFO's namespace_bytes counts them
+	Connections       *Limit                 `protobuf:"bytes,3,opt,name=connections,proto3" json:"connections,omitempty"`
+	CommandsPerSecond *Limit                 `protobuf:"bytes,4,opt,name=commands_per_second,json=commandsPerSecond,proto3" json:"commands_per_second,omitempty"`
+	InBytesPerSecond  *Limit                 `protobuf:"bytes,5,opt,name=in_bytes_per_second,json=inBytesPerSecond,proto3" json:"in_bytes_per_second,omitempty"`    // of requests
+	OutBytesPerSecond *Limit                 `protobuf:"bytes,6,opt,name=out_bytes_per_second,json=outBytesPerSecond,proto3" json:"out_bytes_per_second,omitempty"` // of replies
+	ValueBytes        *Limit                 `protobuf:"bytes,7,opt,name=value_bytes,json=valueBytes,proto3" json:"value_bytes,omitempty"`                          // of the largest argument of a write
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *Limits) Reset() {
+	*x = Limits{}
+	mi := &file_atoll_v1_types_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limits) ProtoMessage() {}
+
+func (x *Limits) ProtoReflect() protoreflect.Message {
+	mi := &file_atoll_v1_types_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limits.ProtoReflect.Descriptor instead.
+func (*Limits) Descriptor() ([]byte, []int) {
+	return file_atoll_v1_types_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Limits) GetKeys() *Limit {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *Limits) GetBytes() *Limit {
+	if x != nil {
+		return x.Bytes
+	}
+	return nil
+}
+
+func (x *Limits) GetConnections() *Limit {
+	if x != nil {
+		return x.Connections
+	}
+	return nil
+}
+
+func (x *Limits) GetCommandsPerSecond() *Limit {
+	if x != nil {
+		return x.CommandsPerSecond
+	}
+	return nil
+}
+
+func (x *Limits) GetInBytesPerSecond() *Limit {
+	if x != nil {
+		return x.InBytesPerSecond
+	}
+	return nil
+}
+
+func (x *Limits) GetOutBytesPerSecond() *Limit {
+	if x != nil {
+		return x.OutBytesPerSecond
+	}
+	return nil
+}
+
+func (x *Limits) GetValueBytes() *Limit {
+	if x != nil {
+		return x.ValueBytes
+	}
+	return nil
+}
+
+// Label is a key and a value that operators tag a namespace with.
+type Label struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Label) Reset() {
+	*x = Label{}
+	mi := &file_atoll_v1_types_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Label) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Label) ProtoMessage() {}
+
+func (x *Label) ProtoReflect() protoreflect.Message {
+	mi := &file_atoll_v1_types_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Label.ProtoReflect.Descriptor instead.
+func (*Label) Descriptor() ([]byte, []int) {
+	return file_atoll_v1_types_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Label) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Label) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
 type Namespace struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Id               uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // the revision that created it; never reused
@@ -192,13 +403,18 @@ type Namespace struct {
 	ModifiedMs       int64                  `protobuf:"varint,7,opt,name=modified_ms,json=modifiedMs,proto3" json:"modified_ms,omitempty"`
 	DeletedRevision  uint64                 `protobuf:"varint,8,opt,name=deleted_revision,json=deletedRevision,proto3" json:"deleted_revision,omitempty"` // set with NAMESPACE_STATE_DELETED
 	PurgedBy         []string               `protobuf:"bytes,9,rep,name=purged_by,json=purgedBy,proto3" json:"purged_by,omitempty"`                       // node id '/' incarnation of nodes that have reported the purge
+	Labels           []*Label               `protobuf:"bytes,10,rep,name=labels,proto3" json:"labels,omitempty"`                                          // by key
+	Limits           *Limits                `protobuf:"bytes,11,opt,name=limits,proto3" json:"limits,omitempty"`                                          // unset: none
+	Suspended        bool                   `protobuf:"varint,12,opt,name=suspended,proto3" json:"suspended,omitempty"`                                   // no session gets in, and none stays
+	ReadOnly         bool                   `protobuf:"varint,13,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`                     // writes are refused
+	PurgeAtMs        int64                  `protobuf:"varint,14,opt,name=purge_at_ms,json=purgeAtMs,proto3" json:"purge_at_ms,omitempty"`                // with NAMESPACE_STATE_IN_GRACE: when it becomes a tombstone
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Namespace) Reset() {
 	*x = Namespace{}
-	mi := &file_atoll_v1_types_proto_msgTypes[0]
+	mi := &file_atoll_v1_types_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -210,7 +426,7 @@ func (x *Namespace) String() string {
 func (*Namespace) ProtoMessage() {}
 
 func (x *Namespace) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_types_proto_msgTypes[0]
+	mi := &file_atoll_v1_types_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -223,7 +439,7 @@ func (x *Namespace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Namespace.ProtoReflect.Descriptor instead.
 func (*Namespace) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_types_proto_rawDescGZIP(), []int{0}
+	return file_atoll_v1_types_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Namespace) GetId() uint64 {
@@ -289,6 +505,41 @@ func (x *Namespace) GetPurgedBy() []string {
 	return nil
 }
 
+func (x *Namespace) GetLabels() []*Label {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Namespace) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *Namespace) GetSuspended() bool {
+	if x != nil {
+		return x.Suspended
+	}
+	return false
+}
+
+func (x *Namespace) GetReadOnly() bool {
+	if x != nil {
+		return x.ReadOnly
+	}
+	return false
+}
+
+func (x *Namespace) GetPurgeAtMs() int64 {
+	if x != nil {
+		return x.PurgeAtMs
+	}
+	return 0
+}
+
 type Token struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Id               string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // public
@@ -299,13 +550,14 @@ type Token struct {
 	ExpiresMs        int64                  `protobuf:"varint,6,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"` // Unix milliseconds; 0 is never
 	CreatedMs        int64                  `protobuf:"varint,7,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
 	ModifiedRevision uint64                 `protobuf:"varint,8,opt,name=modified_revision,json=modifiedRevision,proto3" json:"modified_revision,omitempty"`
+	ReplacedBy       string                 `protobuf:"bytes,9,opt,name=replaced_by,json=replacedBy,proto3" json:"replaced_by,omitempty"` // token id, once it was rotated: this one ends at expires_ms
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_atoll_v1_types_proto_msgTypes[1]
+	mi := &file_atoll_v1_types_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -317,7 +569,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_types_proto_msgTypes[1]
+	mi := &file_atoll_v1_types_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -330,7 +582,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_types_proto_rawDescGZIP(), []int{1}
+	return file_atoll_v1_types_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Token) GetId() string {
@@ -389,6 +641,13 @@ func (x *Token) GetModifiedRevision() uint64 {
 	return 0
 }
 
+func (x *Token) GetReplacedBy() string {
+	if x != nil {
+		return x.ReplacedBy
+	}
+	return ""
+}
+
 type Node struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	Id                 string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -405,7 +664,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_atoll_v1_types_proto_msgTypes[2]
+	mi := &file_atoll_v1_types_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -417,7 +676,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_types_proto_msgTypes[2]
+	mi := &file_atoll_v1_types_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -430,7 +689,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_types_proto_rawDescGZIP(), []int{2}
+	return file_atoll_v1_types_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Node) GetId() string {
@@ -500,7 +759,7 @@ type EpochStart struct {
 
 func (x *EpochStart) Reset() {
 	*x = EpochStart{}
-	mi := &file_atoll_v1_types_proto_msgTypes[3]
+	mi := &file_atoll_v1_types_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -512,7 +771,7 @@ func (x *EpochStart) String() string {
 func (*EpochStart) ProtoMessage() {}
 
 func (x *EpochStart) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_types_proto_msgTypes[3]
+	mi := &file_atoll_v1_types_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -525,7 +784,7 @@ func (x *EpochStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochStart.ProtoReflect.Descriptor instead.
 func (*EpochStart) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_types_proto_rawDescGZIP(), []int{3}
+	return file_atoll_v1_types_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *EpochStart) GetEpoch() uint64 {
@@ -553,7 +812,7 @@ type Promotion struct {
 
 func (x *Promotion) Reset() {
 	*x = Promotion{}
-	mi := &file_atoll_v1_types_proto_msgTypes[4]
+	mi := &file_atoll_v1_types_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -565,7 +824,7 @@ func (x *Promotion) String() string {
 func (*Promotion) ProtoMessage() {}
 
 func (x *Promotion) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_types_proto_msgTypes[4]
+	mi := &file_atoll_v1_types_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -578,7 +837,7 @@ func (x *Promotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promotion.ProtoReflect.Descriptor instead.
 func (*Promotion) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_types_proto_rawDescGZIP(), []int{4}
+	return file_atoll_v1_types_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Promotion) GetTarget() string {
@@ -621,7 +880,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_atoll_v1_types_proto_msgTypes[5]
+	mi := &file_atoll_v1_types_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -633,7 +892,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_types_proto_msgTypes[5]
+	mi := &file_atoll_v1_types_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -646,7 +905,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_types_proto_rawDescGZIP(), []int{5}
+	return file_atoll_v1_types_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Group) GetId() uint32 {
@@ -738,7 +997,7 @@ type MetadataNode struct {
 
 func (x *MetadataNode) Reset() {
 	*x = MetadataNode{}
-	mi := &file_atoll_v1_types_proto_msgTypes[6]
+	mi := &file_atoll_v1_types_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -750,7 +1009,7 @@ func (x *MetadataNode) String() string {
 func (*MetadataNode) ProtoMessage() {}
 
 func (x *MetadataNode) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_types_proto_msgTypes[6]
+	mi := &file_atoll_v1_types_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -763,7 +1022,7 @@ func (x *MetadataNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetadataNode.ProtoReflect.Descriptor instead.
 func (*MetadataNode) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_types_proto_rawDescGZIP(), []int{6}
+	return file_atoll_v1_types_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *MetadataNode) GetId() string {
@@ -810,7 +1069,7 @@ type ClusterInfo struct {
 
 func (x *ClusterInfo) Reset() {
 	*x = ClusterInfo{}
-	mi := &file_atoll_v1_types_proto_msgTypes[7]
+	mi := &file_atoll_v1_types_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -822,7 +1081,7 @@ func (x *ClusterInfo) String() string {
 func (*ClusterInfo) ProtoMessage() {}
 
 func (x *ClusterInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_types_proto_msgTypes[7]
+	mi := &file_atoll_v1_types_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -835,7 +1094,7 @@ func (x *ClusterInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterInfo.ProtoReflect.Descriptor instead.
 func (*ClusterInfo) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_types_proto_rawDescGZIP(), []int{7}
+	return file_atoll_v1_types_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ClusterInfo) GetClusterId() string {
@@ -899,7 +1158,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_atoll_v1_types_proto_msgTypes[8]
+	mi := &file_atoll_v1_types_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +1170,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_types_proto_msgTypes[8]
+	mi := &file_atoll_v1_types_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +1183,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_types_proto_rawDescGZIP(), []int{8}
+	return file_atoll_v1_types_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Position) GetHistoryId() string {
@@ -952,7 +1211,22 @@ var File_atoll_v1_types_proto protoreflect.FileDescriptor
 
 const file_atoll_v1_types_proto_rawDesc = "" +
 	"\n" +
-	"\x14atoll/v1/types.proto\x12\batoll.v1\"\xca\x02\n" +
+	"\x14atoll/v1/types.proto\x12\batoll.v1\"/\n" +
+	"\x05Limit\x12\x12\n" +
+	"\x04soft\x18\x01 \x01(\x04R\x04soft\x12\x12\n" +
+	"\x04hard\x18\x02 \x01(\x04R\x04hard\"\xfc\x02\n" +
+	"\x06Limits\x12#\n" +
+	"\x04keys\x18\x01 \x01(\v2\x0f.atoll.v1.LimitR\x04keys\x12%\n" +
+	"\x05bytes\x18\x02 \x01(\v2\x0f.atoll.v1.LimitR\x05bytes\x121\n" +
+	"\vconnections\x18\x03 \x01(\v2\x0f.atoll.v1.LimitR\vconnections\x12?\n" +
+	"\x13commands_per_second\x18\x04 \x01(\v2\x0f.atoll.v1.LimitR\x11commandsPerSecond\x12>\n" +
+	"\x13in_bytes_per_second\x18\x05 \x01(\v2\x0f.atoll.v1.LimitR\x10inBytesPerSecond\x12@\n" +
+	"\x14out_bytes_per_second\x18\x06 \x01(\v2\x0f.atoll.v1.LimitR\x11outBytesPerSecond\x120\n" +
+	"\vvalue_bytes\x18\a \x01(\v2\x0f.atoll.v1.LimitR\n" +
+	"valueBytes\"/\n" +
+	"\x05Label\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xf8\x03\n" +
 	"\tNamespace\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12.\n" +
@@ -966,7 +1240,13 @@ const file_atoll_v1_types_proto_rawDesc = "" +
 	"\vmodified_ms\x18\a \x01(\x03R\n" +
 	"modifiedMs\x12)\n" +
 	"\x10deleted_revision\x18\b \x01(\x04R\x0fdeletedRevision\x12\x1b\n" +
-	"\tpurged_by\x18\t \x03(\tR\bpurgedBy\"\xf3\x01\n" +
+	"\tpurged_by\x18\t \x03(\tR\bpurgedBy\x12'\n" +
+	"\x06labels\x18\n" +
+	" \x03(\v2\x0f.atoll.v1.LabelR\x06labels\x12(\n" +
+	"\x06limits\x18\v \x01(\v2\x10.atoll.v1.LimitsR\x06limits\x12\x1c\n" +
+	"\tsuspended\x18\f \x01(\bR\tsuspended\x12\x1b\n" +
+	"\tread_only\x18\r \x01(\bR\breadOnly\x12\x1e\n" +
+	"\vpurge_at_ms\x18\x0e \x01(\x03R\tpurgeAtMs\"\x94\x02\n" +
 	"\x05Token\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fnamespace_id\x18\x02 \x01(\x04R\vnamespaceId\x12\x12\n" +
@@ -977,7 +1257,9 @@ const file_atoll_v1_types_proto_rawDesc = "" +
 	"expires_ms\x18\x06 \x01(\x03R\texpiresMs\x12\x1d\n" +
 	"\n" +
 	"created_ms\x18\a \x01(\x03R\tcreatedMs\x12+\n" +
-	"\x11modified_revision\x18\b \x01(\x04R\x10modifiedRevision\"\x95\x02\n" +
+	"\x11modified_revision\x18\b \x01(\x04R\x10modifiedRevision\x12\x1f\n" +
+	"\vreplaced_by\x18\t \x01(\tR\n" +
+	"replacedBy\"\x95\x02\n" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x1b\n" +
@@ -1029,24 +1311,27 @@ const file_atoll_v1_types_proto_rawDesc = "" +
 	"\n" +
 	"history_id\x18\x01 \x01(\tR\thistoryId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x14\n" +
-	"\x05index\x18\x03 \x01(\x04R\x05index*j\n" +
+	"\x05index\x18\x03 \x01(\x04R\x05index*\x88\x01\n" +
 	"\x0eNamespaceState\x12\x1f\n" +
 	"\x1bNAMESPACE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16NAMESPACE_STATE_ACTIVE\x10\x01\x12\x1b\n" +
-	"\x17NAMESPACE_STATE_DELETED\x10\x02*\x87\x01\n" +
+	"\x17NAMESPACE_STATE_DELETED\x10\x02\x12\x1c\n" +
+	"\x18NAMESPACE_STATE_IN_GRACE\x10\x03*\x87\x01\n" +
 	"\n" +
 	"Durability\x12\x1a\n" +
 	"\x16DURABILITY_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10DURABILITY_ASYNC\x10\x01\x12\x14\n" +
 	"\x10DURABILITY_LOCAL\x10\x02\x12\x19\n" +
 	"\x15DURABILITY_REPLICATED\x10\x03\x12\x16\n" +
-	"\x12DURABILITY_DURABLE\x10\x04*U\n" +
+	"\x12DURABILITY_DURABLE\x10\x04*y\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eROLE_READ_ONLY\x10\x01\x12\x13\n" +
 	"\x0fROLE_READ_WRITE\x10\x02\x12\x0e\n" +
 	"\n" +
-	"ROLE_ADMIN\x10\x03B.Z,github.com/atolldb/atoll/rpc/atollpb;atollpbb\x06proto3"
+	"ROLE_ADMIN\x10\x03\x12\x0f\n" +
+	"\vROLE_VIEWER\x10\x04\x12\x11\n" +
+	"\rROLE_OPERATOR\x10\x05B.Z,github.com/atolldb/atoll/rpc/atollpb;atollpbb\x06proto3"
 
 var (
 	file_atoll_v1_types_proto_rawDescOnce sync.Once
@@ -1061,33 +1346,45 @@ func file_atoll_v1_types_proto_rawDescGZIP() []byte {
 }
 
 var file_atoll_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_atoll_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_atoll_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_atoll_v1_types_proto_goTypes = []any{
 	(NamespaceState)(0),  // 0: atoll.v1.NamespaceState
 	(Durability)(0),      // 1: atoll.v1.Durability
 	(Role)(0),            // 2: atoll.v1.Role
-	(*Namespace)(nil),    // 3: atoll.v1.Namespace
-	(*Token)(nil),        // 4: atoll.v1.Token
-	(*Node)(nil),         // 5: atoll.v1.Node
-	(*EpochStart)(nil),   // 6: atoll.v1.EpochStart
-	(*Promotion)(nil),    // 7: atoll.v1.Promotion
-	(*Group)(nil),        // 8: atoll.v1.Group
-	(*MetadataNode)(nil), // 9: atoll.v1.MetadataNode
-	(*ClusterInfo)(nil),  // 10: atoll.v1.ClusterInfo
-	(*Position)(nil),     // 11: atoll.v1.Position
+	(*Limit)(nil),        // 3: atoll.v1.Limit
+	(*Limits)(nil),       // 4: atoll.v1.Limits
+	(*Label)(nil),        // 5: atoll.v1.Label
+	(*Namespace)(nil),    // 6: atoll.v1.Namespace
+	(*Token)(nil),        // 7: atoll.v1.Token
+	(*Node)(nil),         // 8: atoll.v1.Node
+	(*EpochStart)(nil),   // 9: atoll.v1.EpochStart
+	(*Promotion)(nil),    // 10: atoll.v1.Promotion
+	(*Group)(nil),        // 11: atoll.v1.Group
+	(*MetadataNode)(nil), // 12: atoll.v1.MetadataNode
+	(*ClusterInfo)(nil),  // 13: atoll.v1.ClusterInfo
+	(*Position)(nil),     // 14: atoll.v1.Position
 }
 var file_atoll_v1_types_proto_depIdxs = []int32{
-	0, // 0: atoll.v1.Namespace.state:type_name -> atoll.v1.NamespaceState
-	1, // 1: atoll.v1.Namespace.durability:type_name -> atoll.v1.Durability
-	2, // 2: atoll.v1.Token.role:type_name -> atoll.v1.Role
-	6, // 3: atoll.v1.Group.epochs:type_name -> atoll.v1.EpochStart
-	7, // 4: atoll.v1.Group.promotion:type_name -> atoll.v1.Promotion
-	9, // 5: atoll.v1.ClusterInfo.metadata_nodes:type_name -> atoll.v1.MetadataNode
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	3,  // 0: atoll.v1.Limits.keys:type_name -> atoll.v1.Limit
+	3,  // 1: atoll.v1.Limits.bytes:type_name -> atoll.v1.Limit
+	3,  // 2: atoll.v1.Limits.connections:type_name -> atoll.v1.Limit
+	3,  // 3: atoll.v1.Limits.commands_per_second:type_name -> atoll.v1.Limit
+	3,  // 4: atoll.v1.Limits.in_bytes_per_second:type_name -> atoll.v1.Limit
+	3,  // 5: atoll.v1.Limits.out_bytes_per_second:type_name -> atoll.v1.Limit
+	3,  // 6: atoll.v1.Limits.value_bytes:type_name -> atoll.v1.Limit
+	0,  // 7: atoll.v1.Namespace.state:type_name -> atoll.v1.NamespaceState
+	1,  // 8: atoll.v1.Namespace.durability:type_name -> atoll.v1.Durability
+	5,  // 9: atoll.v1.Namespace.labels:type_name -> atoll.v1.Label
+	4,  // 10: atoll.v1.Namespace.limits:type_name -> atoll.v1.Limits
+	2,  // 11: atoll.v1.Token.role:type_name -> atoll.v1.Role
+	9,  // 12: atoll.v1.Group.epochs:type_name -> atoll.v1.EpochStart
+	10, // 13: atoll.v1.Group.promotion:type_name -> atoll.v1.Promotion
+	12, // 14: atoll.v1.ClusterInfo.metadata_nodes:type_name -> atoll.v1.MetadataNode
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_atoll_v1_types_proto_init() }
@@ -1101,7 +1398,7 @@ func file_atoll_v1_types_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_atoll_v1_types_proto_rawDesc), len(file_atoll_v1_types_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   9,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
