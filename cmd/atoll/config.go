@@ -71,8 +71,9 @@ func (k key) bounds() string { return k.min + " to " + k.max }
 
 // config is a complete, checked configuration.
 type config struct {
-	values  map[string]any // by key: string, []string, bool, int64, time.Duration
-	unknown []string       // variables that look like keys and are none
+	values  map[string]any    // by key: string, []string, bool, int64, time.Duration
+	from    map[string]string // by key: what gave the value, in the operator's words; absent: the default
+	unknown []string          // variables that look like keys and are none
 }
 
 // loadConfig merges flags over environment over file over defaults, and checks every value.
@@ -107,16 +108,29 @@ func loadConfig(flags *pflag.FlagSet, environ []string) (*config, error) {
 	if err := merged.Load(confmap.Provider(defaults, "."), nil); err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
+	c := &config{values: map[string]any{}, from: map[string]string{}, unknown: unknownVariables(table, environ)}
 	if name := top.String(configKey); name != "" {
-		if err := loadFile(merged, name); err != nil {
+		k, err := loadFile(name)
+		if err != nil {
 			return nil, err
+		}
+		for key := range k.Raw() {
+			c.from[key] = name
+		}
+		if err := merged.Merge(k); err != nil {
+			return nil, fmt.Errorf("config file %s: %w", name, err)
+		}
+	}
+	for key := range top.Raw() {
+		c.from[key] = envName(key)
+		if _, ok := set[key]; ok {
+			c.from[key] = "--" + key
 		}
 	}
 	if err := merged.Merge(top); err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 
-	c := &config{values: map[string]any{}, unknown: unknownVariables(table, environ)}
 	for _, k := range table {
 		v, err := k.parse(merged.Get(k.name))
 		if err != nil {
@@ -141,20 +155,21 @@ func unknownVariables(table []key, environ []string) []string {
 	return unknown
 }
 
-func loadFile(into *koanf.Koanf, name string) error {
+// loadFile reads a config file, which holds keys of the table alone.
+func loadFile(name string) (*koanf.Koanf, error) {
 	k := koanf.New(".")
 	if err := k.Load(file.Provider(name), yaml.Parser()); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("config file %s: it doesn't exist", name)
+			return nil, fmt.Errorf("config file %s: it doesn't exist", name)
 		}
-		return fmt.Errorf("config file %s: %w", name, err)
+		return nil, fmt.Errorf("config file %s: %w", name, err)
 	}
 	for found := range k.Raw() {
 		if _, ok := findKey(found); !ok || found == configKey {
-			return fmt.Errorf("config file %s: there is no key %q", name, found)
+			return nil, fmt.Errorf("config file %s: there is no key %q", name, found)
 		}
 	}
-	return into.Merge(k)
+	return k, nil
 }
 
 // parse checks one value and gives it its type. The file may hold numbers, booleans and lists.

@@ -27,6 +27,7 @@ type key struct {
 	min, max string // of numbers, sizes and durations; empty: unbounded
 	words    []string
 	none     bool // an address may be empty, for none
+	secret   bool // never shown
 	help     string
 }
 
@@ -78,7 +79,7 @@ func keys() []key {
 		{name: "auth-timeout", kind: kindDuration, byDef: "60s", min: "1s", max: "1h", help: "a RESP connection that has to authenticate ends after this time without"},
 
 		{name: "admin-addr", kind: kindText, byDef: "127.0.0.1:8379", help: "admin HTTP API that the operator's commands call: host:port or a URL"},
-		{name: "token", kind: kindText, help: "admin token of the operator's commands, better as a variable, which other users don't see; without one <data-dir>/admin-token is read"},
+		{name: "token", kind: kindText, secret: true, help: "admin token of the operator's commands, better as a variable, which other users don't see; without one <data-dir>/admin-token is read"},
 		{name: "output", kind: kindWord, byDef: "table", words: []string{"table", "json"}, help: "form of what the operator's commands print"},
 		{name: "timeout", kind: kindDuration, byDef: "45s", min: "1ms", max: "1h", help: "how long an operator's command may take; a promotion is given up after 30s"},
 		{name: "wait", kind: kindDuration, byDef: "5s", min: "0s", max: "60s", help: "how long a change waits for every live data node to apply it, also beyond --timeout; 0s: not at all"},

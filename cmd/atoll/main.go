@@ -51,11 +51,10 @@ func newRoot(p *program) *cobra.Command {
 	}
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		p.serverCommand(), p.metaCommand(), p.dataCommand(),
 		p.nsCommand(), p.tokenCommand(), p.nodeCommand(), p.groupCommand(),
-		p.statusCommand(), p.healthCommand(), p.debugCommand(), p.benchCommand(), p.versionCommand(),
+		p.statusCommand(), p.healthCommand(), p.debugCommand(), p.benchCommand(), p.cliCommand(), p.configCommand(), p.manCommand(), p.versionCommand(),
 	)
 	return root
 }
@@ -80,5 +79,16 @@ func (p *program) command(use, short string, args cobra.PositionalArgs, keys []s
 		},
 	}
 	addFlags(c.Flags(), keys)
+	completeWords(c, keys)
 	return c
+}
+
+// completeWords tells a shell the words that a key takes.
+func completeWords(c *cobra.Command, names []string) {
+	for _, name := range names {
+		if k, _ := findKey(name); len(k.words) > 0 {
+			// It only fails for a flag that there isn't.
+			_ = c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(k.words, cobra.ShellCompDirectiveNoFileComp))
+		}
+	}
 }

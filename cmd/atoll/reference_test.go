@@ -70,6 +70,8 @@ func usersOf(c *cobra.Command) map[string][]string {
 		switch c.Name() {
 		case "server", "meta", "data", "health":
 			who = c.Name()
+		case "config": // which takes every key, to show it
+			return
 		}
 		c.Flags().VisitAll(func(f *pflag.Flag) {
 			if _, ok := findKey(f.Name); ok && !slices.Contains(users[f.Name], who) {

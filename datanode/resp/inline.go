@@ -102,3 +102,13 @@ func hex(c byte) int {
 func space(c byte) bool {
 	return c == ' ' || (c >= '\t' && c <= '\r')
 }
+
+// SplitInline splits an inline command into its words, as the server does. The line is overwritten; ok is false when
+// its quotes don't match.
+func SplitInline(line []byte) (words []string, ok bool) {
+	marks, ok := splitInline(line, nil)
+	for i := 0; i < len(marks); i += 2 {
+		words = append(words, string(line[marks[i]:marks[i+1]]))
+	}
+	return words, ok
+}
