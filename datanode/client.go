@@ -1,8 +1,11 @@
 package datanode
 
 import (
+	"github.com/spf13/cobra"
+
 	"github.com/atolldb/atoll/datanode/command"
 	"github.com/atolldb/atoll/datanode/resp"
+	"github.com/atolldb/atoll/datanode/store"
 )
 
 // Command is what a node tells of one command that it serves, for a client's help and completion.
@@ -29,3 +32,6 @@ func told(specs []command.Spec) []Command {
 // SplitInline splits a typed line into the words of a command, as a node does. The line is overwritten; ok is
 // false when its quotes don't match.
 func SplitInline(line []byte) (words []string, ok bool) { return resp.SplitInline(line) }
+
+// InspectCommands returns the commands that look into the files of a stopped node's store.
+func InspectCommands() []*cobra.Command { return store.InspectCommands() }

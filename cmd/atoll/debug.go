@@ -17,7 +17,9 @@ import (
 )
 
 func (p *program) debugCommand() *cobra.Command {
-	return group("debug", "Look into the files of a stopped process", p.debugVerify())
+	pebble := group("pebble", "Look into the files of a stopped node's store with Pebble's own tools: DATA-DIR/data/generations/N/pebble", datanode.InspectCommands()...)
+	pebble.Long = pebble.Short + ".\nThey print what they find wrong, and end with 0 all the same: debug verify is the check of a data directory."
+	return group("debug", "Look into a node: its files while it is stopped, or what it is busy with", p.debugVerify(), p.debugBundle(), pebble)
 }
 
 // finding is one line of debug verify.
