@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
@@ -228,7 +229,10 @@ func (n *node) run(ctx context.Context) error {
 	if n.data != nil {
 		dataDone = n.start(cancel, "run the data node", func() error { return n.data.Run(dataCtx) })
 	}
+	// Ready is that the ports are open. Whether the node serves depends on others, and `atoll health` tells.
+	notify(n.log, daemon.SdNotifyReady)
 	<-ctx.Done()
+	notify(n.log, daemon.SdNotifyStopping)
 	n.log.Info("stopping")
 	err := <-dataDone
 	stopMeta()
