@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"reflect"
+	"strings"
 )
 
 // CommandBytesMax bounds one encoded command: raft-boltdb slows down with larger payloads.
@@ -13,7 +14,7 @@ const CommandBytesMax = 512 << 10
 // The bounds of an envelope's strings, in bytes.
 const (
 	RequestIDBytesMax = 128
-	ActorBytesMax     = 128
+	ActorBytesMax     = 128 // of Actor and Source together
 )
 
 // Command is one metadata change. The commands of this package are its only implementations.
@@ -32,7 +33,8 @@ type Proposal struct {
 	RequestID string
 	Digest    Digest // of what the caller asked for under that id
 	TimeMs    int64  // Unix milliseconds of the proposer's clock
-	Actor     string // who asked: a token id, a node id or "control"
+	Actor     string // who asked: a token id, a node id or "control"; without spaces
+	Source    string // network address that the request came from, or empty
 }
 
 // Digest tells one caller's request from another's under the same id. It is of the request, not of the
@@ -131,8 +133,8 @@ func (c *codec) encode(p Proposal) ([]byte, error) {
 	if len(p.RequestID) > RequestIDBytesMax {
 		return nil, refuse(CodeInvalid, "request_id", "request_id is longer than %d bytes", RequestIDBytesMax)
 	}
-	if len(p.Actor) > ActorBytesMax {
-		p.Actor = p.Actor[:ActorBytesMax]
+	if len(p.Actor)+1+len(p.Source) > ActorBytesMax {
+		p.Actor, p.Source = p.Actor[:min(len(p.Actor), ActorBytesMax)], ""
 	}
 	f := &fields{version: e.version}
 	head := envelope{e.id, e.version, &p}
@@ -180,9 +182,16 @@ func (e *envelope) fields(f *fields) {
 	f.str(&e.proposal.RequestID)
 	f.digest(&e.proposal.Digest)
 	f.i64(&e.proposal.TimeMs)
-	f.str(&e.proposal.Actor)
-	if len(e.proposal.RequestID) > RequestIDBytesMax || len(e.proposal.Actor) > ActorBytesMax {
+	who := e.proposal.Actor
+	if e.proposal.Source != "" {
+		who += " " + e.proposal.Source
+	}
+	f.str(&who)
+	if len(e.proposal.RequestID) > RequestIDBytesMax || len(who) > ActorBytesMax {
 		f.fail()
+	}
+	if f.reading {
+		e.proposal.Actor, e.proposal.Source, _ = strings.Cut(who, " ")
 	}
 }
 

@@ -45,7 +45,7 @@ func (f *FSM) Apply(index uint64, data []byte) (Outcome, error) {
 		return Outcome{}, fmt.Errorf("apply index %d: %w", index, err)
 	}
 	state := f.state.Load()
-	next := &State{revision: state.revision, applied: index, requests: state.requests}
+	next := &State{revision: state.revision, applied: index, requests: state.requests, audits: state.audits}
 	if index <= state.applied {
 		return Outcome{}, fmt.Errorf("apply index %d after %d: %w", index, state.applied, ErrCorruptCommand)
 	}
@@ -75,6 +75,7 @@ func (f *FSM) Apply(index uint64, data []byte) (Outcome, error) {
 	if p.RequestID != "" {
 		next.requests = t.remember(state.requests, &request{id: p.RequestID, digest: p.Digest, result: result})
 	}
+	next.audits = t.audit(state.audits, &p)
 	t.txn.Commit()
 	next.revision = index
 	next.reader = reader{f.db.Txn(false)}

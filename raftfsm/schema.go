@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/go-memdb"
 
 	"github.com/atolldb/atoll/rpc/atollpb"
+	"github.com/atolldb/atoll/rpc/audit"
 )
 
 // The tables of the state, and the names of their indexes beside memdb's own "id".
@@ -17,6 +18,7 @@ const (
 	tableNodes      = "nodes"
 	tableGroups     = "groups"
 	tableRequests   = "requests"
+	tableAudit      = "audit"
 
 	indexID        = "id"
 	indexName      = "name"      // of active namespaces
@@ -115,6 +117,9 @@ func newDB() (*memdb.MemDB, error) {
 		tableRequests: table(tableRequests, map[string]func(*request) ([]byte, bool){
 			indexID:       func(r *request) ([]byte, bool) { return []byte(r.id), true },
 			indexRevision: func(r *request) ([]byte, bool) { return idKey(r.result.Revision), true },
+		}),
+		tableAudit: table(tableAudit, map[string]func(*audit.Record) ([]byte, bool){
+			indexID: func(r *audit.Record) ([]byte, bool) { return idKey(r.Revision), true },
 		}),
 	}})
 }

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/atolldb/atoll/rpc/atollpb"
+	"github.com/atolldb/atoll/rpc/audit"
 )
 
 // A snapshot is a header (magic, format), records (type byte, varint length, payload) in the order of
@@ -22,7 +23,7 @@ import (
 // bytes) and the CRC-32C of everything before it (4 bytes). Fixed-size numbers are little endian.
 const (
 	snapshotMagic  = "ATOLMETA"
-	snapshotFormat = 1
+	snapshotFormat = 2 // 1 has no audit
 
 	recordHeader    = 1
 	recordCluster   = 2
@@ -31,6 +32,7 @@ const (
 	recordNode      = 5
 	recordGroup     = 6
 	recordRequest   = 7
+	recordAudit     = 9
 	recordEnd       = 0xff
 
 	recordBytesMax = 64 << 20
@@ -61,6 +63,9 @@ func (s *State) WriteSnapshot(w io.Writer) error {
 	messages(sw, recordGroup, s.Groups())
 	for r := range all[*request](s.reader, tableRequests, indexRevision) {
 		sw.own(recordRequest, r)
+	}
+	for r := range s.Audit(0) {
+		sw.own(recordAudit, auditRow{r})
 	}
 	sw.end()
 	if sw.err == nil {
@@ -143,8 +148,8 @@ func readSnapshot(in io.Reader) (*memdb.MemDB, *State, error) {
 	if string(head[:len(snapshotMagic)]) != snapshotMagic {
 		return nil, nil, ErrSnapshotFormat
 	}
-	if format := binary.LittleEndian.Uint32(head[len(snapshotMagic):]); format != snapshotFormat {
-		return nil, nil, fmt.Errorf("%w: format %d, this version knows format %d", ErrSnapshotFormat, format, snapshotFormat)
+	if format := binary.LittleEndian.Uint32(head[len(snapshotMagic):]); format < 1 || format > snapshotFormat {
+		return nil, nil, fmt.Errorf("%w: format %d, this version knows formats up to %d", ErrSnapshotFormat, format, snapshotFormat)
 	}
 	db, err := newDB()
 	if err != nil {
@@ -203,6 +208,13 @@ func (s *State) load(txn *memdb.Txn, kind byte, payload []byte) error {
 		}
 		s.requests++
 		return txn.Insert(tableRequests, r)
+	case recordAudit:
+		r := auditRow{&audit.Record{}}
+		if err := decodeOwn(payload, r); err != nil {
+			return err
+		}
+		s.audits++
+		return txn.Insert(tableAudit, r.Record)
 	}
 	return errors.New("unknown type")
 }

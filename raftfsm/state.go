@@ -14,7 +14,8 @@ type State struct {
 	reader
 	revision uint64
 	applied  uint64
-	requests int
+	requests int // remembered
+	audits   int // kept
 }
 
 // Revision returns the log index of the last change that the state contains; 0 for an empty one.

@@ -2,6 +2,7 @@ package raftfsm
 
 import (
 	"slices"
+	"strconv"
 
 	"google.golang.org/protobuf/proto"
 
@@ -16,6 +17,8 @@ type txn struct {
 	timeMs int64
 	before uint64 // the revision before
 	delta  *atollpb.ViewFrame
+	// touched are the records that were changed, for the audit.
+	touched []touched
 }
 
 // changed reports whether the command has written anything.
@@ -56,48 +59,58 @@ func put[T any, K comparable](list []T, record T, id func(T) K) []T {
 
 func (t *txn) putCluster(c *atollpb.ClusterInfo) {
 	c.ModifiedRevision = t.index
+	t.note("cluster", c.ClusterId, t.Cluster(), c)
 	t.insert(tableCluster, c)
 	t.delta.Cluster = c
 }
 
 func (t *txn) putNamespace(n *atollpb.Namespace) {
 	n.ModifiedRevision, n.ModifiedMs = t.index, t.timeMs
+	t.note("namespace", number(n.Id), t.Namespace(n.Id), n)
 	t.insert(tableNamespaces, n)
 	t.delta.Namespaces = put(t.delta.Namespaces, n, (*atollpb.Namespace).GetId)
 }
 
 func (t *txn) removeNamespace(n *atollpb.Namespace) {
+	t.note("namespace", number(n.Id), n, nil)
 	t.delete(tableNamespaces, n)
 	t.delta.RemovedNamespaces = append(t.delta.RemovedNamespaces, n.Id)
 }
 
 func (t *txn) putToken(token *atollpb.Token) {
 	token.ModifiedRevision = t.index
+	t.note("token", token.Id, t.Token(token.Id), token)
 	t.insert(tableTokens, token)
 	t.delta.Tokens = append(t.delta.Tokens, token)
 }
 
 func (t *txn) removeToken(token *atollpb.Token) {
+	t.note("token", token.Id, token, nil)
 	t.delete(tableTokens, token)
 	t.delta.RemovedTokens = append(t.delta.RemovedTokens, token.Id)
 }
 
 func (t *txn) putNode(n *atollpb.Node) {
 	n.ModifiedRevision = t.index
+	t.note("node", n.Id, t.Node(n.Id), n)
 	t.insert(tableNodes, n)
 	t.delta.Nodes = put(t.delta.Nodes, n, (*atollpb.Node).GetId)
 }
 
 func (t *txn) removeNode(n *atollpb.Node) {
+	t.note("node", n.Id, n, nil)
 	t.delete(tableNodes, n)
 	t.delta.RemovedNodes = append(t.delta.RemovedNodes, n.Id)
 }
 
 func (t *txn) putGroup(g *atollpb.Group) {
 	g.ModifiedRevision = t.index
+	t.note("group", number(uint64(g.Id)), t.Group(g.Id), g)
 	t.insert(tableGroups, g)
 	t.delta.Groups = put(t.delta.Groups, g, (*atollpb.Group).GetId)
 }
+
+func number(id uint64) string { return strconv.FormatUint(id, 10) }
 
 // clone returns a copy of a record that the command may change.
 func clone[M proto.Message](m M) M { return proto.CloneOf(m) }

@@ -25,6 +25,20 @@ const waitSlack = 5 * time.Second
 // adminCommand returns a command that calls the admin API.
 func (p *program) adminCommand(use, short string, args cobra.PositionalArgs, keys []string,
 	f func(context.Context, *adminCall, []string) error) *cobra.Command {
+	return p.callingCommand(use, short, args, keys, func(ctx context.Context, a *adminCall, args []string) error {
+		limit := a.duration("timeout")
+		if slices.Contains(keys, "wait") { // the answer comes after the wait
+			limit = max(limit, a.duration("wait")+waitSlack)
+		}
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		return f(ctx, a, args)
+	})
+}
+
+// callingCommand is adminCommand for calls that may last: they end with the context alone.
+func (p *program) callingCommand(use, short string, args cobra.PositionalArgs, keys []string,
+	f func(context.Context, *adminCall, []string) error) *cobra.Command {
 	c := p.command(use, short, args, p.adminKeys(keys...), func(ctx context.Context, c *config, args []string) error {
 		// First, since a mistyped name may be why the rest goes wrong.
 		for _, name := range c.unknown {
@@ -39,12 +53,6 @@ func (p *program) adminCommand(use, short string, args cobra.PositionalArgs, key
 			return err
 		}
 		defer client.Close()
-		limit := c.duration("timeout")
-		if slices.Contains(keys, "wait") { // the answer comes after the wait
-			limit = max(limit, c.duration("wait")+waitSlack)
-		}
-		ctx, cancel := context.WithTimeout(ctx, limit)
-		defer cancel()
 		return f(ctx, &adminCall{config: c, client: client, program: p}, args)
 	})
 	c.PreRunE = func(c *cobra.Command, args []string) error { return checkUTF8(c.Flags(), args) }

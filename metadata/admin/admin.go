@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -25,6 +26,7 @@ type Consensus interface {
 	Propose(context.Context, raftfsm.Command, consensus.ProposeOptions) (raftfsm.Result, error)
 	Read(context.Context) (*raftfsm.State, error) // linearizable
 	State() *raftfsm.State                        // this node's own, perhaps behind
+	Feed() *raftfsm.Feed                          // of its changes
 	Status() consensus.Status
 }
 
@@ -58,6 +60,7 @@ type api struct {
 	Config
 	hosts   []string
 	lookups chan struct{} // held while an unknown token is looked up beyond this node
+	streams chan struct{} // held by each stream
 }
 
 // New returns the handler of the whole HTTP listener.
@@ -69,7 +72,7 @@ func New(c Config) (http.Handler, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	a := &api{Config: c, hosts: []string{"localhost", host}, lookups: make(chan struct{}, lookupsMax)}
+	a := &api{Config: c, hosts: []string{"localhost", host}, lookups: make(chan struct{}, lookupsMax), streams: make(chan struct{}, streamsMax)}
 
 	config := huma.DefaultConfig("Atoll admin API", c.Version)
 	config.DocsPath, config.SchemasPath, config.CreateHooks = "", "", nil
@@ -86,14 +89,20 @@ func New(c Config) (http.Handler, error) {
 	a.registerNodes(h)
 	a.registerGroups(h)
 	a.registerCluster(h)
+	a.registerAudit(h)
+	a.registerStreams(h)
 	return a.guard(mux), nil
 }
 
 // NewServer returns a server of the handler with its time-outs set; what net/http has to say goes to
 // the log.
 func NewServer(h http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler:           h,
+	stop := make(chan struct{})
+	s := &http.Server{
+		Handler: h,
+		BaseContext: func(net.Listener) context.Context {
+			return context.WithValue(context.Background(), stoppingKey{}, stop)
+		},
 		ReadHeaderTimeout: headerWait,
 		ReadTimeout:       requestWait,
 		WriteTimeout:      replyWait,
@@ -101,10 +110,26 @@ func NewServer(h http.Handler, log *slog.Logger) *http.Server {
 		MaxHeaderBytes:    headerBytesMax,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+	s.RegisterOnShutdown(sync.OnceFunc(func() { close(stop) }))
+	return s
+}
+
+type stoppingKey struct{}
+
+// stopping returns a channel that closes when the server of a request's context begins to stop: what would never end
+// by itself ends then. Without such a server it is nil.
+func stopping(ctx context.Context) <-chan struct{} {
+	stop, _ := ctx.Value(stoppingKey{}).(chan struct{})
+	return stop
 }
 
 // register adds one operation: its method and path, its id and what it does in a line.
 func register[I, O any](h huma.API, method, path, id, summary string, f func(context.Context, *I) (*O, error)) {
+	huma.Register(h, operation(method, path, id, summary), f)
+}
+
+// operation describes what all operations have in common.
+func operation(method, path, id, summary string) huma.Operation {
 	op := huma.Operation{
 		Method: method, Path: path, OperationID: id, Summary: summary,
 		Errors: []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusServiceUnavailable},
@@ -115,7 +140,7 @@ func register[I, O any](h huma.API, method, path, id, summary string, f func(con
 	if method != http.MethodGet {
 		op.Errors = append(op.Errors, http.StatusConflict, http.StatusGatewayTimeout)
 	}
-	huma.Register(h, op, f)
+	return op
 }
 
 // reply is the shape of every answer.
@@ -142,7 +167,7 @@ func (a *api) propose(ctx context.Context, c raftfsm.Command, p ChangeParams) (r
 
 func (a *api) options(ctx context.Context, p ChangeParams) consensus.ProposeOptions {
 	c := callerOf(ctx)
-	o := consensus.ProposeOptions{Actor: c.tokenID}
+	o := consensus.ProposeOptions{Actor: c.tokenID, Source: c.source}
 	if p.IdempotencyKey != "" {
 		o.RequestID, o.Digest = p.IdempotencyKey, c.digest
 	}

@@ -48,7 +48,7 @@ func (f *fake) Propose(_ context.Context, c raftfsm.Command, o consensus.Propose
 	if f.before != nil {
 		return raftfsm.Result{}, f.before
 	}
-	data, err := f.fsm.Encode(raftfsm.Proposal{Command: c, RequestID: o.RequestID, Digest: o.Digest, Actor: o.Actor, TimeMs: time.Now().UnixMilli()})
+	data, err := f.fsm.Encode(raftfsm.Proposal{Command: c, RequestID: o.RequestID, Digest: o.Digest, Actor: o.Actor, Source: o.Source, TimeMs: time.Now().UnixMilli()})
 	if err != nil {
 		return raftfsm.Result{}, err
 	}
@@ -81,6 +81,8 @@ func (f *fake) State() *raftfsm.State {
 	return f.fsm.State()
 }
 
+func (f *fake) Feed() *raftfsm.Feed { return f.fsm.Feed() }
+
 func (f *fake) Status() consensus.Status {
 	return consensus.Status{
 		NodeID: "m1", Role: f.role, LeaderID: "m1", Initialised: true, Err: f.status,
@@ -101,9 +103,10 @@ func (f *fake) Promote(ctx context.Context, target string, acceptLoss bool, o co
 
 type world struct {
 	*fake
-	t      *testing.T
-	url    string
-	client *adminapi.Client
+	t       *testing.T
+	url     string
+	handler http.Handler
+	client  *adminapi.Client
 }
 
 // newWorld serves the API of an initialised cluster with two data nodes, n1 the primary.
@@ -130,6 +133,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.handler = handler
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	w.url = server.URL

@@ -28,6 +28,7 @@ const roleLeader = "leader"
 type caller struct {
 	state   *raftfsm.State
 	tokenID string
+	source  string         // address that the request came from
 	digest  raftfsm.Digest // of the request
 }
 
@@ -131,7 +132,7 @@ func (a *api) authenticate(r *http.Request) (caller, error) {
 	if token.Role != atollpb.Role_ROLE_ADMIN || token.NamespaceId != state.Cluster().GetDefaultNamespaceId() {
 		return caller{}, newProblem(adminapi.CodeForbidden, "the token is not an admin's")
 	}
-	return caller{state: state, tokenID: token.Id}, nil
+	return caller{state: state, tokenID: token.Id, source: r.RemoteAddr}, nil
 }
 
 func badToken() error {

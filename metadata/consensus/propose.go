@@ -19,6 +19,7 @@ type ProposeOptions struct {
 	RequestID string         // a retry with the same one has one effect; empty: one is made
 	Digest    raftfsm.Digest // of the caller's request, which a retry under the same id has to repeat
 	Actor     string         // who asks: a token id, a node id, "control"
+	Source    string         // network address that it asks from; empty where no client does
 }
 
 // errNotHere means that this node could not take the proposal and that nothing has happened.
@@ -32,7 +33,7 @@ func (n *Node) Propose(ctx context.Context, c raftfsm.Command, o ProposeOptions)
 	ctx, cancel := withCallWait(ctx)
 	defer cancel()
 	data, err := n.fsm.Encode(raftfsm.Proposal{
-		Command: c, RequestID: or(o.RequestID, newID()), Digest: o.Digest, Actor: o.Actor, TimeMs: time.Now().UnixMilli(),
+		Command: c, RequestID: or(o.RequestID, newID()), Digest: o.Digest, Actor: o.Actor, Source: o.Source, TimeMs: time.Now().UnixMilli(),
 	})
 	if err != nil {
 		return raftfsm.Result{}, err
