@@ -133,7 +133,6 @@ func newWorld(t *testing.T) *world {
 		})
 	}
 	w.serve(0)
-	w.client = w.clientFor(adminSecret)
 	return w
 }
 
@@ -151,6 +150,7 @@ func (w *world) serve(grace time.Duration) {
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	w.url = server.URL
+	w.client = w.clientFor(adminSecret)
 }
 
 func (w *world) clientFor(token string) *adminapi.Client {
