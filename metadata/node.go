@@ -30,9 +30,11 @@ type Config struct {
 	HTTPAddr       string       // advertised host:port of the admin HTTP listener
 	RaftListener   net.Listener // from rpc.Mux
 	HTTPListener   net.Listener
-	Join           []string // cluster addresses of metadata nodes to join; empty: bootstrap a new cluster when Dir is new
-	AdminTokenFile string   // written 0600 at bootstrap, before the cluster is initialised
-	Version        string   // of the program, for the API's description
+	Join           []string      // cluster addresses of metadata nodes to join; empty: bootstrap a new cluster when Dir is new
+	AdminTokenFile string        // written 0600 at bootstrap, before the cluster is initialised
+	Version        string        // of the program, for the API's description
+	DeleteGrace    time.Duration // for which a deleted namespace can be undeleted; 0: not at all
+	SecretBytesMin int           // of a secret that a caller of the API chooses; 0: adminapi.SecretBytesMin
 	Log            *slog.Logger
 
 	tune      func(*consensus.Config) // for tests
@@ -69,6 +71,7 @@ func Open(_ context.Context, c Config) (*Node, error) {
 	}
 	handler, err := admin.New(admin.Config{
 		Consensus: raft, Control: n.control, HTTPAddr: c.HTTPAddr, Version: c.Version, Now: time.Now, Log: c.Log,
+		DeleteGrace: c.DeleteGrace, SecretBytesMin: c.SecretBytesMin,
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make the admin API: %w", err), raft.Close())

@@ -188,7 +188,11 @@ func (s *metadataService) namespaces(ctx context.Context, r *atollpb.NamespacesR
 	case atollpb.NamespacesOp_NAMESPACES_OP_SET:
 		return raft.Propose(ctx, &raftfsm.ReplaceTokens{NamespaceID: namespace.Id, Token: token}, options)
 	case atollpb.NamespacesOp_NAMESPACES_OP_DEL:
-		return raft.Propose(ctx, &raftfsm.DeleteNamespace{ID: namespace.Id}, options)
+		command := &raftfsm.DeleteNamespace{ID: namespace.Id}
+		if grace := s.node.config.DeleteGrace; grace > 0 {
+			command.PurgeAtMs = time.Now().Add(grace).UnixMilli()
+		}
+		return raft.Propose(ctx, command, options)
 	}
 	return raftfsm.Result{}, &raftfsm.Error{Code: raftfsm.CodeInvalid, Field: "op", Message: "op is unknown"}
 }

@@ -28,7 +28,7 @@ func TestAudit(t *testing.T) {
 	m.propose(Proposal{Command: &UpdateNamespace{ID: create.NamespaceID, Durability: atollpb.Durability_DURABILITY_LOCAL}, Actor: "control"})
 	m.propose(Proposal{Command: &UpdateNamespace{ID: create.NamespaceID, Durability: atollpb.Durability_DURABILITY_LOCAL}, Actor: "tok_x"}) // no change
 	m.propose(Proposal{Command: &CreateNamespace{Name: "a"}, Actor: "tok_x"})                                                               // refused
-	m.propose(Proposal{Command: &RevokeToken{ID: "t1"}, Actor: "tok_x"})
+	m.propose(Proposal{Command: &RevokeToken{TokenRef: TokenRef{ID: "t1"}}, Actor: "tok_x"})
 
 	got := records(m.State())[first:]
 	if len(got) != 3 {

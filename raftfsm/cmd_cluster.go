@@ -117,7 +117,7 @@ func (c *SetMetadataNodes) apply(t *txn) (Result, *Error) {
 		return Result{}, notInitialised()
 	}
 	if cluster.ModifiedRevision != c.ExpectedRevision {
-		return Result{}, refuse(CodeConflict, "expected_revision", "the cluster's record changed at revision %d", cluster.ModifiedRevision)
+		return Result{}, refuse(CodeConflict, fieldRevision, "the cluster's record changed at revision %d", cluster.ModifiedRevision)
 	}
 	if len(c.Nodes) == 0 {
 		return Result{}, refuse(CodeInvalid, "nodes", "nodes is empty")

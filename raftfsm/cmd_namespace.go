@@ -3,6 +3,8 @@ package raftfsm
 import (
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/atolldb/atoll/rpc/atollpb"
 )
 
@@ -11,12 +13,18 @@ type CreateNamespace struct {
 	Name       string
 	Durability atollpb.Durability // unspecified: async
 	Tokens     []NewToken
+	Labels     []SetLabel // since version 2
+	Limits     []SetLimit
 }
 
 func (c *CreateNamespace) fields(f *fields) {
 	f.str(&c.Name)
 	enum(f, &c.Durability)
 	list(f, &c.Tokens, func(t *NewToken) { t.fields(f) })
+	if f.version >= 2 {
+		list(f, &c.Labels, func(l *SetLabel) { l.fields(f) })
+		list(f, &c.Limits, func(l *SetLimit) { l.fields(f) })
+	}
 }
 
 func (c *CreateNamespace) apply(t *txn) (Result, *Error) {
@@ -29,17 +37,35 @@ func (c *CreateNamespace) apply(t *txn) (Result, *Error) {
 	if err := ValidateDurability(c.Durability); err != nil {
 		return Result{}, err
 	}
-	if t.NamespaceByName(c.Name) != nil {
-		return Result{}, refuse(CodeExists, "name", "namespace %q exists", c.Name)
+	if err := t.nameFree(c.Name); err != nil {
+		return Result{}, err
 	}
 	namespace := &atollpb.Namespace{
 		Id: t.index, Name: c.Name, CreatedMs: t.timeMs,
 		State:      atollpb.NamespaceState_NAMESPACE_STATE_ACTIVE,
 		Durability: max(c.Durability, atollpb.Durability_DURABILITY_ASYNC),
 	}
+	if err := setLabels(namespace, c.Labels); err != nil {
+		return Result{}, err
+	}
+	if err := setLimits(namespace, c.Limits); err != nil {
+		return Result{}, err
+	}
 	t.putNamespace(namespace)
-	result := Result{Revision: t.index, NamespaceID: t.index}
-	for _, token := range c.Tokens {
+	return t.firstTokens(namespace, c.Tokens)
+}
+
+func (t *txn) nameFree(name string) *Error {
+	if t.NamespaceByName(name) != nil {
+		return refuse(CodeExists, "name", "namespace %q exists", name)
+	}
+	return nil
+}
+
+// firstTokens makes the tokens that come with a namespace, and returns the command's result.
+func (t *txn) firstTokens(namespace *atollpb.Namespace, tokens []NewToken) (Result, *Error) {
+	result := Result{Revision: t.index, NamespaceID: namespace.Id}
+	for _, token := range tokens {
 		if err := t.createToken(namespace, token); err != nil {
 			err.Field = "token." + err.Field
 			return Result{}, err
@@ -54,25 +80,50 @@ type UpdateNamespace struct {
 	ID               uint64
 	Durability       atollpb.Durability // unspecified: unchanged
 	ExpectedRevision uint64             // of the namespace's record; 0 compares nothing
+	Name             string             // since version 2; empty: unchanged
+	Labels           []SetLabel
+	Limits           []SetLimit
+	Suspended        Switch
+	ReadOnly         Switch
 }
 
 func (c *UpdateNamespace) fields(f *fields) {
 	f.u64(&c.ID)
 	enum(f, &c.Durability)
 	f.u64(&c.ExpectedRevision)
+	if f.version >= 2 {
+		f.str(&c.Name)
+		list(f, &c.Labels, func(l *SetLabel) { l.fields(f) })
+		list(f, &c.Limits, func(l *SetLimit) { l.fields(f) })
+		enum(f, &c.Suspended)
+		enum(f, &c.ReadOnly)
+	}
 }
 
 func (c *UpdateNamespace) apply(t *txn) (Result, *Error) {
-	namespace, err := t.activeNamespace(c.ID, c.ExpectedRevision)
+	old, err := t.activeNamespace(c.ID, c.ExpectedRevision)
 	if err != nil {
 		return Result{}, err
 	}
-	if err := ValidateDurability(c.Durability); err != nil {
+	if err := c.validate(t, old); err != nil {
 		return Result{}, err
 	}
-	if c.Durability != atollpb.Durability_DURABILITY_UNSPECIFIED && c.Durability != namespace.Durability {
-		namespace = clone(namespace)
+	namespace := clone(old)
+	if c.Durability != atollpb.Durability_DURABILITY_UNSPECIFIED {
 		namespace.Durability = c.Durability
+	}
+	if c.Name != "" {
+		namespace.Name = c.Name
+	}
+	c.Suspended.apply(&namespace.Suspended)
+	c.ReadOnly.apply(&namespace.ReadOnly)
+	if err := setLabels(namespace, c.Labels); err != nil {
+		return Result{}, err
+	}
+	if err := setLimits(namespace, c.Limits); err != nil {
+		return Result{}, err
+	}
+	if !proto.Equal(namespace, old) {
 		t.putNamespace(namespace)
 	}
 	result := t.done()
@@ -80,32 +131,27 @@ func (c *UpdateNamespace) apply(t *txn) (Result, *Error) {
 	return result, nil
 }
 
-// DeleteNamespace turns a namespace into a tombstone and revokes its tokens. Its name is free at once;
-// its id stays until every registered node has purged its rows.
-type DeleteNamespace struct {
-	ID               uint64
-	ExpectedRevision uint64 // of the namespace's record; 0 compares nothing
-}
-
-func (c *DeleteNamespace) fields(f *fields) {
-	f.u64(&c.ID)
-	f.u64(&c.ExpectedRevision)
-}
-
-func (c *DeleteNamespace) apply(t *txn) (Result, *Error) {
-	namespace, err := t.activeNamespace(c.ID, c.ExpectedRevision)
-	if err != nil {
-		return Result{}, err
+func (c *UpdateNamespace) validate(t *txn, old *atollpb.Namespace) *Error {
+	if err := ValidateDurability(c.Durability); err != nil {
+		return err
 	}
-	if namespace.Id == t.Cluster().DefaultNamespaceId {
-		return Result{}, refuse(CodeForbidden, "", "the default namespace can't be deleted")
+	if err := validateSwitch("suspended", c.Suspended); err != nil {
+		return err
 	}
-	t.removeTokens(namespace.Id)
-	namespace = clone(namespace)
-	namespace.State = atollpb.NamespaceState_NAMESPACE_STATE_DELETED
-	namespace.DeletedRevision = t.index
-	t.putNamespace(namespace)
-	return Result{Revision: t.index, NamespaceID: c.ID}, nil
+	if err := validateSwitch("read_only", c.ReadOnly); err != nil {
+		return err
+	}
+	renamed := c.Name != "" && c.Name != old.Name
+	if old.Id == t.Cluster().DefaultNamespaceId && (renamed || c.Suspended == On) {
+		return refuse(CodeForbidden, "", "the default namespace can't be renamed or suspended")
+	}
+	if !renamed {
+		return nil
+	}
+	if err := ValidateName(c.Name); err != nil {
+		return err
+	}
+	return t.nameFree(c.Name)
 }
 
 // activeNamespace returns the active namespace of an id, whose record is at the expected revision.
@@ -114,10 +160,15 @@ func (t *txn) activeNamespace(id, expectedRevision uint64) (*atollpb.Namespace, 
 	if namespace == nil || !isActive(namespace) {
 		return nil, refuse(CodeNotFound, "namespace", "namespace %d was not found", id)
 	}
-	if expectedRevision != 0 && namespace.ModifiedRevision != expectedRevision {
-		return nil, refuse(CodeConflict, "expected_revision", "namespace %q changed at revision %d", namespace.Name, namespace.ModifiedRevision)
+	return namespace, sameRevision(namespace, expectedRevision)
+}
+
+// sameRevision refuses a namespace whose record is not at the revision that the caller saw, if it names one.
+func sameRevision(namespace *atollpb.Namespace, expected uint64) *Error {
+	if expected != 0 && namespace.ModifiedRevision != expected {
+		return refuse(CodeConflict, fieldRevision, "namespace %q changed at revision %d: read it again", namespace.Name, namespace.ModifiedRevision)
 	}
-	return namespace, nil
+	return nil
 }
 
 // ReportPurged notes that a node has deleted the rows of namespaces and flushed. Ids that have no
@@ -147,8 +198,8 @@ func (c *ReportPurged) apply(t *txn) (Result, *Error) {
 		if namespace == nil || slices.Contains(namespace.PurgedBy, purgedBy(node)) {
 			continue
 		}
-		if isActive(namespace) {
-			return Result{}, refuse(CodeInvalid, "namespaces", "namespace %d is active: node %q can't have purged it", id, c.NodeID)
+		if !isTombstone(namespace) {
+			return Result{}, refuse(CodeInvalid, "namespaces", "namespace %d is not deleted for good: node %q can't have purged it", id, c.NodeID)
 		}
 		namespace = clone(namespace)
 		namespace.PurgedBy = append(namespace.PurgedBy, purgedBy(node))
@@ -175,8 +226,8 @@ func (c *DropTombstones) apply(t *txn) (Result, *Error) {
 		if namespace == nil {
 			continue
 		}
-		if isActive(namespace) {
-			return Result{}, refuse(CodePrecondition, "namespace", "namespace %q is active", namespace.Name)
+		if !isTombstone(namespace) {
+			return Result{}, refuse(CodePrecondition, "namespace", "namespace %q is not deleted for good", namespace.Name)
 		}
 		for _, node := range t.Unpurged(namespace) {
 			return Result{}, refuse(CodePrecondition, "namespace", "node %q has not purged namespace %d", node.Id, id)

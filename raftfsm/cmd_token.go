@@ -37,12 +37,12 @@ func (t *txn) createToken(namespace *atollpb.Namespace, n NewToken) *Error {
 	}
 	switch n.Role {
 	case atollpb.Role_ROLE_READ_ONLY, atollpb.Role_ROLE_READ_WRITE:
-	case atollpb.Role_ROLE_ADMIN:
+	case atollpb.Role_ROLE_ADMIN, atollpb.Role_ROLE_VIEWER, atollpb.Role_ROLE_OPERATOR:
 		if namespace.Id != t.Cluster().DefaultNamespaceId {
-			return refuse(CodeInvalid, "role", "role admin is for tokens of the default namespace only")
+			return refuse(CodeInvalid, "role", "roles admin, operator and viewer are for tokens of the default namespace only")
 		}
 	default:
-		return refuse(CodeInvalid, "role", "role %d is unknown: use read-only, read-write or admin", n.Role)
+		return unknownRole(n.Role)
 	}
 	if n.ExpiresMs != 0 && n.ExpiresMs <= t.timeMs {
 		return refuse(CodeInvalid, "expires_at", "expires_at is not in the future")
@@ -62,6 +62,10 @@ func (t *txn) createToken(namespace *atollpb.Namespace, n NewToken) *Error {
 	return nil
 }
 
+func unknownRole(r atollpb.Role) *Error {
+	return refuse(CodeInvalid, "role", "role %d is unknown: use read-only, read-write, viewer, operator or admin", r)
+}
+
 // removeTokens revokes all tokens of a namespace.
 func (t *txn) removeTokens(namespaceID uint64) {
 	for _, token := range slices.Collect(t.Tokens(namespaceID)) {
@@ -73,11 +77,15 @@ func (t *txn) removeTokens(namespaceID uint64) {
 type CreateToken struct {
 	NamespaceID uint64
 	Token       NewToken
+	first       bool // version 1, which knew no role above admin
 }
 
 func (c *CreateToken) fields(f *fields) {
 	f.u64(&c.NamespaceID)
 	c.Token.fields(f)
+	if f.reading { // else others may be reading the command, too
+		c.first = f.version < 2
+	}
 }
 
 func (c *CreateToken) apply(t *txn) (Result, *Error) {
@@ -85,29 +93,70 @@ func (c *CreateToken) apply(t *txn) (Result, *Error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if c.first && c.Token.Role > atollpb.Role_ROLE_ADMIN {
+		return Result{}, unknownRole(c.Token.Role)
+	}
 	if err := t.createToken(namespace, c.Token); err != nil {
 		return Result{}, err
 	}
 	return Result{Revision: t.index, NamespaceID: c.NamespaceID, TokenIDs: []string{c.Token.ID}}, nil
 }
 
-// RevokeToken removes a token. The last admin token stays: without one nobody could make another.
-type RevokeToken struct {
-	ID string
+// TokenRef names a token, of a namespace and at a revision of its record if they are given.
+type TokenRef struct {
+	ID               string
+	NamespaceID      uint64 // 0: any
+	ExpectedRevision uint64 // 0 compares nothing
 }
 
-func (c *RevokeToken) fields(f *fields) { f.str(&c.ID) }
+func (r *TokenRef) fields(f *fields) {
+	f.str(&r.ID)
+	f.u64(&r.NamespaceID)
+	f.u64(&r.ExpectedRevision)
+}
+
+func (r *TokenRef) find(t *txn) (*atollpb.Token, *Error) {
+	token := t.Token(r.ID)
+	if token == nil || r.NamespaceID != 0 && token.NamespaceId != r.NamespaceID {
+		return nil, refuse(CodeNotFound, "token", "token %q was not found", r.ID)
+	}
+	if r.ExpectedRevision != 0 && token.ModifiedRevision != r.ExpectedRevision {
+		return nil, refuse(CodeConflict, fieldRevision, "token %q changed at revision %d: read it again", r.ID, token.ModifiedRevision)
+	}
+	return token, nil
+}
+
+// RevokeToken removes a token. The last admin token stays: without one nobody could make another.
+type RevokeToken struct {
+	TokenRef // only the id before version 2
+}
+
+func (c *RevokeToken) fields(f *fields) {
+	if f.version < 2 {
+		f.str(&c.ID)
+		return
+	}
+	c.TokenRef.fields(f)
+}
 
 func (c *RevokeToken) apply(t *txn) (Result, *Error) {
-	token := t.Token(c.ID)
-	if token == nil {
-		return Result{}, refuse(CodeNotFound, "token", "token %q was not found", c.ID)
+	token, err := c.find(t)
+	if err != nil {
+		return Result{}, err
 	}
-	if token.Role == atollpb.Role_ROLE_ADMIN && !t.otherAdmin(token) {
-		return Result{}, refuse(CodePrecondition, "token", "token %q is the last admin token that doesn't expire: create another first", c.ID)
+	if err := t.notLastAdmin(token); err != nil {
+		return Result{}, err
 	}
 	t.removeToken(token)
 	return Result{Revision: t.index, NamespaceID: token.NamespaceId}, nil
+}
+
+// notLastAdmin refuses to end the last admin token that lasts.
+func (t *txn) notLastAdmin(token *atollpb.Token) *Error {
+	if token.Role == atollpb.Role_ROLE_ADMIN && !t.otherAdmin(token) {
+		return refuse(CodePrecondition, "token", "token %q is the last admin token that doesn't expire: create another first", token.Id)
+	}
+	return nil
 }
 
 // otherAdmin reports whether an admin token beside the given one lasts.

@@ -83,11 +83,11 @@ func commandTable() []entry {
 	return []entry{
 		{1, 1, 1, func() Command { return new(InitCluster) }},
 		{2, 1, 1, func() Command { return new(SetMetadataNodes) }},
-		{3, 1, 1, func() Command { return new(CreateNamespace) }},
-		{4, 1, 1, func() Command { return new(UpdateNamespace) }},
-		{5, 1, 1, func() Command { return new(DeleteNamespace) }},
-		{6, 1, 1, func() Command { return new(CreateToken) }},
-		{7, 1, 1, func() Command { return new(RevokeToken) }},
+		{3, 2, 1, func() Command { return new(CreateNamespace) }},
+		{4, 2, 1, func() Command { return new(UpdateNamespace) }},
+		{5, 2, 1, func() Command { return new(DeleteNamespace) }},
+		{6, 2, 1, func() Command { return new(CreateToken) }},
+		{7, 2, 1, func() Command { return new(RevokeToken) }},
 		{8, 1, 1, func() Command { return new(ReplaceTokens) }},
 		{9, 1, 1, func() Command { return new(RegisterNode) }},
 		{10, 1, 1, func() Command { return new(RemoveNode) }},
@@ -98,6 +98,11 @@ func commandTable() []entry {
 		{15, 1, 1, func() Command { return new(CompletePromotion) }},
 		{16, 1, 1, func() Command { return new(AbortPromotion) }},
 		{17, 1, 1, func() Command { return new(ForcePromotion) }},
+		{18, 1, 1, func() Command { return new(UndeleteNamespace) }},
+		{19, 1, 1, func() Command { return new(PurgeNamespace) }},
+		{20, 1, 1, func() Command { return new(EndGrace) }},
+		{21, 1, 1, func() Command { return new(RotateToken) }},
+		{22, 1, 1, func() Command { return new(UpdateToken) }},
 	}
 }
 

@@ -15,6 +15,12 @@ var ErrCorruptCommand = errors.New("corrupt command")
 // ErrCommandTooLarge means that an encoded command exceeds CommandBytesMax.
 var ErrCommandTooLarge = errors.New("command too large")
 
+// fieldRevision is the field of a refusal because a record is not as its caller saw it.
+const fieldRevision = "expected_revision"
+
+// Changed reports whether the refusal says that a record is not at the revision that the caller expects.
+func (e *Error) Changed() bool { return e.Code == CodeConflict && e.Field == fieldRevision }
+
 // Code says why a command was refused.
 type Code uint8
 

@@ -104,11 +104,11 @@ func TestInitCluster(t *testing.T) {
 	m.refused(CodePrecondition, initCluster())
 	m.refused(CodeForbidden, &DeleteNamespace{ID: r.NamespaceID})
 	m.refused(CodeForbidden, &ReplaceTokens{NamespaceID: r.NamespaceID, Token: token("x")})
-	m.refused(CodePrecondition, &RevokeToken{ID: "admin"})
+	m.refused(CodePrecondition, &RevokeToken{TokenRef{ID: "admin"}})
 	second := token("admin2")
 	second.Role = atollpb.Role_ROLE_ADMIN
 	m.do(&CreateToken{NamespaceID: r.NamespaceID, Token: second})
-	m.do(&RevokeToken{ID: "admin"})
+	m.do(&RevokeToken{TokenRef{ID: "admin"}})
 }
 
 func TestSetMetadataNodes(t *testing.T) {
@@ -212,7 +212,7 @@ func TestTokens(t *testing.T) {
 	m.refused(CodeInvalid, bad(func(n *NewToken) { n.ExpiresMs = 1 }))
 	m.refused(CodeInvalid, bad(func(n *NewToken) { n.Label = strings.Repeat("x", LabelBytesMax+1) }))
 	m.refused(CodeTokenExists, &CreateToken{NamespaceID: b, Token: token("t1")})
-	m.refused(CodeNotFound, &RevokeToken{ID: "nobody"})
+	m.refused(CodeNotFound, &RevokeToken{TokenRef{ID: "nobody"}})
 	m.do(&CreateToken{NamespaceID: a, Token: token("t2")})
 	m.refused(CodeTokenExists, &ReplaceTokens{NamespaceID: b, Token: token("t2")})
 	kept := token("other-id")
@@ -324,7 +324,7 @@ func TestUnknownCommandStops(t *testing.T) {
 	m := newCluster(t)
 	before := m.State()
 	for name, data := range map[string][]byte{
-		"id": {200, 1, 1, 0, 0, 0, 0}, "version": {3, 9, 0, 0, 0, 0},
+		"id": {200, 1, 1, 0, 0, 0, 0}, "version": {3, 99, 0, 0, 0, 0},
 	} {
 		if _, err := m.Apply(m.index+1, data); !errors.Is(err, ErrUnknownCommand) {
 			t.Errorf("unknown %s: %v", name, err)

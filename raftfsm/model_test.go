@@ -2,8 +2,10 @@ package raftfsm
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -20,8 +22,14 @@ func drawCommand(t *rapid.T, i int) Command {
 	inc := rapid.SampledFrom([]string{"i1", "i1", "i1", "i2"})
 	newToken := func() NewToken {
 		k := token(fmt.Sprintf("t%d", rapid.IntRange(0, 12).Draw(t, "token")))
-		k.Role = rapid.SampledFrom([]atollpb.Role{1, 2, 2, 3}).Draw(t, "role")
+		k.Role = rapid.SampledFrom([]atollpb.Role{1, 2, 2, 3, 4, 5}).Draw(t, "role")
 		return k
+	}
+	ref := func() TokenRef {
+		return TokenRef{ID: fmt.Sprintf("t%d", rapid.IntRange(0, 12).Draw(t, "token")), NamespaceID: rapid.SampledFrom([]uint64{0, 0, 0, 2}).Draw(t, "of")}
+	}
+	if c := drawSettings(t, newToken, ref); c != nil {
+		return c
 	}
 	switch rapid.IntRange(1, 20).Draw(t, "command") {
 	case 1:
@@ -35,11 +43,11 @@ func drawCommand(t *rapid.T, i int) Command {
 	case 3:
 		return &UpdateNamespace{ID: id.Draw(t, "ns"), Durability: atollpb.Durability(rapid.IntRange(0, 3).Draw(t, "durability"))}
 	case 4, 20:
-		return &DeleteNamespace{ID: id.Draw(t, "ns")}
+		return &DeleteNamespace{ID: id.Draw(t, "ns"), PurgeAtMs: rapid.Int64Range(0, 60).Draw(t, "purge")}
 	case 5:
 		return &CreateToken{NamespaceID: id.Draw(t, "ns"), Token: newToken()}
 	case 6:
-		return &RevokeToken{ID: fmt.Sprintf("t%d", rapid.IntRange(0, 12).Draw(t, "token"))}
+		return &RevokeToken{TokenRef: ref()}
 	case 7:
 		return &ReplaceTokens{NamespaceID: id.Draw(t, "ns"), Token: newToken()}
 	case 8, 9:
@@ -63,6 +71,43 @@ func drawCommand(t *rapid.T, i int) Command {
 	default:
 		return &ForcePromotion{Target: node.Draw(t, "node"), NewHistoryID: fmt.Sprintf("h%d", i)}
 	}
+}
+
+// drawSettings draws a command about settings, graces and rotations in a third of the cases, and nil otherwise.
+func drawSettings(t *rapid.T, newToken func() NewToken, ref func() TokenRef) Command {
+	id, name := rapid.Uint64Range(1, 40), rapid.SampledFrom([]string{"", "", "a", "b", "c"})
+	labels, limits := []SetLabel{}, []SetLimit{}
+	for range rapid.IntRange(0, 2).Draw(t, "labels") {
+		labels = append(labels, SetLabel{
+			Key: rapid.SampledFrom([]string{"env", "team", "!"}).Draw(t, "key"), Value: rapid.SampledFrom([]string{"", "x"}).Draw(t, "value"),
+			Remove: rapid.Bool().Draw(t, "remove"),
+		})
+	}
+	for range rapid.IntRange(0, 2).Draw(t, "limits") {
+		limits = append(limits, SetLimit{LimitKind(rapid.IntRange(1, 8).Draw(t, "kind")), rapid.Uint64Range(0, 2).Draw(t, "soft"), rapid.Uint64Range(0, 2).Draw(t, "hard")})
+	}
+	onOff := func() Switch { return Switch(rapid.IntRange(0, 2).Draw(t, "switch")) }
+	switch rapid.IntRange(1, 22).Draw(t, "settings") {
+	case 1:
+		return &CreateNamespace{Name: name.Draw(t, "name"), Labels: labels, Limits: limits}
+	case 2:
+		return &UpdateNamespace{ID: id.Draw(t, "ns"), Name: name.Draw(t, "name"), Labels: labels, Limits: limits, Suspended: onOff(), ReadOnly: onOff()}
+	case 3:
+		c := &UndeleteNamespace{ID: id.Draw(t, "ns"), Name: name.Draw(t, "name")}
+		if rapid.Bool().Draw(t, "first") {
+			c.Tokens = []NewToken{newToken()}
+		}
+		return c
+	case 4:
+		return &PurgeNamespace{ID: id.Draw(t, "ns")}
+	case 5:
+		return &EndGrace{IDs: []uint64{id.Draw(t, "ns"), id.Draw(t, "ns"), id.Draw(t, "ns")}}
+	case 6:
+		return &RotateToken{TokenRef: ref(), Token: newToken(), OverlapMs: rapid.Uint64Range(0, 9).Draw(t, "overlap")}
+	case 7:
+		return &UpdateToken{TokenRef: ref(), SetLabel: rapid.Bool().Draw(t, "set"), Label: "l", SetExpiry: rapid.Bool().Draw(t, "expires"), ExpiresMs: rapid.Int64Range(0, 60).Draw(t, "at")}
+	}
+	return nil
 }
 
 func dump(t fataler, s *State) []byte {
@@ -142,23 +187,7 @@ func (v *model) equal(o *model) bool {
 
 // checkIndexes looks at what the indexes say about each other.
 func checkIndexes(t *rapid.T, s *State) {
-	names, active := 0, 0
-	for n := range s.Namespaces("") {
-		names++
-		if s.Namespace(n.Id) != n || s.NamespaceByName(n.Name) != n {
-			t.Fatalf("namespace %v is not found", n)
-		}
-	}
-	for n := range s.AllNamespaces() {
-		if isActive(n) {
-			active++
-		} else if s.NamespaceByName(n.Name).GetId() == n.Id {
-			t.Fatalf("tombstone %v is found by name", n)
-		}
-	}
-	if names != active {
-		t.Fatalf("%d names of %d namespaces", names, active)
-	}
+	checkNamespaces(t, s)
 	byNamespace := 0
 	for k := range s.AllTokens() {
 		if s.TokenByHash(k.Hash) != k || !isActive(s.Namespace(k.NamespaceId)) {
@@ -176,6 +205,46 @@ func checkIndexes(t *rapid.T, s *State) {
 	}
 	if tokens != byNamespace {
 		t.Fatalf("%d tokens, %d by namespace", tokens, byNamespace)
+	}
+}
+
+// checkNamespaces looks at the indexes of namespaces in their three states.
+func checkNamespaces(t *rapid.T, s *State) {
+	names, active := 0, 0
+	for n := range s.Namespaces("") {
+		names++
+		if s.Namespace(n.Id) != n || s.NamespaceByName(n.Name) != n {
+			t.Fatalf("namespace %v is not found", n)
+		}
+	}
+	for n := range s.AllNamespaces() {
+		if isActive(n) {
+			active++
+		} else if s.NamespaceByName(n.Name).GetId() == n.Id {
+			t.Fatalf("deleted %v is found by name", n)
+		}
+	}
+	var deleted []uint64
+	for n := range s.Deleted(0) {
+		deleted = append(deleted, n.Id)
+	}
+	dead, grace, due := slices.Collect(s.Tombstones()), slices.Collect(s.InGrace(0)), slices.Collect(s.Due())
+	byTime := func(a, b *atollpb.Namespace) int { return cmp.Compare(a.PurgeAtMs, b.PurgeAtMs) }
+	if len(deleted) != len(dead)+len(grace) || len(due) != len(grace) || !slices.IsSorted(deleted) || !slices.IsSortedFunc(due, byTime) {
+		t.Fatalf("deleted %v, tombstones %v, in grace %v, due %v", deleted, dead, grace, due)
+	}
+	for _, n := range dead {
+		if !isTombstone(n) || n.DeletedRevision == 0 || n.PurgeAtMs != 0 {
+			t.Fatalf("tombstone %v", n)
+		}
+	}
+	for _, n := range grace {
+		if !inGrace(n) || n.PurgeAtMs == 0 || len(n.PurgedBy) > 0 {
+			t.Fatalf("in grace %v", n)
+		}
+	}
+	if names != active {
+		t.Fatalf("%d names of %d namespaces", names, active)
 	}
 }
 

@@ -23,6 +23,8 @@ const (
 	indexID        = "id"
 	indexName      = "name"      // of active namespaces
 	indexDeleted   = "deleted"   // tombstones
+	indexGrace     = "grace"     // of namespaces in grace, by id
+	indexDue       = "due"       // of namespaces in grace, by the time to purge them
 	indexHash      = "hash"      // of tokens
 	indexNamespace = "namespace" // of tokens
 	indexRevision  = "revision"  // of requests
@@ -101,7 +103,11 @@ func newDB() (*memdb.MemDB, error) {
 		tableNamespaces: table(tableNamespaces, map[string]func(ns) ([]byte, bool){
 			indexID:      func(n ns) ([]byte, bool) { return idKey(n.Id), true },
 			indexName:    func(n ns) ([]byte, bool) { return []byte(n.Name), isActive(n) },
-			indexDeleted: func(n ns) ([]byte, bool) { return idKey(n.Id), !isActive(n) },
+			indexDeleted: func(n ns) ([]byte, bool) { return idKey(n.Id), isTombstone(n) },
+			indexGrace:   func(n ns) ([]byte, bool) { return idKey(n.Id), inGrace(n) },
+			indexDue: func(n ns) ([]byte, bool) {
+				return append(idKey(uint64(n.PurgeAtMs)), idKey(n.Id)...), inGrace(n)
+			},
 		}),
 		tableTokens: table(tableTokens, map[string]func(token) ([]byte, bool){
 			indexID:        func(t token) ([]byte, bool) { return []byte(t.Id), true },
@@ -126,4 +132,12 @@ func newDB() (*memdb.MemDB, error) {
 
 func isActive(n *atollpb.Namespace) bool {
 	return n.State == atollpb.NamespaceState_NAMESPACE_STATE_ACTIVE
+}
+
+func isTombstone(n *atollpb.Namespace) bool {
+	return n.State == atollpb.NamespaceState_NAMESPACE_STATE_DELETED
+}
+
+func inGrace(n *atollpb.Namespace) bool {
+	return n.State == atollpb.NamespaceState_NAMESPACE_STATE_IN_GRACE
 }

@@ -157,13 +157,26 @@ func FuzzCommand(f *testing.F) {
 			return
 		}
 		again, err := m.Encode(p)
-		if err != nil || !bytes.Equal(again, data) {
+		if err == nil && !bytes.Equal(again, data) && older(data) { // an old version is written as the newest
+			_, err = m.Decode(again)
+		} else if err == nil && !bytes.Equal(again, data) {
+			err = errors.New("another encoding")
+		}
+		if err != nil {
 			t.Fatalf("%T: %x became %x: %v", p.Command, data, again, err)
 		}
 		if _, err := m.Apply(m.index+1, data); err != nil {
 			t.Fatal(err)
 		}
 	})
+}
+
+// older reports whether a command that can be decoded is of another version than the one that is written.
+func older(data []byte) bool {
+	f := &fields{buf: data, reading: true}
+	head := envelope{proposal: &Proposal{}}
+	head.fields(f)
+	return newCodec().byID[head.id].version != head.version
 }
 
 func FuzzSnapshot(f *testing.F) {

@@ -92,6 +92,56 @@ func (r reader) AllNamespaces() iter.Seq[*atollpb.Namespace] {
 	return all[*atollpb.Namespace](r, tableNamespaces, indexID)
 }
 
+// InGrace iterates over the namespaces in grace with ids above after, by id.
+func (r reader) InGrace(after uint64) iter.Seq[*atollpb.Namespace] {
+	return above(r, indexGrace, after)
+}
+
+// Due iterates over the namespaces in grace, the one to purge first before the others.
+func (r reader) Due() iter.Seq[*atollpb.Namespace] {
+	return all[*atollpb.Namespace](r, tableNamespaces, indexDue)
+}
+
+// Deleted iterates over the namespaces in grace and the tombstones with ids above after, by id.
+func (r reader) Deleted(after uint64) iter.Seq[*atollpb.Namespace] {
+	return func(yield func(*atollpb.Namespace) bool) {
+		grace, stopGrace := iter.Pull(above(r, indexGrace, after))
+		defer stopGrace()
+		dead, stopDead := iter.Pull(above(r, indexDeleted, after))
+		defer stopDead()
+		g, inGrace := grace()
+		d, isDead := dead()
+		for inGrace || isDead {
+			if inGrace && (!isDead || g.Id < d.Id) {
+				if !yield(g) {
+					return
+				}
+				g, inGrace = grace()
+				continue
+			}
+			if !yield(d) {
+				return
+			}
+			d, isDead = dead()
+		}
+	}
+}
+
+// above iterates over the namespaces of an index by id that have one above after.
+func above(r reader, index string, after uint64) iter.Seq[*atollpb.Namespace] {
+	return func(yield func(*atollpb.Namespace) bool) {
+		rows, err := r.txn.LowerBound(tableNamespaces, index, after)
+		if err != nil {
+			panic(err)
+		}
+		for obj := rows.Next(); obj != nil; obj = rows.Next() {
+			if n, ok := obj.(*atollpb.Namespace); ok && n.Id != after && !yield(n) {
+				return
+			}
+		}
+	}
+}
+
 // Tombstones iterates over the deleted namespaces whose purge some node has yet to report, by id.
 func (r reader) Tombstones() iter.Seq[*atollpb.Namespace] {
 	return all[*atollpb.Namespace](r, tableNamespaces, indexDeleted)

@@ -54,6 +54,8 @@ func keys() []key {
 		{name: "join", kind: kindAddrs, help: "cluster addresses of metadata nodes of the cluster to join"},
 		{name: "discard-data", kind: kindBool, byDef: "false", help: "throw this node's rows away if they belong to another history than the cluster's"},
 		{name: "begin-empty", kind: kindBool, byDef: "false", help: "begin an empty history if this node is the primary and its disk is empty: what it held is lost"},
+		{name: "delete-grace", kind: kindDuration, byDef: "24h", min: "0s", max: "8760h", help: "how long a deleted namespace can be undeleted before its data is deleted; 0s: not at all"},
+		{name: "secret-bytes-min", kind: kindInt, byDef: "16", min: "1", max: "512", help: "bytes that a token's secret must have when the caller of the admin API chooses it"},
 		{name: "drain-wait", kind: kindDuration, byDef: "10s", min: "10ms", max: "10m", help: "how long a stop waits for running commands"},
 		{name: "pprof-addr", kind: kindAddr, none: true, help: "serves profiles of the Go runtime under /debug/pprof/, on a loopback address; empty: not at all"},
 		{name: "log-level", kind: kindWord, byDef: "info", words: []string{"debug", "info", "warn", "error"}, help: "the least severe lines to log"},
@@ -90,6 +92,9 @@ func keys() []key {
 func (p *program) nodeKeys(more ...string) []string {
 	return append([]string{configKey, "data-dir", "node-id", "cluster-addr", "advertise-host", "join", "pprof-addr", "log-level", "log-format"}, more...)
 }
+
+// metaKeys are those of a process with a metadata node.
+func metaKeys() []string { return []string{"http-addr", "delete-grace", "secret-bytes-min"} }
 
 // dataKeys are those of a process with a data node.
 func (p *program) dataKeys(more ...string) []string {

@@ -94,7 +94,7 @@ func TestSecretFromStdin(t *testing.T) {
 			t.Errorf("stdin %q: exit code %d, stderr %q", stdin, code, stderr)
 		}
 	}
-	for _, flag := range []string{"--secret=0123456789abcdef", "--role=read-only", "--label=x", "--ttl=1h"} {
+	for _, flag := range []string{"--secret=0123456789abcdef", "--role=read-only", "--token-label=x", "--ttl=1h"} {
 		name, _, _ := strings.Cut(flag, "=")
 		if _, stderr, code := a.cli("", "ns", "create", "acme", "--no-token", flag); code != 1 || !strings.Contains(stderr, "--no-token and "+name) {
 			t.Errorf("--no-token %s: exit code %d, stderr %q", flag, code, stderr)

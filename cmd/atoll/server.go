@@ -23,11 +23,11 @@ import (
 )
 
 func (p *program) serverCommand() *cobra.Command {
-	return p.nodeCommandOf("server", "Run a metadata node and a data node in one process", p.dataKeys("http-addr"), true, true)
+	return p.nodeCommandOf("server", "Run a metadata node and a data node in one process", p.dataKeys(metaKeys()...), true, true)
 }
 
 func (p *program) metaCommand() *cobra.Command {
-	return p.nodeCommandOf("meta", "Run a metadata node: without --join that of a new cluster", p.nodeKeys("http-addr"), true, false)
+	return p.nodeCommandOf("meta", "Run a metadata node: without --join that of a new cluster", p.nodeKeys(metaKeys()...), true, false)
 }
 
 func (p *program) dataCommand() *cobra.Command {
@@ -130,6 +130,8 @@ func (n *node) openMeta(ctx context.Context) error {
 		Join:           n.config.list("join"),
 		AdminTokenFile: filepath.Join(n.dir.path, adminTokenFile),
 		Version:        version,
+		DeleteGrace:    n.config.duration("delete-grace"),
+		SecretBytesMin: int(n.config.number("secret-bytes-min")),
 		Log:            n.log.With("part", "metadata"),
 	})
 	if err != nil {

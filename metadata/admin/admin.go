@@ -5,6 +5,8 @@ package admin
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net"
@@ -33,18 +35,21 @@ type Consensus interface {
 // Control knows what the data nodes report, and moves primaries.
 type Control interface {
 	Reports(context.Context) ([]control.Report, error)
+	Uses(ctx context.Context, namespaceID uint64) ([]control.Report, error)
 	WaitApplied(ctx context.Context, revision uint64, d time.Duration) control.Lag
 	Promote(ctx context.Context, target string, acceptLoss bool, o consensus.ProposeOptions) (raftfsm.Result, error)
 }
 
-// Config is what the API stands on. Every field but Now is required.
+// Config is what the API stands on. Every field is required but Now and those that say what their zero is.
 type Config struct {
-	Consensus Consensus
-	Control   Control
-	HTTPAddr  string           // advertised host:port; its host is accepted in the Host header
-	Version   string           // of the program
-	Now       func() time.Time // nil: time.Now
-	Log       *slog.Logger
+	Consensus      Consensus
+	Control        Control
+	HTTPAddr       string           // advertised host:port; its host is accepted in the Host header
+	Version        string           // of the program
+	Now            func() time.Time // nil: time.Now
+	Log            *slog.Logger
+	DeleteGrace    time.Duration // for which a deleted namespace can be undeleted; 0: not at all
+	SecretBytesMin int           // of a secret that a caller chooses; 0: adminapi.SecretBytesMin
 }
 
 // The server's bounds.
@@ -72,6 +77,9 @@ func New(c Config) (http.Handler, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.SecretBytesMin == 0 {
+		c.SecretBytesMin = adminapi.SecretBytesMin
+	}
 	a := &api{Config: c, hosts: []string{"localhost", host}, lookups: make(chan struct{}, lookupsMax), streams: make(chan struct{}, streamsMax)}
 
 	config := huma.DefaultConfig("Atoll admin API", c.Version)
@@ -79,12 +87,13 @@ func New(c Config) (http.Handler, error) {
 	config.Transformers = []huma.Transformer{problemTransformer}
 	config.RejectUnknownQueryParameters = true
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"token": {Type: "http", Scheme: "bearer", Description: "an admin token of the default namespace"},
+		"token": {Type: "http", Scheme: "bearer", Description: "a token of the default namespace with the role viewer, operator or admin"},
 	}
 	mux := http.NewServeMux()
 	h := humago.New(mux, config)
 	a.registerHealth(h)
 	a.registerNamespaces(h)
+	a.registerDeleted(h)
 	a.registerTokens(h)
 	a.registerNodes(h)
 	a.registerGroups(h)
@@ -136,24 +145,14 @@ func operation(method, path, id, summary string) huma.Operation {
 	}
 	if secured(path) {
 		op.Security = []map[string][]string{{"token": {}}}
+		op.Errors = append(op.Errors, http.StatusForbidden)
+		op.Description = "Takes a token of the role " + describeRole(id) + "."
+		op.Middlewares = huma.Middlewares{requireRole(id)}
 	}
 	if method != http.MethodGet {
-		op.Errors = append(op.Errors, http.StatusConflict, http.StatusGatewayTimeout)
+		op.Errors = append(op.Errors, http.StatusConflict, http.StatusPreconditionFailed, http.StatusGatewayTimeout)
 	}
 	return op
-}
-
-// reply is the shape of every answer.
-type reply[T any] struct {
-	Body T
-}
-
-// ChangeParams are the parameters of every request that changes something. It is exported, as are the other
-// structs that inputs embed, because Huma passes over unexported ones.
-type ChangeParams struct {
-	Wait           string `query:"wait" enum:"applied" doc:"applied: answer when every live data node has applied the change"`
-	WaitMs         int    `query:"wait_ms" minimum:"1" maximum:"60000" default:"5000" doc:"milliseconds that wait lasts at most"`
-	IdempotencyKey string `header:"Idempotency-Key" maxLength:"128" doc:"a retry of the same request with the same key has one effect; another request with it is refused"`
 }
 
 // propose makes a change in the caller's name.
@@ -169,9 +168,16 @@ func (a *api) options(ctx context.Context, p ChangeParams) consensus.ProposeOpti
 	c := callerOf(ctx)
 	o := consensus.ProposeOptions{Actor: c.tokenID, Source: c.source}
 	if p.IdempotencyKey != "" {
-		o.RequestID, o.Digest = p.IdempotencyKey, c.digest
+		o.RequestID, o.Digest = requestID(p.IdempotencyKey), c.digest
 	}
 	return o
+}
+
+// requestID is what the log and the state keep of an Idempotency-Key: whoever has them must not get at the secrets
+// that were made from it.
+func requestID(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return "http:" + hex.EncodeToString(sum[:])
 }
 
 // change describes a change that has happened, after waiting for the data nodes if that was asked for.

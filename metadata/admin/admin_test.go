@@ -39,6 +39,7 @@ type fake struct {
 	twice     bool // a proposal has its effect, and is tried again because its answer was lost
 	proposed  []consensus.ProposeOptions
 	reads     int
+	usesOf    []uint64 // namespaces whose uses were asked for
 }
 
 func (f *fake) Propose(_ context.Context, c raftfsm.Command, o consensus.ProposeOptions) (raftfsm.Result, error) {
@@ -92,6 +93,11 @@ func (f *fake) Status() consensus.Status {
 
 func (f *fake) Reports(context.Context) ([]control.Report, error) { return f.reports, f.readErr }
 
+func (f *fake) Uses(_ context.Context, id uint64) ([]control.Report, error) {
+	f.usesOf = append(f.usesOf, id)
+	return f.reports, f.readErr
+}
+
 func (f *fake) WaitApplied(context.Context, uint64, time.Duration) control.Lag { return f.lag }
 
 func (f *fake) Promote(ctx context.Context, target string, acceptLoss bool, o consensus.ProposeOptions) (raftfsm.Result, error) {
@@ -129,7 +135,18 @@ func newWorld(t *testing.T) *world {
 			Version: "1", NewHistoryID: "h1",
 		})
 	}
-	handler, err := New(Config{Consensus: w, Control: w, HTTPAddr: "admin.example:8379", Version: "test", Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	w.serve(0)
+	return w
+}
+
+// serve begins to serve the API with a grace for what is deleted.
+func (w *world) serve(grace time.Duration) {
+	t := w.t
+	t.Helper()
+	handler, err := New(Config{
+		Consensus: w, Control: w, HTTPAddr: "admin.example:8379", Version: "test", Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		DeleteGrace: grace,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +155,6 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(server.Close)
 	w.url = server.URL
 	w.client = w.clientFor(adminSecret)
-	return w
 }
 
 func (w *world) clientFor(token string) *adminapi.Client {
@@ -271,8 +287,8 @@ func TestRefusals(t *testing.T) {
 		{"short secret", "POST", "/v1/namespaces/acme/tokens", `{"secret":"short"}`, "", 422, "16 to 512 bytes"},
 		{"long secret", "POST", "/v1/namespaces/acme/tokens", `{"secret":"` + strings.Repeat("s", 513) + `"}`, "", 422, "16 to 512 bytes"},
 		{"secret with a line end", "POST", "/v1/namespaces/acme/tokens", `{"secret":"0123456789abcdef\n"}`, "", 422, "control character"},
-		{"unknown role", "POST", "/v1/namespaces/acme/tokens", `{"role":"king"}`, "", 422, "read-only, read-write or admin"},
-		{"admin of a tenant", "POST", "/v1/namespaces/acme/tokens", `{"role":"admin"}`, "", 422, "default namespace only"},
+		{"unknown role", "POST", "/v1/namespaces/acme/tokens", `{"role":"king"}`, "", 422, "read-only, read-write, viewer, operator or admin"},
+		{"admin of a tenant", "POST", "/v1/namespaces/acme/tokens", `{"role":"admin"}`, "", 422, "tokens of the default namespace"},
 		{"long label", "POST", "/v1/namespaces/acme/tokens", `{"label":"` + strings.Repeat("l", 129) + `"}`, "", 422, "at most 128 bytes"},
 		{"expired token", "POST", "/v1/namespaces/acme/tokens", `{"expires_at":"2001-01-01T00:00:00Z"}`, "", 422, "not in the future"},
 		{"no date", "POST", "/v1/namespaces/acme/tokens", `{"expires_at":"tomorrow"}`, "", 422, "body.expires_at"},
@@ -280,10 +296,11 @@ func TestRefusals(t *testing.T) {
 		{"duplicate name", "POST", "/v1/namespaces", `{"name":"acme"}`, "", 409, `"acme" exists`},
 		{"delete the default", "DELETE", "/v1/namespaces/__namespace", "", "", 403, "default namespace"},
 		{"delete the unknown", "DELETE", "/v1/namespaces/nobody", "", "", 404, `"nobody" was not found`},
-		{"stale change", "PATCH", "/v1/namespaces/acme", `{"durability":"local","expected_revision":1}`, "", 409, "changed at revision"},
+		{"stale change", "PATCH", "/v1/namespaces/acme", `{"durability":"local"}`, `If-Match: "1"`, 412, "changed at revision"},
 		{"wait for what", "DELETE", "/v1/namespaces/acme?wait=forever", "", "", 422, "query.wait"},
 		{"wait for ever", "DELETE", "/v1/namespaces/acme?wait=applied&wait_ms=60001", "", "", 422, "query.wait_ms"},
-		{"long key", "DELETE", "/v1/namespaces/acme", "", "Idempotency-Key: " + strings.Repeat("k", 129), 422, "header.Idempotency-Key"},
+		{"long key", "DELETE", "/v1/namespaces/acme", "", "Idempotency-Key: " + strings.Repeat("k", 129), 400, "16 to 128 bytes"},
+		{"short key", "DELETE", "/v1/namespaces/acme", "", "Idempotency-Key: " + strings.Repeat("k", 15), 400, "16 to 128 bytes"},
 		{"revoke another's token", "DELETE", "/v1/namespaces/acme/tokens/root", "", "", 404, `no token "root"`},
 		{"revoke the last admin", "DELETE", "/v1/namespaces/__namespace/tokens/root", "", "", 409, "last admin token"},
 		{"unknown node", "GET", "/v1/nodes/n9", "", "", 404, `"n9" was not found`},

@@ -64,7 +64,8 @@ func checkKeys(d *json.Decoder, location string, depth int) error {
 				return err
 			}
 			at += "." + key
-			if p := checkKey(key, at, seen[key]); p != nil {
+			// The caller names labels.
+			if p := checkKey(key, at, seen[key], location == "body.labels"); p != nil {
 				return p
 			}
 			seen[key] = true
@@ -77,12 +78,12 @@ func checkKeys(d *json.Decoder, location string, depth int) error {
 	return err
 }
 
-func checkKey(key, location string, seen bool) *problem {
+func checkKey(key, location string, seen, free bool) *problem {
 	message := ""
 	switch {
 	case seen:
 		message = "the key comes twice"
-	case strings.ContainsFunc(key, func(r rune) bool { return (r < 'a' || r > 'z') && r != '_' }):
+	case !free && strings.ContainsFunc(key, func(r rune) bool { return (r < 'a' || r > 'z') && r != '_' }):
 		message = "there is no such key: keys are lower-case"
 	default:
 		return nil

@@ -35,19 +35,30 @@ func roleOf(s string) (atollpb.Role, *raftfsm.Error) {
 		return atollpb.Role_ROLE_READ_ONLY, nil
 	case "", "read-write":
 		return atollpb.Role_ROLE_READ_WRITE, nil
+	case "viewer":
+		return atollpb.Role_ROLE_VIEWER, nil
+	case "operator":
+		return atollpb.Role_ROLE_OPERATOR, nil
 	case "admin":
 		return atollpb.Role_ROLE_ADMIN, nil
 	}
-	return 0, invalid("role", "role %q is unknown: use read-only, read-write or admin", s)
+	return 0, invalid("role", "role %q is unknown: use read-only, read-write, viewer, operator or admin", s)
 }
 
 func namespaceJSON(n *atollpb.Namespace) adminapi.Namespace {
 	out := adminapi.Namespace{
-		ID: n.Id, Name: n.Name, Durability: word(n.Durability.String(), "DURABILITY_"),
+		ID: n.Id, Name: n.Name, State: stateWord(n), Durability: word(n.Durability.String(), "DURABILITY_"),
+		ReadOnly: n.ReadOnly, Limits: limitsJSON(n.Limits),
 		CreatedAt: timeOf(n.CreatedMs), ModifiedAt: timeOf(n.CreatedMs), ModifiedRevision: n.ModifiedRevision,
 	}
 	if n.ModifiedMs != 0 {
 		out.ModifiedAt = timeOf(n.ModifiedMs)
+	}
+	for _, l := range n.Labels {
+		if out.Labels == nil {
+			out.Labels = map[string]string{}
+		}
+		out.Labels[l.Key] = l.Value
 	}
 	return out
 }
@@ -55,6 +66,7 @@ func namespaceJSON(n *atollpb.Namespace) adminapi.Namespace {
 func tokenJSON(t *atollpb.Token, namespace string) adminapi.Token {
 	out := adminapi.Token{
 		ID: t.Id, Namespace: namespace, Role: word(t.Role.String(), "ROLE_"), Label: t.Label, CreatedAt: timeOf(t.CreatedMs),
+		ReplacedBy: t.ReplacedBy, ModifiedRevision: t.ModifiedRevision,
 	}
 	if t.ExpiresMs != 0 {
 		at := timeOf(t.ExpiresMs)

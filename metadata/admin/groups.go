@@ -3,10 +3,12 @@ package admin
 import (
 	"context"
 	"net/http"
+	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/atolldb/atoll/rpc/adminapi"
+	"github.com/atolldb/atoll/rpc/atollpb"
 )
 
 func (a *api) registerGroups(h huma.API) {
@@ -14,12 +16,16 @@ func (a *api) registerGroups(h huma.API) {
 	register(h, http.MethodPost, "/v1/groups/{id}/promote", "promote", "Make a replica the primary", a.promote)
 }
 
-func (a *api) listGroups(ctx context.Context, _ *struct{}) (*reply[adminapi.GroupList], error) {
-	state := callerOf(ctx).state
-	out := adminapi.GroupList{Revision: state.Revision(), Groups: []adminapi.Group{}}
-	for g := range state.Groups() {
-		out.Groups = append(out.Groups, groupJSON(g))
+func (a *api) listGroups(ctx context.Context, in *PageParams) (*reply[adminapi.GroupList], error) {
+	after, err := in.number()
+	if err != nil {
+		return nil, err
 	}
+	state := callerOf(ctx).state
+	out := adminapi.GroupList{Revision: state.Revision()}
+	out.Groups, out.Next = fill(state.Groups(), in.Limit,
+		func(g *atollpb.Group) (adminapi.Group, bool) { return groupJSON(g), uint64(g.Id) > after },
+		func(g adminapi.Group) string { return strconv.FormatUint(uint64(g.ID), 10) })
 	return &reply[adminapi.GroupList]{out}, nil
 }
 

@@ -28,7 +28,8 @@ const roleLeader = "leader"
 type caller struct {
 	state   *raftfsm.State
 	tokenID string
-	source  string         // address that the request came from
+	source  string // address that the request came from
+	role    atollpb.Role
 	digest  raftfsm.Digest // of the request
 }
 
@@ -87,9 +88,34 @@ func (a *api) receive(w http.ResponseWriter, r *http.Request) (caller, *problem)
 	if p != nil {
 		return caller{}, p
 	}
-	// The query is left out: it only says how long to wait.
-	c.digest = raftfsm.DigestOf(r.Method, r.URL.Path, string(body), c.tokenID)
+	if p := checkIdempotencyKey(r.Header.Get(adminapi.IdempotencyKey)); p != nil {
+		return caller{}, p
+	}
+	c.digest = digestOf(r, body, c.tokenID)
 	return c, nil
+}
+
+// digestOf tells a request from others. How long to wait for data nodes is no part of it.
+func digestOf(r *http.Request, body []byte, tokenID string) raftfsm.Digest {
+	parts := []string{r.Method, r.URL.Path, string(body), tokenID}
+	query := r.URL.Query()
+	query.Del("wait")
+	query.Del("wait_ms")
+	if match := r.Header.Get(adminapi.IfMatch); len(query) > 0 || match != "" {
+		parts = append(parts, query.Encode(), match)
+	}
+	return raftfsm.DigestOf(parts...)
+}
+
+// checkIdempotencyKey refuses a key that is too short to protect the secret that is made from it.
+func checkIdempotencyKey(key string) *problem {
+	if key == "" || len(key) >= adminapi.IdempotencyKeyBytesMin && len(key) <= adminapi.IdempotencyKeyBytesMax {
+		return nil
+	}
+	p := newProblem(adminapi.CodeMalformed, "%s is %d bytes long: it takes %d to %d bytes that nobody can guess, such as a random UUID",
+		adminapi.IdempotencyKey, len(key), adminapi.IdempotencyKeyBytesMin, adminapi.IdempotencyKeyBytesMax)
+	p.Errors = []adminapi.ProblemField{{Message: p.Detail, Location: "header." + adminapi.IdempotencyKey}}
+	return p
 }
 
 // knowsHost guards against DNS rebinding: a page in a browser can point a name of its own at a loopback
@@ -107,7 +133,7 @@ func (a *api) knowsHost(hostport string) bool {
 func (a *api) authenticate(r *http.Request) (caller, error) {
 	scheme, secret, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") || secret == "" || len(secret) > adminapi.SecretBytesMax {
-		return caller{}, newProblem(adminapi.CodeUnauthorized, "an admin token is needed: Authorization: Bearer <token>")
+		return caller{}, newProblem(adminapi.CodeUnauthorized, "a token is needed: Authorization: Bearer <token>")
 	}
 	if findToken(a.Consensus.State(), secret) == nil {
 		// A node that is behind may not have heard of the token yet; who leads is never behind.
@@ -129,10 +155,11 @@ func (a *api) authenticate(r *http.Request) (caller, error) {
 	if token == nil || token.ExpiresMs != 0 && token.ExpiresMs <= a.Now().UnixMilli() {
 		return caller{}, badToken()
 	}
-	if token.Role != atollpb.Role_ROLE_ADMIN || token.NamespaceId != state.Cluster().GetDefaultNamespaceId() {
-		return caller{}, newProblem(adminapi.CodeForbidden, "the token is not an admin's")
+	if rank(token.Role) == 0 || token.NamespaceId != state.Cluster().GetDefaultNamespaceId() {
+		return caller{}, newProblem(adminapi.CodeForbidden,
+			"the token's role, %s, is for Redis clients: this API takes a token of the default namespace with the role viewer, operator or admin", roleWord(token.Role))
 	}
-	return caller{state: state, tokenID: token.Id, source: r.RemoteAddr}, nil
+	return caller{state: state, tokenID: token.Id, role: token.Role, source: r.RemoteAddr}, nil
 }
 
 func badToken() error {

@@ -3,6 +3,8 @@ package admin
 import (
 	"context"
 	"net/http"
+	"strconv"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -17,8 +19,7 @@ func (a *api) registerNamespaces(h huma.API) {
 	register(h, http.MethodGet, all, "list-namespaces", "List the namespaces by name", a.listNamespaces)
 	register(h, http.MethodGet, one, "get-namespace", "Show a namespace", a.getNamespace)
 	register(h, http.MethodPatch, one, "update-namespace", "Change a namespace's settings", a.updateNamespace)
-	register(h, http.MethodDelete, one, "delete-namespace", "Delete a namespace with its tokens and data", a.deleteNamespace)
-	register(h, http.MethodGet, "/v1/tombstones", "list-tombstones", "List deleted namespaces that some node has yet to purge", a.listTombstones)
+	register(h, http.MethodDelete, one, "delete-namespace", "Delete a namespace with its tokens, and its data when its grace is over", a.deleteNamespace)
 }
 
 type createNamespaceInput struct {
@@ -26,59 +27,102 @@ type createNamespaceInput struct {
 	Body adminapi.CreateNamespace
 }
 
-func (a *api) createNamespace(ctx context.Context, in *createNamespaceInput) (*reply[adminapi.CreatedNamespace], error) {
-	state := callerOf(ctx).state
+func (a *api) createNamespace(ctx context.Context, in *createNamespaceInput) (*tagged[adminapi.CreatedNamespace], error) {
 	durability, refusal := durabilityOf(in.Body.Durability)
 	if refusal != nil {
 		return nil, a.problem(refusal)
 	}
-	command := &raftfsm.CreateNamespace{Name: in.Body.Name, Durability: durability}
-	id, secret := "", ""
-	if in.Body.Token != nil {
-		token, plain, refusal := newToken(state.Cluster(), in.Body.Token)
-		if refusal != nil {
-			refusal.Field = "token." + refusal.Field
-			return nil, a.problem(refusal)
-		}
-		command.Tokens, id, secret = []raftfsm.NewToken{token}, token.ID, plain
+	command := &raftfsm.CreateNamespace{Name: in.Body.Name, Durability: durability, Labels: labelsOf(in.Body.Labels)}
+	if command.Limits, refusal = limitsOf(in.Body.Limits, func(l adminapi.SetLimit) adminapi.SetLimit { return l }); refusal != nil {
+		return nil, a.problem(refusal)
 	}
+	made, err := a.firstToken(ctx, in.Body.Token, in.ChangeParams)
+	if err != nil {
+		return nil, err
+	}
+	command.Tokens = made.list()
 
 	result, err := a.propose(ctx, command, in.ChangeParams)
 	if err != nil {
 		return nil, err
 	}
-	if state, err = a.stateAt(ctx, result.Revision); err != nil {
+	return a.created(ctx, result, made, in.ChangeParams)
+}
+
+// firstToken makes the token that comes with a namespace, if one is asked for.
+func (a *api) firstToken(ctx context.Context, in *adminapi.CreateToken, p ChangeParams) (madeToken, error) {
+	if in == nil {
+		return madeToken{}, nil
+	}
+	made, refusal := a.newToken(ctx, in, p)
+	if refusal != nil {
+		refusal.Field = "token." + refusal.Field
+		return madeToken{}, a.problem(refusal)
+	}
+	return made, nil
+}
+
+// created answers a change that has made or brought back a namespace.
+func (a *api) created(ctx context.Context, result raftfsm.Result, made madeToken, p ChangeParams) (*tagged[adminapi.CreatedNamespace], error) {
+	state, err := a.stateAt(ctx, result.Revision)
+	if err != nil {
 		return nil, err
 	}
 	namespace := state.Namespace(result.NamespaceID)
 	if namespace == nil || namespace.State != atollpb.NamespaceState_NAMESPACE_STATE_ACTIVE {
-		return nil, newProblem(adminapi.CodePrecondition, "the namespace was created at revision %d and has been deleted since", result.NamespaceID)
+		return nil, newProblem(adminapi.CodePrecondition, "the namespace was created at revision %d and has been deleted since", result.Revision)
 	}
 
 	out := adminapi.CreatedNamespace{Namespace: namespaceJSON(namespace)}
 	if len(result.TokenIDs) > 0 {
-		out.Token = createdToken(state, namespace, result, id, secret)
+		out.Token = createdToken(state, namespace, result, made)
 	}
-	out.Change = a.change(ctx, result, in.ChangeParams)
-	return &reply[adminapi.CreatedNamespace]{out}, nil
+	out.Change = a.change(ctx, result, p)
+	return &tagged[adminapi.CreatedNamespace]{adminapi.ETag(namespace.ModifiedRevision), out}, nil
 }
 
 type listNamespacesInput struct {
-	After string `query:"after" doc:"name after which the page begins"`
-	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"namespaces in a page"`
+	PageParams
+	Label []string `query:"label,explode" maxItems:"64" doc:"key=value: only namespaces with that label; several: with each of them" example:"[\"env=prod\"]"`
+	State string   `query:"state" enum:"active,suspended,in-grace" doc:"only namespaces in that state; absent: those that are not deleted"`
 }
 
 func (a *api) listNamespaces(ctx context.Context, in *listNamespacesInput) (*reply[adminapi.NamespaceList], error) {
-	state := callerOf(ctx).state
-	out := adminapi.NamespaceList{Revision: state.Revision(), Namespaces: []adminapi.Namespace{}}
-	for n := range state.Namespaces(in.After) {
-		if len(out.Namespaces) == in.Limit {
-			out.Next = out.Namespaces[in.Limit-1].Name
-			break
-		}
-		out.Namespaces = append(out.Namespaces, namespaceJSON(n))
+	labels, err := labelFilter(in.Label)
+	if err != nil {
+		return nil, err
 	}
+	state := callerOf(ctx).state
+	rows, name := state.Namespaces(in.After), func(n adminapi.Namespace) string { return n.Name }
+	if in.State == adminapi.StateInGrace {
+		after, err := in.number()
+		if err != nil {
+			return nil, err
+		}
+		rows, name = state.InGrace(after), func(n adminapi.Namespace) string { return strconv.FormatUint(n.ID, 10) }
+	}
+	out := adminapi.NamespaceList{Revision: state.Revision()}
+	out.Namespaces, out.Next = fill(rows, in.Limit, func(n *atollpb.Namespace) (adminapi.Namespace, bool) {
+		if in.State != "" && stateWord(n) != in.State || !raftfsm.HasLabels(n, labels) {
+			return adminapi.Namespace{}, false
+		}
+		return namespaceJSON(n), true
+	}, name)
 	return &reply[adminapi.NamespaceList]{out}, nil
+}
+
+// labelFilter reads label parameters.
+func labelFilter(params []string) ([]raftfsm.SetLabel, error) {
+	var labels []raftfsm.SetLabel
+	for _, param := range params {
+		key, value, ok := strings.Cut(param, "=")
+		if !ok || raftfsm.ValidateLabelKey(key) != nil || len(value) > raftfsm.LabelValueBytesMax {
+			return nil, invalidAt("query.label", "it takes key=value, a key of 1 to %d bytes and a value of at most %d bytes",
+				raftfsm.LabelKeyBytesMax, raftfsm.LabelValueBytesMax)
+		}
+		labels = append(labels, raftfsm.SetLabel{Key: key, Value: value})
+	}
+	return labels, nil
 }
 
 // NamespaceInput names a namespace.
@@ -86,12 +130,18 @@ type NamespaceInput struct {
 	Name string `path:"name"`
 }
 
-func (a *api) getNamespace(ctx context.Context, in *NamespaceInput) (*reply[adminapi.Namespace], error) {
+func (a *api) getNamespace(ctx context.Context, in *NamespaceInput) (*tagged[adminapi.Namespace], error) {
 	n, err := namespaceNamed(ctx, in.Name)
 	if err != nil {
 		return nil, err
 	}
-	return &reply[adminapi.Namespace]{namespaceJSON(n)}, nil
+	reports, err := a.Control.Uses(ctx, n.Id)
+	if err != nil {
+		return nil, a.problem(err)
+	}
+	out := namespaceJSON(n)
+	out.Usage = usageJSON(callerOf(ctx).state.Group(raftfsm.GroupID).GetPrimary(), reports)
+	return &tagged[adminapi.Namespace]{adminapi.ETag(n.ModifiedRevision), out}, nil
 }
 
 // namespaceNamed returns the active namespace of a name in the caller's state.
@@ -106,73 +156,64 @@ func namespaceNamed(ctx context.Context, name string) (*atollpb.Namespace, error
 type updateNamespaceInput struct {
 	NamespaceInput
 	ChangeParams
+	MatchParams
 	Body adminapi.UpdateNamespace
 }
 
-func (a *api) updateNamespace(ctx context.Context, in *updateNamespaceInput) (*reply[adminapi.UpdatedNamespace], error) {
-	n, err := namespaceNamed(ctx, in.Name)
+func (a *api) updateNamespace(ctx context.Context, in *updateNamespaceInput) (*tagged[adminapi.UpdatedNamespace], error) {
+	// After a renaming a retry finds the name gone: the state machine, which remembers the key, answers it. Id 0 is
+	// no namespace's.
+	n, notFound := namespaceNamed(ctx, in.Name)
+	if notFound != nil && in.IdempotencyKey == "" {
+		return nil, notFound
+	}
+	command, err := a.updateCommand(n.GetId(), in)
 	if err != nil {
 		return nil, err
-	}
-	command := &raftfsm.UpdateNamespace{ID: n.Id, ExpectedRevision: in.Body.ExpectedRevision}
-	if in.Body.Durability != "" {
-		durability, refusal := durabilityOf(in.Body.Durability)
-		if refusal != nil {
-			return nil, a.problem(refusal)
-		}
-		command.Durability = durability
 	}
 
 	result, err := a.propose(ctx, command, in.ChangeParams)
-	if err != nil {
-		return nil, err
-	}
-	state, err := a.stateAt(ctx, result.Revision)
-	if err != nil {
-		return nil, err
-	}
-	if n = state.Namespace(n.Id); n == nil {
-		return nil, newProblem(adminapi.CodePrecondition, "the namespace was changed at revision %d and has been deleted since", result.Revision)
-	}
-
-	out := adminapi.UpdatedNamespace{Namespace: namespaceJSON(n)}
-	out.Change = a.change(ctx, result, in.ChangeParams)
-	return &reply[adminapi.UpdatedNamespace]{out}, nil
-}
-
-type deleteNamespaceInput struct {
-	NamespaceInput
-	ChangeParams
-}
-
-func (a *api) deleteNamespace(ctx context.Context, in *deleteNamespaceInput) (*reply[adminapi.Change], error) {
-	n, err := namespaceNamed(ctx, in.Name)
-	// A retry finds the name gone: the state machine, which remembers the key, answers it. Id 0 is no
-	// namespace's.
-	if err != nil && in.IdempotencyKey == "" {
-		return nil, err
-	}
-	notFound := err
-
-	result, err := a.propose(ctx, &raftfsm.DeleteNamespace{ID: n.GetId()}, in.ChangeParams)
 	if err != nil {
 		if notFound != nil && isCode(err, adminapi.CodeNotFound) {
 			return nil, notFound
 		}
 		return nil, err
 	}
-	return &reply[adminapi.Change]{a.change(ctx, result, in.ChangeParams)}, nil
+	state, err := a.stateAt(ctx, result.Revision)
+	if err != nil {
+		return nil, err
+	}
+	if n = state.Namespace(result.NamespaceID); n == nil || n.State != atollpb.NamespaceState_NAMESPACE_STATE_ACTIVE {
+		return nil, newProblem(adminapi.CodePrecondition, "the namespace was changed at revision %d and has been deleted since", result.Revision)
+	}
+
+	out := adminapi.UpdatedNamespace{Namespace: namespaceJSON(n)}
+	out.Change = a.change(ctx, result, in.ChangeParams)
+	return &tagged[adminapi.UpdatedNamespace]{adminapi.ETag(n.ModifiedRevision), out}, nil
 }
 
-func (a *api) listTombstones(ctx context.Context, _ *struct{}) (*reply[adminapi.TombstoneList], error) {
-	state := callerOf(ctx).state
-	out := adminapi.TombstoneList{Revision: state.Revision(), Tombstones: []adminapi.Tombstone{}}
-	for n := range state.Tombstones() {
-		t := adminapi.Tombstone{ID: n.Id, Name: n.Name, DeletedRevision: n.DeletedRevision, WaitingFor: []string{}}
-		for _, node := range state.Unpurged(n) {
-			t.WaitingFor = append(t.WaitingFor, node.Id)
-		}
-		out.Tombstones = append(out.Tombstones, t)
+// updateCommand reads what is to change.
+func (a *api) updateCommand(id uint64, in *updateNamespaceInput) (*raftfsm.UpdateNamespace, error) {
+	revision, err := in.revision()
+	if err != nil {
+		return nil, err
 	}
-	return &reply[adminapi.TombstoneList]{out}, nil
+	command := &raftfsm.UpdateNamespace{
+		ID: id, ExpectedRevision: revision, Name: in.Body.Name, Labels: labelChanges(in.Body.Labels),
+		Suspended: switchOf(in.Body.Suspended), ReadOnly: switchOf(in.Body.ReadOnly),
+	}
+	var refusal *raftfsm.Error
+	command.Limits, refusal = limitsOf(in.Body.Limits, func(l *adminapi.SetLimit) adminapi.SetLimit {
+		if l == nil {
+			return adminapi.SetLimit{}
+		}
+		return *l
+	})
+	if refusal == nil && in.Body.Durability != "" {
+		command.Durability, refusal = durabilityOf(in.Body.Durability)
+	}
+	if refusal != nil {
+		return nil, a.problem(refusal)
+	}
+	return command, nil
 }

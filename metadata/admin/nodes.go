@@ -20,16 +20,16 @@ func (a *api) registerNodes(h huma.API) {
 	register(h, http.MethodDelete, one, "remove-node", "Forget a data node that is not a primary", a.removeNode)
 }
 
-func (a *api) listNodes(ctx context.Context, _ *struct{}) (*reply[adminapi.NodeList], error) {
+func (a *api) listNodes(ctx context.Context, in *PageParams) (*reply[adminapi.NodeList], error) {
 	reports, err := a.reports(ctx)
 	if err != nil {
 		return nil, err
 	}
 	state := callerOf(ctx).state
-	out := adminapi.NodeList{Revision: state.Revision(), Nodes: []adminapi.Node{}}
-	for n := range state.Nodes() {
-		out.Nodes = append(out.Nodes, describeNode(state, n, reports))
-	}
+	out := adminapi.NodeList{Revision: state.Revision()}
+	out.Nodes, out.Next = fill(state.Nodes(), in.Limit, func(n *atollpb.Node) (adminapi.Node, bool) {
+		return describeNode(state, n, reports), n.Id > in.After
+	}, func(n adminapi.Node) string { return n.ID })
 	return &reply[adminapi.NodeList]{out}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -39,12 +40,12 @@ func TestNamespaceLife(t *testing.T) {
 		t.Error("the secret doesn't find its token")
 	}
 
-	updated, err := w.client.UpdateNamespace(ctx, "acme", adminapi.UpdateNamespace{Durability: "local", ExpectedRevision: made.Namespace.ModifiedRevision})
+	updated, err := w.client.UpdateNamespace(ctx, "acme", adminapi.UpdateNamespace{Durability: "local"}, adminapi.WithIfMatch(made.Namespace.ModifiedRevision))
 	if err != nil || updated.Namespace.Durability != "local" || updated.Namespace.ModifiedRevision <= made.Revision {
 		t.Errorf("updated %+v, error %v", updated, err)
 	}
 	shown, err := w.client.Namespace(ctx, "acme")
-	if err != nil || shown != updated.Namespace {
+	if err != nil || !reflect.DeepEqual(shown, updated.Namespace) {
 		t.Errorf("shown %+v, error %v, want %+v", shown, err, updated.Namespace)
 	}
 
@@ -54,8 +55,8 @@ func TestNamespaceLife(t *testing.T) {
 	if _, err := w.client.Namespace(ctx, "acme"); codeOf(err) != adminapi.CodeNotFound {
 		t.Errorf("a deleted namespace: %v", err)
 	}
-	gone, err := w.client.Tombstones(ctx)
-	if err != nil || len(gone.Tombstones) != 1 || gone.Tombstones[0].ID != made.Namespace.ID || !slices.Equal(gone.Tombstones[0].WaitingFor, []string{"n1", "n2"}) {
+	gone, err := w.client.DeletedNamespaces(ctx)
+	if err != nil || len(gone) != 1 || gone[0].ID != made.Namespace.ID || gone[0].State != adminapi.StateDeleted || !slices.Equal(gone[0].WaitingFor, []string{"n1", "n2"}) {
 		t.Errorf("tombstones %+v, error %v", gone, err)
 	}
 }
@@ -135,7 +136,7 @@ func TestRetries(t *testing.T) {
 	var first adminapi.CreatedNamespace
 	for i := range 3 {
 		in := adminapi.CreateNamespace{Name: "acme", Token: &adminapi.CreateToken{}}
-		out, err := w.client.CreateNamespace(ctx, in, key("a"))
+		out, err := w.client.CreateNamespace(ctx, in, key("a-key-of-16-bytes-a"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,48 +144,48 @@ func TestRetries(t *testing.T) {
 			first = out
 			continue
 		}
-		if !out.Repeated || out.Namespace != first.Namespace || out.Token.ID != first.Token.ID || out.Token.Secret != "" {
+		if !out.Repeated || !reflect.DeepEqual(out.Namespace, first.Namespace) || out.Token.ID != first.Token.ID || out.Token.Secret != first.Token.Secret || out.Token.Secret == "" {
 			t.Errorf("retry answered %+v, the first time %+v", out, first)
 		}
 	}
 	var token adminapi.CreatedTokenReply
 	for i := range 2 {
-		out, err := w.client.CreateToken(ctx, "acme", adminapi.CreateToken{}, key("b"))
+		out, err := w.client.CreateToken(ctx, "acme", adminapi.CreateToken{}, key("a-key-of-16-bytes-b"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if i == 1 && (!out.Repeated || out.Token.ID != token.Token.ID) {
+		if i == 1 && (!out.Repeated || out.Token.ID != token.Token.ID || out.Token.Secret != token.Token.Secret) {
 			t.Errorf("retry answered %+v, the first time %+v", out, token)
 		}
 		token = out
 	}
 	for i := range 2 {
-		out, err := w.client.RevokeToken(ctx, "acme", token.Token.ID, key("c"))
+		out, err := w.client.RevokeToken(ctx, "acme", token.Token.ID, key("a-key-of-16-bytes-c"))
 		if err != nil || out.Repeated != (i == 1) {
 			t.Errorf("revocation %d: %+v, %v", i, out, err)
 		}
 	}
 	for i := range 2 {
-		out, err := w.client.DeleteNamespace(ctx, "acme", key("d"))
+		out, err := w.client.DeleteNamespace(ctx, "acme", key("a-key-of-16-bytes-d"))
 		if err != nil || out.Repeated != (i == 1) {
 			t.Errorf("deletion %d: %+v, %v", i, out, err)
 		}
 	}
-	if _, err := w.client.DeleteNamespace(ctx, "acme", key("e")); codeOf(err) != adminapi.CodeNotFound {
+	if _, err := w.client.DeleteNamespace(ctx, "acme", key("a-key-of-16-bytes-e")); codeOf(err) != adminapi.CodeNotFound {
 		t.Errorf("deleting the unknown with a new key: %v", err)
 	}
 	// The name is free again; the old key must not reach the new namespace.
 	if _, err := w.client.CreateNamespace(ctx, adminapi.CreateNamespace{Name: "acme"}); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := w.client.DeleteNamespace(ctx, "acme", key("d")); err != nil || !out.Repeated {
+	if out, err := w.client.DeleteNamespace(ctx, "acme", key("a-key-of-16-bytes-d")); err != nil || !out.Repeated {
 		t.Errorf("the old deletion again: %+v, %v", out, err)
 	}
 	if _, err := w.client.Namespace(ctx, "acme"); err != nil {
 		t.Errorf("a retried deletion took the namespace of a later creation: %v", err)
 	}
 	again := adminapi.CreateNamespace{Name: "acme", Token: &adminapi.CreateToken{}}
-	if _, err := w.client.CreateNamespace(ctx, again, key("a")); codeOf(err) != adminapi.CodePrecondition {
+	if _, err := w.client.CreateNamespace(ctx, again, key("a-key-of-16-bytes-a")); codeOf(err) != adminapi.CodePrecondition {
 		t.Errorf("the answer names a namespace that is deleted: %v", err)
 	}
 }
@@ -195,11 +196,11 @@ func TestSecretSurvivesAnInternalRetry(t *testing.T) {
 	w := newWorld(t)
 	w.twice = true
 	key := adminapi.WithIdempotencyKey
-	made, err := w.client.CreateNamespace(t.Context(), adminapi.CreateNamespace{Name: "acme", Token: &adminapi.CreateToken{}}, key("a"))
+	made, err := w.client.CreateNamespace(t.Context(), adminapi.CreateNamespace{Name: "acme", Token: &adminapi.CreateToken{}}, key("a-key-of-16-bytes-a"))
 	if err != nil || made.Token == nil || made.Token.Secret == "" {
 		t.Errorf("namespace %+v, %v", made, err)
 	}
-	token, err := w.client.CreateToken(t.Context(), "acme", adminapi.CreateToken{}, key("b"))
+	token, err := w.client.CreateToken(t.Context(), "acme", adminapi.CreateToken{}, key("a-key-of-16-bytes-b"))
 	if err != nil || token.Token.Secret == "" {
 		t.Errorf("token %+v, %v", token, err)
 	}
@@ -209,7 +210,7 @@ func TestSecretSurvivesAnInternalRetry(t *testing.T) {
 func TestReusedKeys(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
-	key := adminapi.WithIdempotencyKey("k")
+	key := adminapi.WithIdempotencyKey("a-key-of-16-bytes-k")
 	for _, name := range []string{"del-a", "del-b"} {
 		w.must(&raftfsm.CreateNamespace{Name: name})
 	}
@@ -223,7 +224,7 @@ func TestReusedKeys(t *testing.T) {
 	if _, err := w.client.Namespace(ctx, "del-b"); err != nil {
 		t.Errorf("the refused deletion: %v", err)
 	}
-	key = adminapi.WithIdempotencyKey("l")
+	key = adminapi.WithIdempotencyKey("a-key-of-16-bytes-l")
 	if _, err := w.client.CreateToken(ctx, "del-b", adminapi.CreateToken{Label: "one"}, key); err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +320,7 @@ func TestP3RevokedAtTheLeader(t *testing.T) {
 	if _, err := old.Namespaces(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w.must(&raftfsm.RevokeToken{ID: made.Token.ID})
+	w.must(&raftfsm.RevokeToken{TokenRef: raftfsm.TokenRef{ID: made.Token.ID}})
 	if _, err := old.Namespaces(t.Context()); codeOf(err) != adminapi.CodeUnauthorized {
 		t.Errorf("a follower that is behind took a revoked token: %v", err)
 	}
@@ -420,7 +421,7 @@ func TestOpenAPI(t *testing.T) {
 	for _, methods := range doc.Paths {
 		operations += len(methods)
 	}
-	if want := 20; operations != want {
+	if want := 26; operations != want {
 		t.Errorf("%d operations are described, want %d", operations, want)
 	}
 }
@@ -428,11 +429,11 @@ func TestOpenAPI(t *testing.T) {
 // TestActor looks at what goes into the log beside a command.
 func TestActor(t *testing.T) {
 	w := newWorld(t)
-	if _, err := w.client.CreateNamespace(t.Context(), adminapi.CreateNamespace{Name: "a"}, adminapi.WithIdempotencyKey("k1")); err != nil {
+	if _, err := w.client.CreateNamespace(t.Context(), adminapi.CreateNamespace{Name: "a"}, adminapi.WithIdempotencyKey("a-key-of-16-bytes")); err != nil {
 		t.Fatal(err)
 	}
 	got := w.proposed[len(w.proposed)-1]
-	want := consensus.ProposeOptions{RequestID: "k1", Actor: "root", Digest: raftfsm.DigestOf("POST", "/v1/namespaces", `{"name":"a"}`, "root")}
+	want := consensus.ProposeOptions{RequestID: "http:c61a2ef32425f74cd3ea594dcb0ced3c4cdf402ef1b7c4728902788151bdaccb", Actor: "root", Digest: raftfsm.DigestOf("POST", "/v1/namespaces", `{"name":"a"}`, "root")}
 	if !strings.HasPrefix(got.Source, "127.0.0.1:") {
 		t.Errorf("proposed from %q", got.Source)
 	}

@@ -25,6 +25,8 @@ func statusOf(code string) int {
 		return http.StatusNotFound
 	case adminapi.CodeExists, adminapi.CodeTokenExists, adminapi.CodeConflict, adminapi.CodePrecondition:
 		return http.StatusConflict
+	case adminapi.CodeMismatch:
+		return http.StatusPreconditionFailed
 	case adminapi.CodeForbidden:
 		return http.StatusForbidden
 	case adminapi.CodeUnauthorized:
@@ -112,6 +114,11 @@ func (a *api) changeProblem(err error) *problem {
 }
 
 func refused(e *raftfsm.Error) *problem {
+	if e.Changed() {
+		p := newProblem(adminapi.CodeMismatch, "%s: %s", adminapi.IfMatch, e.Message)
+		p.Errors = []adminapi.ProblemField{{Message: e.Message, Location: "header." + adminapi.IfMatch}}
+		return p
+	}
 	p := newProblem(e.Code.String(), "%s", e.Message)
 	if e.Field != "" {
 		p.Errors = []adminapi.ProblemField{{Message: e.Message, Location: locationOf(e)}}
@@ -131,6 +138,14 @@ func locationOf(e *raftfsm.Error) string {
 		return "body." + e.Field
 	}
 	return e.Field
+}
+
+// invalidAt refuses a parameter: location is such as query.label.
+func invalidAt(location, format string, args ...any) *problem {
+	p := newProblem(adminapi.CodeInvalid, format, args...)
+	p.Detail = location + ": " + p.Detail
+	p.Errors = []adminapi.ProblemField{{Message: p.Detail, Location: location}}
+	return p
 }
 
 func invalid(field, format string, args ...any) *raftfsm.Error {

@@ -166,7 +166,7 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 	seen := 0
 	err = client.Events(t.Context(), w.State().Revision()-1, func(audit.Record) error {
 		if seen++; seen == 1 {
-			w.must(&raftfsm.RevokeToken{ID: created.Token.ID})
+			w.must(&raftfsm.RevokeToken{TokenRef: raftfsm.TokenRef{ID: created.Token.ID}})
 			w.must(&raftfsm.CreateNamespace{Name: "unseen"})
 		}
 		return nil

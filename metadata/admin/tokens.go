@@ -2,15 +2,12 @@ package admin
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
+	"math"
 	"net/http"
-	"strings"
-	"unicode"
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/atolldb/atoll/metadata/consensus"
 	"github.com/atolldb/atoll/raftfsm"
 	"github.com/atolldb/atoll/rpc/adminapi"
 	"github.com/atolldb/atoll/rpc/atollpb"
@@ -18,8 +15,11 @@ import (
 
 func (a *api) registerTokens(h huma.API) {
 	const all, one = "/v1/namespaces/{name}/tokens", "/v1/namespaces/{name}/tokens/{id}"
-	register(h, http.MethodPost, all, "create-token", "Create a token; its secret is shown only in this answer", a.createToken)
-	register(h, http.MethodGet, all, "list-tokens", "List a namespace's tokens by id", a.listTokens)
+	register(h, http.MethodPost, all, "create-token", "Create a token; its secret is shown only in this answer, and to a retry", a.createToken)
+	register(h, http.MethodGet, all, "list-tokens", "List a namespace's tokens by id, with their use", a.listTokens)
+	register(h, http.MethodGet, one, "get-token", "Show a token", a.getToken)
+	register(h, http.MethodPatch, one, "update-token", "Change a token's label or expiry", a.updateToken)
+	register(h, http.MethodPost, one+"/rotate", "rotate-token", "Put a new token in another's place, with an overlap", a.rotateToken)
 	register(h, http.MethodDelete, one, "revoke-token", "Revoke a token", a.revokeToken)
 }
 
@@ -34,110 +34,125 @@ func (a *api) createToken(ctx context.Context, in *createTokenInput) (*reply[adm
 	if err != nil {
 		return nil, err
 	}
-	token, secret, refusal := newToken(callerOf(ctx).state.Cluster(), &in.Body)
+	made, refusal := a.newToken(ctx, &in.Body, in.ChangeParams)
 	if refusal != nil {
 		return nil, a.problem(refusal)
 	}
 
-	result, err := a.propose(ctx, &raftfsm.CreateToken{NamespaceID: n.Id, Token: token}, in.ChangeParams)
+	result, err := a.propose(ctx, &raftfsm.CreateToken{NamespaceID: n.Id, Token: made.NewToken}, in.ChangeParams)
 	if err != nil {
 		return nil, err
 	}
+	return a.createdReply(ctx, n, result, made, in.ChangeParams)
+}
+
+// createdReply answers a change that has made a token.
+func (a *api) createdReply(ctx context.Context, n *atollpb.Namespace, result raftfsm.Result, made madeToken, p ChangeParams) (*reply[adminapi.CreatedTokenReply], error) {
 	state, err := a.stateAt(ctx, result.Revision)
 	if err != nil {
 		return nil, err
 	}
-	created := createdToken(state, n, result, token.ID, secret)
+	created := createdToken(state, n, result, made)
 	if created == nil {
 		return nil, newProblem(adminapi.CodePrecondition, "the token was created at revision %d and has been revoked since", result.Revision)
 	}
 
 	out := adminapi.CreatedTokenReply{Token: *created}
-	out.Change = a.change(ctx, result, in.ChangeParams)
+	out.Change = a.change(ctx, result, p)
 	return &reply[adminapi.CreatedTokenReply]{out}, nil
 }
 
-// newToken makes a token from what was asked for, and returns its secret too.
-func newToken(cluster *atollpb.ClusterInfo, in *adminapi.CreateToken) (raftfsm.NewToken, string, *raftfsm.Error) {
-	role, refusal := roleOf(in.Role)
-	if refusal != nil {
-		return raftfsm.NewToken{}, "", refusal
-	}
-	secret := in.Secret
-	switch {
-	case secret == "":
-		secret = consensus.NewSecret()
-	case len(secret) < adminapi.SecretBytesMin || len(secret) > adminapi.SecretBytesMax:
-		return raftfsm.NewToken{}, "", invalid("secret", "secret is %d bytes long: it takes %d to %d bytes",
-			len(secret), adminapi.SecretBytesMin, adminapi.SecretBytesMax)
-	case strings.ContainsRune(secret, unicode.ReplacementChar):
-		return raftfsm.NewToken{}, "", invalid("secret", "secret contains U+FFFD, which stands for bytes that were not UTF-8")
-	case strings.ContainsFunc(secret, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }):
-		return raftfsm.NewToken{}, "", invalid("secret", "secret contains a space or a control character")
-	}
-	t := raftfsm.NewToken{
-		ID: "tok_" + strings.ToLower(rand.Text()), Hash: consensus.HashSecret(cluster.TokenKey, secret),
-		Role: role, Label: in.Label,
-	}
-	if in.ExpiresAt != nil {
-		t.ExpiresMs = in.ExpiresAt.UnixMilli()
-		if t.ExpiresMs <= 0 {
-			return raftfsm.NewToken{}, "", invalid("expires_at", "expires_at is not in the future")
-		}
-	}
-	return t, secret, nil
+type listTokensInput struct {
+	NamespaceInput
+	PageParams
 }
 
-// createdToken describes the token that a result made, or returns nil when it is gone again. The secret
-// belongs to this request's token, whose id is given, not to that of an earlier request that it repeats. A
-// result that is repeated doesn't tell them apart: consensus itself may have tried twice.
-func createdToken(s *raftfsm.State, n *atollpb.Namespace, result raftfsm.Result, id, secret string) *adminapi.CreatedToken {
-	t := s.Token(result.TokenIDs[0])
-	if t == nil {
-		return nil
-	}
-	if t.Id != id {
-		secret = ""
-	}
-	return &adminapi.CreatedToken{Token: tokenJSON(t, n.Name), Secret: secret}
-}
-
-func (a *api) listTokens(ctx context.Context, in *NamespaceInput) (*reply[adminapi.TokenList], error) {
+func (a *api) listTokens(ctx context.Context, in *listTokensInput) (*reply[adminapi.TokenList], error) {
 	n, err := namespaceNamed(ctx, in.Name)
 	if err != nil {
 		return nil, err
 	}
-	state := callerOf(ctx).state
-	out := adminapi.TokenList{Revision: state.Revision(), Tokens: []adminapi.Token{}}
-	for t := range state.Tokens(n.Id) {
-		out.Tokens = append(out.Tokens, tokenJSON(t, n.Name))
+	uses, err := a.tokenUses(ctx, n.Id)
+	if err != nil {
+		return nil, err
 	}
+	state := callerOf(ctx).state
+	out := adminapi.TokenList{Revision: state.Revision()}
+	out.Tokens, out.Next = fill(state.Tokens(n.Id), in.Limit, func(t *atollpb.Token) (adminapi.Token, bool) {
+		return uses.describe(t, n.Name), t.Id > in.After
+	}, func(t adminapi.Token) string { return t.ID })
 	return &reply[adminapi.TokenList]{out}, nil
 }
 
-type revokeTokenInput struct {
+// TokenInput names a token of a namespace.
+type TokenInput struct {
 	NamespaceInput
+	ID string `path:"id" example:"tok_2f6n4c5dbu7t3qkzq6m3h4a5wi"`
+}
+
+// find returns the token and its namespace in the caller's state.
+func (in *TokenInput) find(ctx context.Context) (*atollpb.Namespace, *atollpb.Token, error) {
+	state := callerOf(ctx).state
+	n, token := state.NamespaceByName(in.Name), state.Token(in.ID)
+	if n == nil || token == nil || token.NamespaceId != n.Id {
+		return n, nil, newProblem(adminapi.CodeNotFound, "namespace %q has no token %q", in.Name, in.ID)
+	}
+	return n, token, nil
+}
+
+func (a *api) getToken(ctx context.Context, in *TokenInput) (*tagged[adminapi.Token], error) {
+	n, token, err := in.find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	uses, err := a.tokenUses(ctx, n.Id)
+	if err != nil {
+		return nil, err
+	}
+	return &tagged[adminapi.Token]{adminapi.ETag(token.ModifiedRevision), uses.describe(token, n.Name)}, nil
+}
+
+type revokeTokenInput struct {
+	TokenInput
 	ChangeParams
-	ID string `path:"id"`
+	MatchParams
 }
 
 func (a *api) revokeToken(ctx context.Context, in *revokeTokenInput) (*reply[adminapi.Change], error) {
-	state := callerOf(ctx).state
-	token, n := state.Token(in.ID), state.NamespaceByName(in.Name)
-	notFound := newProblem(adminapi.CodeNotFound, "namespace %q has no token %q", in.Name, in.ID)
-	// As with namespaces, a retry finds the token gone, and its key is remembered.
-	if token == nil && in.IdempotencyKey == "" || token != nil && (n == nil || token.NamespaceId != n.Id) {
-		return nil, notFound
+	ref, err := in.ref(ctx, in.ChangeParams, in.MatchParams)
+	if err != nil {
+		return nil, err
 	}
 
-	result, err := a.propose(ctx, &raftfsm.RevokeToken{ID: in.ID}, in.ChangeParams)
+	result, err := a.proposeFor(ctx, &in.TokenInput, &raftfsm.RevokeToken{TokenRef: ref}, in.ChangeParams)
 	if err != nil {
-		if isCode(err, adminapi.CodeNotFound) {
-			return nil, notFound
-		}
 		return nil, err
 	}
 	return &reply[adminapi.Change]{a.change(ctx, result, in.ChangeParams)}, nil
+}
+
+// ref names the token in a command. A retry may find the token or its namespace gone: with a key it is left to the
+// state machine, which remembers it. No token is of namespace math.MaxUint64.
+func (in *TokenInput) ref(ctx context.Context, p ChangeParams, m MatchParams) (raftfsm.TokenRef, error) {
+	n, _, err := in.find(ctx)
+	if err != nil && p.IdempotencyKey == "" {
+		return raftfsm.TokenRef{}, err
+	}
+	ref := raftfsm.TokenRef{ID: in.ID, NamespaceID: math.MaxUint64}
+	if n != nil {
+		ref.NamespaceID = n.Id
+	}
+	ref.ExpectedRevision, err = m.revision()
+	return ref, err
+}
+
+// proposeFor makes a change of a token, and names the token as the caller did where there is none.
+func (a *api) proposeFor(ctx context.Context, in *TokenInput, c raftfsm.Command, p ChangeParams) (raftfsm.Result, error) {
+	result, err := a.propose(ctx, c, p)
+	if isCode(err, adminapi.CodeNotFound) {
+		err = newProblem(adminapi.CodeNotFound, "namespace %q has no token %q", in.Name, in.ID)
+	}
+	return result, err
 }
 
 func isCode(err error, code string) bool {

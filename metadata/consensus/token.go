@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,6 +30,29 @@ func NewSecret() string {
 			panic(err) // crypto/rand never fails
 		}
 		b = append(b, base62[n.Int64()])
+	}
+	return string(b)
+}
+
+// secretDomain is in what secrets are derived from. No secret holds it, since none has control characters: so no
+// token's hash is the origin of another's secret.
+const secretDomain = "\x00atoll token secret\x00"
+
+// DeriveSecret returns the secret that an idempotency key of a caller stands for, in the form of NewSecret: from
+// HMAC-SHA-256 under the cluster's key of the caller and the idempotency key. Who doesn't know that one can't make
+// the secret from the state, which holds its SHA-256 alone.
+func DeriveSecret(key []byte, caller, idempotencyKey string) string {
+	h := hmac.New(sha256.New, key)
+	for _, part := range []string{secretDomain, caller, idempotencyKey} {
+		h.Write(binary.AppendUvarint(nil, uint64(len(part)))) // with its length, so that no two lists run together
+		h.Write([]byte(part))
+	}
+	n, base := new(big.Int).SetBytes(h.Sum(nil)), big.NewInt(int64(len(base62)))
+	b := []byte(secretPrefix)
+	for range secretChars { // 62^40 is below 2^239
+		digit := new(big.Int)
+		n.DivMod(n, base, digit)
+		b = append(b, base62[digit.Int64()])
 	}
 	return string(b)
 }

@@ -65,8 +65,9 @@ type Controller struct {
 }
 
 type received struct {
-	report *atollpb.NodeReport
+	report *atollpb.NodeReport // without uses
 	at     time.Time
+	uses   *uses
 }
 
 // New returns a controller; Run makes it act.
@@ -119,23 +120,32 @@ func (c *Controller) HandleReport(ctx context.Context, r *atollpb.ReportRequest)
 		r.Report.Note = strings.ToValidUTF8(r.Report.Note[:noteBytesMax], "")
 	}
 	c.mu.Lock()
-	c.reports[r.Report.NodeId] = received{r.Report, time.Now()}
+	known, began := c.takeUses(state, r.Report)
+	c.reports[r.Report.NodeId] = received{r.Report, time.Now(), known}
 	close(c.reported)
 	c.reported = make(chan struct{})
 	c.mu.Unlock()
-	return &atollpb.ReportResponse{Revision: state.Revision()}, nil
+	return &atollpb.ReportResponse{Revision: state.Revision(), SendUses: !began}, nil
 }
 
-// Reports returns the last report of every registered node, by id.
-func (c *Controller) Reports(ctx context.Context) ([]Report, error) {
+// Reports returns the last report of every registered node, by id, without its uses.
+func (c *Controller) Reports(ctx context.Context) ([]Report, error) { return c.reportsWith(ctx, 0) }
+
+// Uses returns the last report of every registered node, by id, with all that it has told of its uses of a
+// namespace and of the namespace's tokens.
+func (c *Controller) Uses(ctx context.Context, namespaceID uint64) ([]Report, error) {
+	return c.reportsWith(ctx, namespaceID)
+}
+
+func (c *Controller) reportsWith(ctx context.Context, namespaceID uint64) ([]Report, error) {
 	if _, ok := c.lead(); ok {
-		return c.here(), nil
+		return c.here(namespaceID), nil
 	}
 	leader, _, err := c.node.LeaderClient()
 	if err != nil {
 		return nil, err
 	}
-	response, err := leader.Reports(ctx, &atollpb.ReportsRequest{ClusterId: c.node.ClusterID()})
+	response, err := leader.Reports(ctx, &atollpb.ReportsRequest{ClusterId: c.node.ClusterID(), NamespaceId: namespaceID})
 	if err != nil {
 		return nil, fmt.Errorf("ask the leader for reports: %w: %w", consensus.ErrNoLeader, err)
 	}
@@ -149,8 +159,8 @@ func (c *Controller) Reports(ctx context.Context) ([]Report, error) {
 
 // here returns the reports that this node, the leader, has. A node that has not reported to it yet counts
 // as live until the leader is old enough to know better: else a wait for every live node would pass over
-// all of them after a change of leader.
-func (c *Controller) here() []Report {
+// all of them after a change of leader. With a namespace's id they come with their uses of it.
+func (c *Controller) here(namespaceID uint64) []Report {
 	state := c.node.State()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -159,10 +169,13 @@ func (c *Controller) here() []Report {
 	for node := range state.Nodes() {
 		r, ok := c.reports[node.Id]
 		if !ok || r.report.Incarnation != node.Incarnation {
-			r = received{&atollpb.NodeReport{NodeId: node.Id, Incarnation: node.Incarnation}, c.since}
+			r = received{&atollpb.NodeReport{NodeId: node.Id, Incarnation: node.Incarnation}, c.since, nil}
 		}
-		age := now.Sub(r.at)
-		reports = append(reports, Report{r.report, age, age <= LiveMax})
+		age, report := now.Sub(r.at), r.report
+		if namespaceID != 0 && r.uses != nil {
+			report = r.uses.with(report, state, namespaceID)
+		}
+		reports = append(reports, Report{report, age, age <= LiveMax})
 	}
 	return reports
 }
@@ -176,7 +189,7 @@ func (c *Controller) HandleReports(_ context.Context, r *atollpb.ReportsRequest)
 		return nil, status.Error(codes.Unavailable, consensus.ErrNoLeader.Error())
 	}
 	response := &atollpb.ReportsResponse{}
-	for _, report := range c.here() {
+	for _, report := range c.here(r.NamespaceId) {
 		response.Entries = append(response.Entries, &atollpb.ReportsResponse_Entry{
 			Report: report.NodeReport, AgeMs: report.Age.Milliseconds(),
 		})

@@ -36,9 +36,25 @@ func (c *Controller) Run(ctx context.Context) {
 // step does what the state and the reports of one term call for.
 func (c *Controller) step(ctx context.Context, term uint64) {
 	state := c.node.State()
-	reports := c.here()
+	reports := c.here(0)
 	c.promote(ctx, term, state, reports)
+	c.endGraces(ctx, term, state)
 	c.purge(ctx, term, state, reports)
+}
+
+// endGraces makes tombstones of the namespaces whose time in grace is over.
+func (c *Controller) endGraces(ctx context.Context, term uint64, state *raftfsm.State) {
+	now := time.Now().UnixMilli()
+	var ids []uint64
+	for namespace := range state.Due() {
+		if namespace.PurgeAtMs > now || len(ids) == purgeMax {
+			break
+		}
+		ids = append(ids, namespace.Id)
+	}
+	if len(ids) > 0 && c.propose(ctx, term, &raftfsm.EndGrace{IDs: ids}) {
+		c.log.Info("deleted namespaces whose grace is over", "ids", ids)
+	}
 }
 
 // propose hands a decision to the log. A refusal means that the state has moved on since.

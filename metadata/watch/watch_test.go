@@ -134,7 +134,7 @@ func TestFullThenDeltas(t *testing.T) {
 		// A burst while the watcher waits travels together; what came and went in it leaves only its end.
 		synctest.Wait()
 		b := s.create("b")
-		gone := s.do(&raftfsm.RevokeToken{ID: "t-b"})
+		gone := s.do(&raftfsm.RevokeToken{TokenRef: raftfsm.TokenRef{ID: "t-b"}})
 		got := frameSet(t, frames)[0]
 		for got.Revision < gone { // the first of the burst may have gone ahead
 			got = frameSet(t, frames)[0]

@@ -10,10 +10,20 @@ import "time"
 // BodyBytesMax bounds a request's body.
 const BodyBytesMax = 64 << 10
 
-// IdempotencyKey is the header by which a retry has one effect: at most 128 bytes.
-const IdempotencyKey = "Idempotency-Key"
+// IdempotencyKey is the header by which a retry has one effect. Its bounds are in bytes. A made secret can be had
+// again with it, from its caller's token: keep it as secret as the token until the change has been answered.
+const (
+	IdempotencyKey         = "Idempotency-Key"
+	IdempotencyKeyBytesMin = 16
+	IdempotencyKeyBytesMax = 128
+)
 
-// The bounds of a secret that a caller chooses, in bytes.
+// IfMatch is the header by which a change is refused unless its subject is as the caller has seen it: it takes the
+// ETag of an earlier answer, which is modified_revision in quotes.
+const IfMatch = "If-Match"
+
+// The bounds of a secret that a caller chooses, in bytes. The lower one is the default of the servers'
+// secret-bytes-min.
 const (
 	SecretBytesMin = 16
 	SecretBytesMax = 512
@@ -25,99 +35,6 @@ type Change struct {
 	Repeated         bool     `json:"repeated,omitempty" doc:"an earlier request with the same Idempotency-Key had the effect"`
 	LaggingNodes     []string `json:"lagging_nodes,omitempty" doc:"with wait=applied: every registered node that has not applied the revision in time"`
 	UnreachableNodes []string `json:"unreachable_nodes,omitempty" doc:"those of lagging_nodes that have not reported recently: nothing waited for them"`
-}
-
-// Namespace is a tenant.
-type Namespace struct {
-	ID               uint64    `json:"id" doc:"never reused"`
-	Name             string    `json:"name"`
-	Durability       string    `json:"durability" enum:"async,local"`
-	CreatedAt        time.Time `json:"created_at"`
-	ModifiedAt       time.Time `json:"modified_at"`
-	ModifiedRevision uint64    `json:"modified_revision"`
-}
-
-// NamespaceList is one page of namespaces in the byte order of their names.
-type NamespaceList struct {
-	Revision   uint64      `json:"revision"`
-	Namespaces []Namespace `json:"namespaces"`
-	Next       string      `json:"next,omitempty" doc:"pass as after to get the next page; empty on the last"`
-}
-
-// CreateNamespace asks for a new namespace.
-type CreateNamespace struct {
-	Name       string       `json:"name" doc:"1 to 255 bytes of UTF-8 without spaces, control and format characters and '/', not '*' or 'default', not starting with __"`
-	Durability string       `json:"durability,omitempty" doc:"async (default) or local"`
-	Token      *CreateToken `json:"token,omitempty" doc:"a first token, made with the namespace in one step"`
-}
-
-// CreatedNamespace answers CreateNamespace.
-type CreatedNamespace struct {
-	Change
-	Namespace Namespace     `json:"namespace"`
-	Token     *CreatedToken `json:"token,omitempty"`
-}
-
-// UpdateNamespace changes settings of a namespace.
-type UpdateNamespace struct {
-	Durability       string `json:"durability,omitempty" doc:"async or local; absent: unchanged"`
-	ExpectedRevision uint64 `json:"expected_revision,omitempty" doc:"refuse unless modified_revision is this"`
-}
-
-// UpdatedNamespace answers UpdateNamespace.
-type UpdatedNamespace struct {
-	Change
-	Namespace Namespace `json:"namespace"`
-}
-
-// Tombstone is a deleted namespace whose rows some node still has to purge.
-type Tombstone struct {
-	ID              uint64   `json:"id"`
-	Name            string   `json:"name" doc:"free to be used again"`
-	DeletedRevision uint64   `json:"deleted_revision"`
-	WaitingFor      []string `json:"waiting_for" doc:"ids of nodes that have not reported the purge"`
-}
-
-// TombstoneList lists every tombstone by id.
-type TombstoneList struct {
-	Revision   uint64      `json:"revision"`
-	Tombstones []Tombstone `json:"tombstones"`
-}
-
-// Token is a credential of a namespace, without its secret.
-type Token struct {
-	ID        string     `json:"id" doc:"public"`
-	Namespace string     `json:"namespace"`
-	Role      string     `json:"role" enum:"read-only,read-write,admin"`
-	Label     string     `json:"label,omitempty"`
-	CreatedAt time.Time  `json:"created_at"`
-	ExpiresAt *time.Time `json:"expires_at,omitempty" doc:"absent: never"`
-}
-
-// TokenList lists the tokens of a namespace by id.
-type TokenList struct {
-	Revision uint64  `json:"revision"`
-	Tokens   []Token `json:"tokens"`
-}
-
-// CreateToken asks for a new token.
-type CreateToken struct {
-	Secret    string     `json:"secret,omitempty" doc:"16 to 512 bytes; absent: one is made"`
-	Role      string     `json:"role,omitempty" doc:"read-write (default), read-only, or admin on the default namespace"`
-	Label     string     `json:"label,omitempty" doc:"at most 128 bytes"`
-	ExpiresAt *time.Time `json:"expires_at,omitempty" doc:"absent: never"`
-}
-
-// CreatedToken is a new token with its secret, which is shown this once.
-type CreatedToken struct {
-	Token
-	Secret string `json:"secret,omitempty" doc:"shown only here; absent in a repeated answer"`
-}
-
-// CreatedTokenReply answers CreateToken.
-type CreatedTokenReply struct {
-	Change
-	Token CreatedToken `json:"token"`
 }
 
 // Position is a place in a group's log.
@@ -155,10 +72,11 @@ type NodeReport struct {
 	Bytes        uint64   `json:"bytes"`
 }
 
-// NodeList lists the registered data nodes by id.
+// NodeList is one page of the registered data nodes by id.
 type NodeList struct {
 	Revision uint64 `json:"revision"`
 	Nodes    []Node `json:"nodes"`
+	Next     string `json:"next,omitempty" doc:"pass as after to get the next page; empty on the last"`
 }
 
 // Group is the nodes that hold the same data.
@@ -180,10 +98,11 @@ type Promotion struct {
 	BegunAt  time.Time `json:"begun_at"`
 }
 
-// GroupList lists the groups by id.
+// GroupList is one page of the groups by id.
 type GroupList struct {
 	Revision uint64  `json:"revision"`
 	Groups   []Group `json:"groups"`
+	Next     string  `json:"next,omitempty" doc:"pass as after to get the next page; empty on the last"`
 }
 
 // Promote asks for another primary.

@@ -17,7 +17,7 @@ import (
 // replyBytesMax bounds what the client reads of one answer: a page of namespaces is far smaller.
 const replyBytesMax = 16 << 20
 
-// pageLen is how many namespaces the client asks for at once.
+// pageLen is how many records of a list the client asks for at once.
 const pageLen = 1000
 
 // Client calls the admin API of one metadata node, any of the cluster. Its methods may be called from
@@ -58,6 +58,14 @@ type Option func(*http.Request)
 func WithIdempotencyKey(key string) Option {
 	return func(r *http.Request) { r.Header.Set(IdempotencyKey, key) }
 }
+
+// WithIfMatch makes a change refused, with CodeMismatch, unless its subject's modified_revision is this.
+func WithIfMatch(revision uint64) Option {
+	return func(r *http.Request) { r.Header.Set(IfMatch, ETag(revision)) }
+}
+
+// ETag returns the ETag of a record.
+func ETag(revision uint64) string { return `"` + strconv.FormatUint(revision, 10) + `"` }
 
 // WaitApplied makes a change answer when every live data node has applied it, or after d (at most 60
 // seconds), with the nodes that have not.
@@ -154,74 +162,36 @@ func (t target) id(field, value string) target {
 	return t.then("/" + url.PathEscape(value))
 }
 
+// pages returns everything of a list that comes in pages. The next one begins after what the last one named.
+func pages[T any](to target, fetch func(target) ([]T, string, error)) ([]T, error) {
+	all := []T{}
+	q := url.Values{"limit": {strconv.Itoa(pageLen)}}
+	for {
+		page, next, err := fetch(to.then("?" + q.Encode()))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page...)
+		if next == "" {
+			return all, nil
+		}
+		q.Set("after", next)
+	}
+}
+
 func namespace(name string) target { return at("/v1/namespaces").id("namespace", name) }
 
 func node(id string) target { return at("/v1/nodes").id("node id", id) }
 
-// CreateNamespace makes a namespace.
-func (c *Client) CreateNamespace(ctx context.Context, in CreateNamespace, opts ...Option) (CreatedNamespace, error) {
-	return call[CreatedNamespace](ctx, c, http.MethodPost, at("/v1/namespaces"), in, opts...)
-}
-
-// Namespaces returns every namespace, page by page, in the order of their names.
-func (c *Client) Namespaces(ctx context.Context) ([]Namespace, error) {
-	var all []Namespace
-	after := ""
-	for {
-		q := url.Values{"limit": {strconv.Itoa(pageLen)}}
-		if after != "" {
-			q.Set("after", after)
-		}
-		page, err := call[NamespaceList](ctx, c, http.MethodGet, at("/v1/namespaces?"+q.Encode()), nil)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, page.Namespaces...)
-		if page.Next == "" {
-			return all, nil
-		}
-		after = page.Next
-	}
-}
-
-// Namespace returns one namespace.
-func (c *Client) Namespace(ctx context.Context, name string) (Namespace, error) {
-	return call[Namespace](ctx, c, http.MethodGet, namespace(name), nil)
-}
-
-// UpdateNamespace changes a namespace's settings.
-func (c *Client) UpdateNamespace(ctx context.Context, name string, in UpdateNamespace, opts ...Option) (UpdatedNamespace, error) {
-	return call[UpdatedNamespace](ctx, c, http.MethodPatch, namespace(name), in, opts...)
-}
-
-// DeleteNamespace deletes a namespace with its tokens and its data.
-func (c *Client) DeleteNamespace(ctx context.Context, name string, opts ...Option) (Change, error) {
-	return call[Change](ctx, c, http.MethodDelete, namespace(name), nil, opts...)
-}
-
-// Tombstones returns the deleted namespaces that are not purged everywhere.
-func (c *Client) Tombstones(ctx context.Context) (TombstoneList, error) {
-	return call[TombstoneList](ctx, c, http.MethodGet, at("/v1/tombstones"), nil)
-}
-
-// CreateToken makes a token of a namespace.
-func (c *Client) CreateToken(ctx context.Context, name string, in CreateToken, opts ...Option) (CreatedTokenReply, error) {
-	return call[CreatedTokenReply](ctx, c, http.MethodPost, namespace(name).then("/tokens"), in, opts...)
-}
-
-// Tokens returns the tokens of a namespace.
-func (c *Client) Tokens(ctx context.Context, name string) (TokenList, error) {
-	return call[TokenList](ctx, c, http.MethodGet, namespace(name).then("/tokens"), nil)
-}
-
-// RevokeToken ends a token of a namespace.
-func (c *Client) RevokeToken(ctx context.Context, name, id string, opts ...Option) (Change, error) {
-	return call[Change](ctx, c, http.MethodDelete, namespace(name).then("/tokens").id("token id", id), nil, opts...)
-}
-
 // Nodes returns the registered data nodes.
 func (c *Client) Nodes(ctx context.Context) (NodeList, error) {
-	return call[NodeList](ctx, c, http.MethodGet, at("/v1/nodes"), nil)
+	var last NodeList
+	all, err := pages(at("/v1/nodes"), func(to target) ([]Node, string, error) {
+		var err error
+		last, err = call[NodeList](ctx, c, http.MethodGet, to, nil)
+		return last.Nodes, last.Next, err
+	})
+	return NodeList{Revision: last.Revision, Nodes: all}, err
 }
 
 // Node returns one data node.
@@ -236,7 +206,13 @@ func (c *Client) RemoveNode(ctx context.Context, id string, opts ...Option) (Cha
 
 // Groups returns the groups.
 func (c *Client) Groups(ctx context.Context) (GroupList, error) {
-	return call[GroupList](ctx, c, http.MethodGet, at("/v1/groups"), nil)
+	var last GroupList
+	all, err := pages(at("/v1/groups"), func(to target) ([]Group, string, error) {
+		var err error
+		last, err = call[GroupList](ctx, c, http.MethodGet, to, nil)
+		return last.Groups, last.Next, err
+	})
+	return GroupList{Revision: last.Revision, Groups: all}, err
 }
 
 // Promote makes a replica of a group its primary.

@@ -19,6 +19,8 @@ const (
 	CodeForbidden    = "forbidden"
 	CodeConflict     = "conflict"
 	CodePrecondition = "precondition"
+	// CodeMismatch: the subject is not at the revision that If-Match names. Nothing happened: read it again.
+	CodeMismatch = "mismatch"
 	// CodeRequestReused: the Idempotency-Key had its effect for another request. Nothing happened.
 	CodeRequestReused = "request_reused"
 	CodeUnauthorized  = "unauthorized"

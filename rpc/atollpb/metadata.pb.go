@@ -625,8 +625,11 @@ type NodeReport struct {
 	Note             string          `protobuf:"bytes,13,opt,name=note,proto3" json:"note,omitempty"`                                        // why the state is what it is; at most 256 bytes
 	TokenUses        []*TokenUse     `protobuf:"bytes,14,rep,name=token_uses,json=tokenUses,proto3" json:"token_uses,omitempty"`             // those that changed since the last report; bounded
 	NamespaceUses    []*NamespaceUse `protobuf:"bytes,15,rep,name=namespace_uses,json=namespaceUses,proto3" json:"namespace_uses,omitempty"` // those that changed since the last report; bounded
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Set on the first report after the node's start, and after a response with send_uses: what was known of its
+	// uses before is void.
+	UsesBegin     bool `protobuf:"varint,16,opt,name=uses_begin,json=usesBegin,proto3" json:"uses_begin,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeReport) Reset() {
@@ -762,6 +765,13 @@ func (x *NodeReport) GetNamespaceUses() []*NamespaceUse {
 		return x.NamespaceUses
 	}
 	return nil
+}
+
+func (x *NodeReport) GetUsesBegin() bool {
+	if x != nil {
+		return x.UsesBegin
+	}
+	return false
 }
 
 // TokenUse is what a node knows of a token's use since its start.
@@ -996,7 +1006,8 @@ func (x *ReportRequest) GetForwarded() bool {
 
 type ReportResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"` // of the leader
+	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`                 // of the leader
+	SendUses      bool                   `protobuf:"varint,2,opt,name=send_uses,json=sendUses,proto3" json:"send_uses,omitempty"` // the leader knows none of the node's uses: report them all again
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1036,6 +1047,13 @@ func (x *ReportResponse) GetRevision() uint64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *ReportResponse) GetSendUses() bool {
+	if x != nil {
+		return x.SendUses
+	}
+	return false
 }
 
 type BeginEpochRequest struct {
@@ -1657,6 +1675,7 @@ func (x *AddVoterResponse) GetClusterId() string {
 type ReportsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	NamespaceId   uint64                 `protobuf:"varint,2,opt,name=namespace_id,json=namespaceId,proto3" json:"namespace_id,omitempty"` // the reports come with their uses of it and of its tokens; 0: without any
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1696,6 +1715,13 @@ func (x *ReportsRequest) GetClusterId() string {
 		return x.ClusterId
 	}
 	return ""
+}
+
+func (x *ReportsRequest) GetNamespaceId() uint64 {
+	if x != nil {
+		return x.NamespaceId
+	}
+	return 0
 }
 
 type ReportsResponse struct {
@@ -1844,7 +1870,7 @@ const file_atoll_v1_metadata_proto_rawDesc = "" +
 	" \x03(\tR\rremovedTokens\x12$\n" +
 	"\x05nodes\x18\v \x03(\v2\x0e.atoll.v1.NodeR\x05nodes\x12#\n" +
 	"\rremoved_nodes\x18\f \x03(\tR\fremovedNodes\x12'\n" +
-	"\x06groups\x18\r \x03(\v2\x0f.atoll.v1.GroupR\x06groups\"\xba\x04\n" +
+	"\x06groups\x18\r \x03(\v2\x0f.atoll.v1.GroupR\x06groups\"\xd9\x04\n" +
 	"\n" +
 	"NodeReport\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12 \n" +
@@ -1863,7 +1889,9 @@ const file_atoll_v1_metadata_proto_rawDesc = "" +
 	"\x04note\x18\r \x01(\tR\x04note\x121\n" +
 	"\n" +
 	"token_uses\x18\x0e \x03(\v2\x12.atoll.v1.TokenUseR\ttokenUses\x12=\n" +
-	"\x0enamespace_uses\x18\x0f \x03(\v2\x16.atoll.v1.NamespaceUseR\rnamespaceUses\"i\n" +
+	"\x0enamespace_uses\x18\x0f \x03(\v2\x16.atoll.v1.NamespaceUseR\rnamespaceUses\x12\x1d\n" +
+	"\n" +
+	"uses_begin\x18\x10 \x01(\bR\tusesBegin\"i\n" +
 	"\bTokenUse\x12\x19\n" +
 	"\btoken_id\x18\x01 \x01(\tR\atokenId\x12 \n" +
 	"\flast_used_ms\x18\x02 \x01(\x03R\n" +
@@ -1883,9 +1911,10 @@ const file_atoll_v1_metadata_proto_rawDesc = "" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12,\n" +
 	"\x06report\x18\x02 \x01(\v2\x14.atoll.v1.NodeReportR\x06report\x12\x1c\n" +
-	"\tforwarded\x18\x03 \x01(\bR\tforwarded\",\n" +
+	"\tforwarded\x18\x03 \x01(\bR\tforwarded\"I\n" +
 	"\x0eReportResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x04R\brevision\"\xc1\x01\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x1b\n" +
+	"\tsend_uses\x18\x02 \x01(\bR\bsendUses\"\xc1\x01\n" +
 	"\x11BeginEpochRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
@@ -1937,10 +1966,11 @@ const file_atoll_v1_metadata_proto_rawDesc = "" +
 	"\fwire_version\x18\a \x01(\rR\vwireVersion\"1\n" +
 	"\x10AddVoterResponse\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x01 \x01(\tR\tclusterId\"/\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\"R\n" +
 	"\x0eReportsRequest\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x01 \x01(\tR\tclusterId\"\x9a\x01\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12!\n" +
+	"\fnamespace_id\x18\x02 \x01(\x04R\vnamespaceId\"\x9a\x01\n" +
 	"\x0fReportsResponse\x129\n" +
 	"\aentries\x18\x01 \x03(\v2\x1f.atoll.v1.ReportsResponse.EntryR\aentries\x1aL\n" +
 	"\x05Entry\x12,\n" +
