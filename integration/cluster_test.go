@@ -28,8 +28,18 @@ func TestOperatorCommands(t *testing.T) {
 	contains(s.mustCLI("ns", "list"), "NAME", "__namespace", "acme", "silent")
 	contains(s.mustCLI("ns", "show", "acme"), "acme", "local")
 	contains(s.mustCLI("ns", "update", "acme", "--durability", "async"), "async")
-	contains(s.mustCLI("ns", "delete", "silent"), "silent")
-	contains(s.mustCLI("ns", "list", "--deleted"), "WAITING FOR")
+	contains(s.mustCLI("ns", "delete", "silent"), "silent", "PURGE AT")
+	contains(s.mustCLI("ns", "list", "--deleted"), "WAITING FOR", "silent", "in-grace")
+	contains(s.mustCLI("ns", "undelete", "silent", "--as", "loud", "--secret", "a-secret-of-loud"), "loud", "a-secret-of-loud")
+	contains(s.mustCLI("ns", "update", "loud", "--label", "env=test", "--label", "team=x", "--limit", "keys=1000:800", "--limit", "bytes=1GiB"), "of 1000 (soft 800)", "of 1073741824")
+	contains(s.mustCLI("ns", "update", "loud", "--label", "team-", "--limit", "keys=none"), "label env", "of 1073741824")
+	contains(s.mustCLI("ns", "list", "--label", "env=test"), "loud")
+	contains(s.mustCLI("ns", "suspend", "loud"), "suspended")
+	contains(s.mustCLI("ns", "list", "--state", "suspended"), "loud")
+	contains(s.mustCLI("ns", "resume", "loud"), "active")
+	contains(s.mustCLI("ns", "read-only", "loud", "on"), "true")
+	contains(s.mustCLI("ns", "rename", "loud", "louder"), "louder", "env")
+	contains(s.mustCLI("ns", "delete", "louder", "--now"), "louder", "now")
 	contains(s.mustCLI("status"), "CLUSTER", "GROUP", "primary", "serving")
 	contains(s.mustCLI("group", "status"), "PRIMARY")
 	contains(s.mustCLI("version"), "atoll", "go1.")
@@ -46,6 +56,17 @@ func TestOperatorCommands(t *testing.T) {
 		t.Errorf("a read-only token read: %v", err)
 	}
 	contains(s.mustCLI("token", "list", "acme"), made.Token.ID, "read-only", "never")
+	var next adminapi.CreatedTokenReply
+	if err := json.Unmarshal([]byte(s.mustCLI("token", "rotate", "acme", made.Token.ID, "--overlap", "1h", "-o", "json")), &next); err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{made.Token.Secret, next.Token.Secret} {
+		if _, err := s.do(t.Context(), secret, "DBSIZE"); err != nil {
+			t.Errorf("in the overlap: %v", err)
+		}
+	}
+	contains(s.mustCLI("token", "list", "acme"), "LAST USED", "REPLACED BY", next.Token.ID)
+	contains(s.mustCLI("token", "update", "acme", next.Token.ID, "--label", "rotated", "--expires", "never"), "rotated", "never")
 	contains(s.mustCLI("token", "revoke", "acme", made.Token.ID), made.Token.ID)
 	if _, err := s.do(t.Context(), made.Token.Secret, "DBSIZE"); err == nil || !strings.Contains(err.Error(), "WRONGPASS") {
 		t.Errorf("a revoked token: %v", err)
@@ -63,6 +84,13 @@ func TestOperatorCommands(t *testing.T) {
 		{`namespace "acme" exists`, []string{"ns", "create", "acme"}},
 		{"1 to 255 bytes", []string{"ns", "create", strings.Repeat("x", 256)}},
 		{"durable is not available", []string{"ns", "create", "x", "--durability", "durable"}},
+		{"KEY=VALUE", []string{"ns", "update", "acme", "--label", "x"}},
+		{"HARD[:SOFT]", []string{"ns", "update", "acme", "--limit", "keys"}},
+		{"above its hard", []string{"ns", "update", "acme", "--limit", "keys=1:2"}},
+		{"nothing to change", []string{"ns", "update", "acme"}},
+		{"on nor off", []string{"ns", "read-only", "acme", "maybe"}},
+		{"no namespace in grace", []string{"ns", "undelete", "nobody"}},
+		{"not a number", []string{"ns", "purge", "acme"}},
 		{"16 to 512 bytes", []string{"token", "create", "acme", "--secret", "short"}},
 		{"the token already exists", []string{"token", "create", "acme", "--secret", "a-secret-of-acme"}},
 		{"was not found", []string{"ns", "show", "nobody"}},
@@ -117,7 +145,7 @@ func TestThreeMetadataNodes(t *testing.T) {
 		other := voters[(i+1)%len(voters)]
 		name := fmt.Sprintf("made-%d", i)
 		other.until("changing metadata without one node", func(ctx context.Context) error {
-			_, err := other.admin().CreateNamespace(ctx, adminapi.CreateNamespace{Name: name}, adminapi.WithIdempotencyKey(name), adminapi.WaitApplied(time.Second))
+			_, err := other.admin().CreateNamespace(ctx, adminapi.CreateNamespace{Name: name}, adminapi.WithIdempotencyKey("a-creation-of-"+name), adminapi.WaitApplied(time.Second))
 			return err
 		})
 		made = append(made, name)

@@ -223,5 +223,5 @@ func (a *adminCall) updateNamespace(ctx context.Context, name string, in adminap
 		return err
 	}
 	a.warn(out.Change)
-	return a.print(out, namespaceTable(out.Namespace))
+	return a.print(out, describeNamespace(out.Namespace))
 }

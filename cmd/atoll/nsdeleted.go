@@ -32,7 +32,7 @@ func (p *program) nsDelete() *cobra.Command {
 // printDeleted prints what a deletion or a purge has made of a namespace.
 func (a *adminCall) printDeleted(name string, out adminapi.DeletedNamespaceReply) error {
 	a.warn(out.Change)
-	t := &table{head: []string{"DELETED", "REVISION", "DATA DELETED AT"}}
+	t := &table{head: []string{"DELETED", "REVISION", "PURGE AT"}}
 	t.add(name, out.Revision, purgeTime(out.Namespace))
 	return a.print(out, t)
 }
@@ -40,7 +40,7 @@ func (a *adminCall) printDeleted(name string, out adminapi.DeletedNamespaceReply
 // purgeTime says when a deleted namespace's data is deleted; nil is one that every node has purged.
 func purgeTime(d *adminapi.DeletedNamespace) any {
 	if d == nil || d.PurgeAt == nil {
-		return "once"
+		return "now"
 	}
 	return *d.PurgeAt
 }
@@ -50,7 +50,7 @@ func (a *adminCall) listDeleted(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t := &table{head: []string{"NAME", "ID", "STATE", "DATA DELETED AT", "WAITING FOR"}}
+	t := &table{head: []string{"NAME", "ID", "STATE", "PURGE AT", "WAITING FOR"}}
 	for _, d := range list {
 		t.add(d.Name, d.ID, d.State, purgeTime(&d), d.WaitingFor)
 	}
