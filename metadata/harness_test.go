@@ -176,11 +176,13 @@ func (d *dataNode) joins(p *process) *atollpb.JoinResponse {
 }
 
 // reports sends the node's report through a metadata node.
-func (d *dataNode) reports(p *process) {
+func (d *dataNode) reports(p *process) *atollpb.ReportResponse {
 	d.t.Helper()
-	if _, err := p.metadata().Report(d.t.Context(), &atollpb.ReportRequest{ClusterId: d.cluster, Report: d.report}); err != nil {
+	r, err := p.metadata().Report(d.t.Context(), &atollpb.ReportRequest{ClusterId: d.cluster, Report: d.report})
+	if err != nil {
 		d.t.Fatal(err)
 	}
+	return r
 }
 
 // view is a watcher's copy of the metadata.

@@ -17,7 +17,7 @@ import (
 )
 
 func (p *program) nsCommand() *cobra.Command {
-	return group("ns", "Manage namespaces", p.nsCreate(), p.nsList(), p.nsShow(), p.nsUpdate(), p.nsRename(), p.nsSuspend(),
+	return group("ns", "Manage namespaces", p.nsCreate(), p.nsList(), p.nsShow(), p.nsUpdate(), p.nsApply(), p.nsRename(), p.nsSuspend(),
 		p.nsResume(), p.nsReadOnly(), p.nsDelete(), p.nsUndelete(), p.nsPurge())
 }
 

@@ -36,6 +36,7 @@ type Consensus interface {
 type Control interface {
 	Reports(context.Context) ([]control.Report, error)
 	Uses(ctx context.Context, namespaceID uint64) ([]control.Report, error)
+	UsesOf(ctx context.Context, namespaceIDs []uint64) ([]control.Report, error)
 	WaitApplied(ctx context.Context, revision uint64, d time.Duration) control.Lag
 	Promote(ctx context.Context, target string, acceptLoss bool, o consensus.ProposeOptions) (raftfsm.Result, error)
 }

@@ -98,6 +98,10 @@ func (f *fake) Uses(_ context.Context, id uint64) ([]control.Report, error) {
 	return f.reports, f.readErr
 }
 
+func (f *fake) UsesOf(context.Context, []uint64) ([]control.Report, error) {
+	return f.reports, f.readErr
+}
+
 func (f *fake) WaitApplied(context.Context, uint64, time.Duration) control.Lag { return f.lag }
 
 func (f *fake) Promote(ctx context.Context, target string, acceptLoss bool, o consensus.ProposeOptions) (raftfsm.Result, error) {

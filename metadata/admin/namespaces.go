@@ -85,6 +85,7 @@ type listNamespacesInput struct {
 	PageParams
 	Label []string `query:"label,explode" maxItems:"64" doc:"key=value: only namespaces with that label; several: with each of them" example:"[\"env=prod\"]"`
 	State string   `query:"state" enum:"active,suspended,in-grace" doc:"only namespaces in that state; absent: those that are not deleted"`
+	Usage bool     `query:"usage" doc:"true: with what the live nodes told of each"`
 }
 
 func (a *api) listNamespaces(ctx context.Context, in *listNamespacesInput) (*reply[adminapi.NamespaceList], error) {
@@ -108,6 +109,11 @@ func (a *api) listNamespaces(ctx context.Context, in *listNamespacesInput) (*rep
 		}
 		return namespaceJSON(n), true
 	}, name)
+	if in.Usage {
+		if err := a.addUsage(ctx, out.Namespaces); err != nil {
+			return nil, err
+		}
+	}
 	return &reply[adminapi.NamespaceList]{out}, nil
 }
 
@@ -140,7 +146,7 @@ func (a *api) getNamespace(ctx context.Context, in *NamespaceInput) (*tagged[adm
 		return nil, a.problem(err)
 	}
 	out := namespaceJSON(n)
-	out.Usage = usageJSON(callerOf(ctx).state.Group(raftfsm.GroupID).GetPrimary(), reports)
+	out.Usage = usageJSON(callerOf(ctx).state.Group(raftfsm.GroupID).GetPrimary(), reports, n.Id)
 	return &tagged[adminapi.Namespace]{adminapi.ETag(n.ModifiedRevision), out}, nil
 }
 

@@ -5,22 +5,24 @@ import (
 	"slices"
 
 	"github.com/atolldb/atoll/metadata/control"
+	"github.com/atolldb/atoll/raftfsm"
 	"github.com/atolldb/atoll/rpc/adminapi"
 	"github.com/atolldb/atoll/rpc/atollpb"
 )
 
-// usageJSON puts together what the live nodes told of one namespace, or returns nil where none has. Every node of
+// usageJSON puts together what the live nodes told of a namespace, or returns nil where none has. Every node of
 // the group has the rows, so their number is the primary's.
-func usageJSON(primary string, reports []control.Report) *adminapi.NamespaceUsage {
+func usageJSON(primary string, reports []control.Report, id uint64) *adminapi.NamespaceUsage {
 	var out *adminapi.NamespaceUsage
 	for _, r := range reports {
-		if !r.Live || len(r.NamespaceUses) == 0 {
+		i := slices.IndexFunc(r.GetNamespaceUses(), func(u *atollpb.NamespaceUse) bool { return u.NamespaceId == id })
+		if !r.Live || i < 0 {
 			continue
 		}
 		if out == nil {
 			out = &adminapi.NamespaceUsage{}
 		}
-		use := r.NamespaceUses[0]
+		use := r.NamespaceUses[i]
 		if r.NodeId == primary {
 			out.Keys, out.Bytes = &use.Keys, &use.Bytes
 		}
@@ -36,6 +38,31 @@ func usageJSON(primary string, reports []control.Report) *adminapi.NamespaceUsag
 		out.OverSoft = slices.Compact(out.OverSoft)
 	}
 	return out
+}
+
+// addUsage puts what the live nodes told into a page of namespaces.
+func (a *api) addUsage(ctx context.Context, page []adminapi.Namespace) error {
+	var ids []uint64
+	for _, n := range page {
+		ids = append(ids, n.ID)
+	}
+	reports, err := a.Control.UsesOf(ctx, ids)
+	if err != nil {
+		return a.problem(err)
+	}
+	uses := map[uint64][]control.Report{} // by namespace: a page may be long
+	for _, r := range reports {
+		for _, use := range r.GetNamespaceUses() {
+			one := r
+			one.NodeReport = &atollpb.NodeReport{NodeId: r.NodeId, NamespaceUses: []*atollpb.NamespaceUse{use}}
+			uses[use.NamespaceId] = append(uses[use.NamespaceId], one)
+		}
+	}
+	primary := callerOf(ctx).state.Group(raftfsm.GroupID).GetPrimary()
+	for i := range page {
+		page[i].Usage = usageJSON(primary, uses[page[i].ID], page[i].ID)
+	}
+	return nil
 }
 
 // tokenUses is what the live nodes told of tokens, by id.

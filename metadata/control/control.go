@@ -120,31 +120,40 @@ func (c *Controller) HandleReport(ctx context.Context, r *atollpb.ReportRequest)
 		r.Report.Note = strings.ToValidUTF8(r.Report.Note[:noteBytesMax], "")
 	}
 	c.mu.Lock()
-	c.reports[r.Report.NodeId] = received{r.Report, time.Now(), c.takeUses(state, r.Report)}
+	known, began := c.takeUses(state, r.Report)
+	c.reports[r.Report.NodeId] = received{r.Report, time.Now(), known}
 	close(c.reported)
 	c.reported = make(chan struct{})
 	c.mu.Unlock()
-	return &atollpb.ReportResponse{Revision: state.Revision()}, nil
+	return &atollpb.ReportResponse{Revision: state.Revision(), SendUses: !began}, nil
 }
 
 // Reports returns the last report of every registered node, by id, without its uses.
-func (c *Controller) Reports(ctx context.Context) ([]Report, error) { return c.reportsWith(ctx, 0) }
+func (c *Controller) Reports(ctx context.Context) ([]Report, error) {
+	return c.reportsWith(ctx, &atollpb.ReportsRequest{})
+}
 
 // Uses returns the last report of every registered node, by id, with all that it has told of its uses of a
 // namespace and of the namespace's tokens.
 func (c *Controller) Uses(ctx context.Context, namespaceID uint64) ([]Report, error) {
-	return c.reportsWith(ctx, namespaceID)
+	return c.reportsWith(ctx, &atollpb.ReportsRequest{NamespaceId: namespaceID})
 }
 
-func (c *Controller) reportsWith(ctx context.Context, namespaceID uint64) ([]Report, error) {
+// UsesOf is Uses for several namespaces, without what was told of tokens.
+func (c *Controller) UsesOf(ctx context.Context, namespaceIDs []uint64) ([]Report, error) {
+	return c.reportsWith(ctx, &atollpb.ReportsRequest{NamespaceIds: namespaceIDs})
+}
+
+func (c *Controller) reportsWith(ctx context.Context, r *atollpb.ReportsRequest) ([]Report, error) {
 	if _, ok := c.lead(); ok {
-		return c.here(namespaceID), nil
+		return c.here(r), nil
 	}
 	leader, _, err := c.node.LeaderClient()
 	if err != nil {
 		return nil, err
 	}
-	response, err := leader.Reports(ctx, &atollpb.ReportsRequest{ClusterId: c.node.ClusterID(), NamespaceId: namespaceID})
+	r.ClusterId = c.node.ClusterID()
+	response, err := leader.Reports(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("ask the leader for reports: %w: %w", consensus.ErrNoLeader, err)
 	}
@@ -158,21 +167,21 @@ func (c *Controller) reportsWith(ctx context.Context, namespaceID uint64) ([]Rep
 
 // here returns the reports that this node, the leader, has. A node that has not reported to it yet counts
 // as live until the leader is old enough to know better: else a wait for every live node would pass over
-// all of them after a change of leader. With a namespace's id they come with their uses of it.
-func (c *Controller) here(namespaceID uint64) []Report {
+// all of them after a change of leader. They come with the uses that r asks for.
+func (c *Controller) here(r *atollpb.ReportsRequest) []Report {
 	state := c.node.State()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
 	var reports []Report
 	for node := range state.Nodes() {
-		r, ok := c.reports[node.Id]
-		if !ok || r.report.Incarnation != node.Incarnation {
-			r = received{&atollpb.NodeReport{NodeId: node.Id, Incarnation: node.Incarnation}, c.since, nil}
+		last, ok := c.reports[node.Id]
+		if !ok || last.report.Incarnation != node.Incarnation {
+			last = received{&atollpb.NodeReport{NodeId: node.Id, Incarnation: node.Incarnation}, c.since, nil}
 		}
-		age, report := now.Sub(r.at), r.report
-		if namespaceID != 0 && r.uses != nil {
-			report = r.uses.with(report, state, namespaceID)
+		age, report := now.Sub(last.at), last.report
+		if last.uses != nil {
+			report = last.uses.with(report, state, r)
 		}
 		reports = append(reports, Report{report, age, age <= LiveMax})
 	}
@@ -188,7 +197,7 @@ func (c *Controller) HandleReports(_ context.Context, r *atollpb.ReportsRequest)
 		return nil, status.Error(codes.Unavailable, consensus.ErrNoLeader.Error())
 	}
 	response := &atollpb.ReportsResponse{}
-	for _, report := range c.here(r.NamespaceId) {
+	for _, report := range c.here(r) {
 		response.Entries = append(response.Entries, &atollpb.ReportsResponse_Entry{
 			Report: report.NodeReport, AgeMs: report.Age.Milliseconds(),
 		})

@@ -36,7 +36,7 @@ func (c *Controller) Run(ctx context.Context) {
 // step does what the state and the reports of one term call for.
 func (c *Controller) step(ctx context.Context, term uint64) {
 	state := c.node.State()
-	reports := c.here(0)
+	reports := c.here(&atollpb.ReportsRequest{})
 	c.promote(ctx, term, state, reports)
 	c.endGraces(ctx, term, state)
 	c.purge(ctx, term, state, reports)
@@ -53,7 +53,7 @@ func (c *Controller) endGraces(ctx context.Context, term uint64, state *raftfsm.
 		ids = append(ids, namespace.Id)
 	}
 	if len(ids) > 0 && c.propose(ctx, term, &raftfsm.EndGrace{IDs: ids}) {
-		c.log.Info("deleted namespaces whose grace is over", "count", len(ids))
+		c.log.Info("deleted namespaces whose grace is over", "ids", ids)
 	}
 }
 

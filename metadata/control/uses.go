@@ -13,18 +13,21 @@ const sweepMin = 1024
 // uses is what a node has told of its uses, report by report. What the state doesn't know isn't kept, so it is
 // bounded by the state.
 type uses struct {
+	began      bool // nothing of it is from before the node's start, and nothing is missing
 	tokens     map[string]*atollpb.TokenUse
 	namespaces map[uint64]*atollpb.NamespaceUse
 	sweepAt    int // size at which what is gone is looked for
 }
 
-// takeUses moves the uses out of a report into what is known of its node, and returns that. The caller holds mu.
-func (c *Controller) takeUses(state *raftfsm.State, r *atollpb.NodeReport) *uses {
+// takeUses moves the uses out of a report into what is known of its node, and reports whether the node has told
+// all of them to this leader. The caller holds mu.
+func (c *Controller) takeUses(state *raftfsm.State, r *atollpb.NodeReport) (*uses, bool) {
 	last := c.reports[r.NodeId]
 	u := last.uses
 	if u == nil || r.UsesBegin || last.report.Incarnation != r.Incarnation {
 		u = &uses{tokens: map[string]*atollpb.TokenUse{}, namespaces: map[uint64]*atollpb.NamespaceUse{}, sweepAt: sweepMin}
 	}
+	u.began = u.began || r.UsesBegin
 	for _, use := range r.TokenUses {
 		if state.Token(use.TokenId) != nil {
 			u.tokens[use.TokenId] = use
@@ -39,7 +42,7 @@ func (c *Controller) takeUses(state *raftfsm.State, r *atollpb.NodeReport) *uses
 	if len(u.tokens)+len(u.namespaces) >= u.sweepAt {
 		u.sweep(state)
 	}
-	return u
+	return u, u.began
 }
 
 // sweep forgets what the state has no more.
@@ -57,13 +60,25 @@ func (u *uses) sweep(state *raftfsm.State) {
 	u.sweepAt = max(sweepMin, 2*(len(u.tokens)+len(u.namespaces)))
 }
 
-// with returns the report with the uses of one namespace and of its tokens.
-func (u *uses) with(report *atollpb.NodeReport, state *raftfsm.State, namespaceID uint64) *atollpb.NodeReport {
-	report = proto.CloneOf(report)
-	if use := u.namespaces[namespaceID]; use != nil {
-		report.NamespaceUses = []*atollpb.NamespaceUse{use}
+// with returns the report with the uses that r asks for.
+func (u *uses) with(report *atollpb.NodeReport, state *raftfsm.State, r *atollpb.ReportsRequest) *atollpb.NodeReport {
+	ids := r.NamespaceIds
+	if r.NamespaceId != 0 {
+		ids = []uint64{r.NamespaceId}
 	}
-	for token := range state.Tokens(namespaceID) {
+	if len(ids) == 0 {
+		return report
+	}
+	report = proto.CloneOf(report)
+	for _, id := range ids {
+		if use := u.namespaces[id]; use != nil {
+			report.NamespaceUses = append(report.NamespaceUses, use)
+		}
+	}
+	if r.NamespaceId == 0 {
+		return report
+	}
+	for token := range state.Tokens(r.NamespaceId) {
 		if use := u.tokens[token.Id]; use != nil {
 			report.TokenUses = append(report.TokenUses, use)
 		}

@@ -21,6 +21,9 @@ func WithLabel(label string) Option { return withQuery("label", label) }
 // WithState lets only namespaces in a state (StateActive, StateSuspended or StateInGrace) into a list.
 func WithState(state string) Option { return withQuery("state", state) }
 
+// WithUsage adds to each namespace of a list what it uses.
+func WithUsage() Option { return withQuery("usage", "true") }
+
 func withQuery(name, value string) Option {
 	return func(r *http.Request) {
 		q := r.URL.Query()

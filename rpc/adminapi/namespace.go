@@ -14,7 +14,7 @@ type Namespace struct {
 	CreatedAt        time.Time         `json:"created_at"`
 	ModifiedAt       time.Time         `json:"modified_at"`
 	ModifiedRevision uint64            `json:"modified_revision" doc:"in quotes it is the ETag"`
-	Usage            *NamespaceUsage   `json:"usage,omitempty" doc:"only when one namespace is shown; absent until a live node has told of it"`
+	Usage            *NamespaceUsage   `json:"usage,omitempty" doc:"only when one namespace is shown, or usage is asked for; absent until a live node has told of it"`
 }
 
 // The states of a namespace.
@@ -80,7 +80,7 @@ type UpdateNamespace struct {
 	Labels     map[string]*string   `json:"labels,omitempty" doc:"sets each; null removes it" example:"{\"env\":\"test\",\"team\":null}"`
 	Limits     map[string]*SetLimit `json:"limits,omitempty" doc:"sets each, both bounds; null removes it" example:"{\"keys\":{\"hard\":1000},\"bytes\":null}"`
 	Suspended  *bool                `json:"suspended,omitempty" doc:"not of the default namespace"`
-	ReadOnly   *bool                `json:"read_only,omitempty" doc:"writes are refused"`
+	ReadOnly   *bool                `json:"read_only,omitempty"`
 }
 
 // UpdatedNamespace answers UpdateNamespace.

@@ -625,9 +625,11 @@ type NodeReport struct {
 	Note             string          `protobuf:"bytes,13,opt,name=note,proto3" json:"note,omitempty"`                                        // why the state is what it is; at most 256 bytes
 	TokenUses        []*TokenUse     `protobuf:"bytes,14,rep,name=token_uses,json=tokenUses,proto3" json:"token_uses,omitempty"`             // those that changed since the last report; bounded
 	NamespaceUses    []*NamespaceUse `protobuf:"bytes,15,rep,name=namespace_uses,json=namespaceUses,proto3" json:"namespace_uses,omitempty"` // those that changed since the last report; bounded
-	UsesBegin        bool            `protobuf:"varint,16,opt,name=uses_begin,json=usesBegin,proto3" json:"uses_begin,omitempty"`            // on the first report after the node's start: what was known of its uses is void
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Set on the first report after the node's start, and after a response with send_uses: what was known of its
+	// uses before is void.
+	UsesBegin     bool `protobuf:"varint,16,opt,name=uses_begin,json=usesBegin,proto3" json:"uses_begin,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeReport) Reset() {
@@ -1004,7 +1006,8 @@ func (x *ReportRequest) GetForwarded() bool {
 
 type ReportResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"` // of the leader
+	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`                 // of the leader
+	SendUses      bool                   `protobuf:"varint,2,opt,name=send_uses,json=sendUses,proto3" json:"send_uses,omitempty"` // the leader knows none of the node's uses: report them all again
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1044,6 +1047,13 @@ func (x *ReportResponse) GetRevision() uint64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *ReportResponse) GetSendUses() bool {
+	if x != nil {
+		return x.SendUses
+	}
+	return false
 }
 
 type BeginEpochRequest struct {
@@ -1665,7 +1675,8 @@ func (x *AddVoterResponse) GetClusterId() string {
 type ReportsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	NamespaceId   uint64                 `protobuf:"varint,2,opt,name=namespace_id,json=namespaceId,proto3" json:"namespace_id,omitempty"` // the reports come with their uses of it and of its tokens; 0: without any
+	NamespaceId   uint64                 `protobuf:"varint,2,opt,name=namespace_id,json=namespaceId,proto3" json:"namespace_id,omitempty"`           // the reports come with their uses of it and of its tokens; 0: without any
+	NamespaceIds  []uint64               `protobuf:"varint,3,rep,packed,name=namespace_ids,json=namespaceIds,proto3" json:"namespace_ids,omitempty"` // the reports come with their uses of these, without those of tokens
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1712,6 +1723,13 @@ func (x *ReportsRequest) GetNamespaceId() uint64 {
 		return x.NamespaceId
 	}
 	return 0
+}
+
+func (x *ReportsRequest) GetNamespaceIds() []uint64 {
+	if x != nil {
+		return x.NamespaceIds
+	}
+	return nil
 }
 
 type ReportsResponse struct {
@@ -1901,9 +1919,10 @@ const file_atoll_v1_metadata_proto_rawDesc = "" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12,\n" +
 	"\x06report\x18\x02 \x01(\v2\x14.atoll.v1.NodeReportR\x06report\x12\x1c\n" +
-	"\tforwarded\x18\x03 \x01(\bR\tforwarded\",\n" +
+	"\tforwarded\x18\x03 \x01(\bR\tforwarded\"I\n" +
 	"\x0eReportResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x04R\brevision\"\xc1\x01\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x1b\n" +
+	"\tsend_uses\x18\x02 \x01(\bR\bsendUses\"\xc1\x01\n" +
 	"\x11BeginEpochRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
@@ -1955,11 +1974,12 @@ const file_atoll_v1_metadata_proto_rawDesc = "" +
 	"\fwire_version\x18\a \x01(\rR\vwireVersion\"1\n" +
 	"\x10AddVoterResponse\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x01 \x01(\tR\tclusterId\"R\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\"w\n" +
 	"\x0eReportsRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12!\n" +
-	"\fnamespace_id\x18\x02 \x01(\x04R\vnamespaceId\"\x9a\x01\n" +
+	"\fnamespace_id\x18\x02 \x01(\x04R\vnamespaceId\x12#\n" +
+	"\rnamespace_ids\x18\x03 \x03(\x04R\fnamespaceIds\"\x9a\x01\n" +
 	"\x0fReportsResponse\x129\n" +
 	"\aentries\x18\x01 \x03(\v2\x1f.atoll.v1.ReportsResponse.EntryR\aentries\x1aL\n" +
 	"\x05Entry\x12,\n" +
