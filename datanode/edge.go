@@ -37,6 +37,7 @@ func (n *Node) buildEdge() error {
 	ex := command.NewExecutor(command.Config{
 		Node: n, Sessions: sessions, Specs: command.All(), Env: env, Limits: limits, Version: n.cfg.Version, Log: n.cfg.Log,
 	})
+	n.executor = ex
 	n.forwarder = command.NewForwarder(ex)
 	n.edge = resp.NewServer(resp.Config{
 		Listeners: listeners, Executor: ex, Sessions: sessions, Views: n.views, Limits: edge, Log: n.cfg.Log,

@@ -34,6 +34,7 @@ type Node struct {
 	views     *tenant.Views
 	member    *replication.Member
 	meta      *metadataClient
+	executor  *command.Executor
 	forwarder *command.Forwarder
 	edge      *resp.Server
 	lease     atomic.Pointer[lease] // the last one that was acquired

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/atolldb/atoll/datanode/command"
 	"github.com/atolldb/atoll/datanode/replication"
 	"github.com/atolldb/atoll/datanode/store"
 	"github.com/atolldb/atoll/datanode/tenant"
@@ -27,6 +28,7 @@ func (n *Node) report(ctx context.Context) {
 	var told *atollpb.NodeReport
 	var at time.Time
 	failing := false
+	usage := command.NewUsage(n.executor)
 	for ctx.Err() == nil {
 		changed := n.views.Changed()
 		if n.promoted() {
@@ -35,11 +37,15 @@ func (n *Node) report(ctx context.Context) {
 		r := n.buildReport()
 		if n.urgent(told, r) || time.Since(at) >= reportEvery {
 			n.addTotals(r)
+			r.TokenUses, r.NamespaceUses = usage.Collect(n.views.Current(), n.member.Store(), time.Now())
 			err := n.meta.call(ctx, callTimeout, func(ctx context.Context, m atollpb.MetadataClient) error {
 				_, err := m.Report(ctx, &atollpb.ReportRequest{ClusterId: n.clusterID(), Report: r})
 				return err
 			})
 			at, told = time.Now(), r // after an error it is told again in a second
+			if err != nil {
+				usage.Failed()
+			}
 			if err != nil && ctx.Err() == nil && !failing {
 				n.cfg.Log.Warn("can't report to the metadata service", "err", err)
 			}

@@ -15,6 +15,7 @@ import (
 // lease is one generation with a view that its data allows. All that acquire the same two share one, so
 // that a run allocates nothing for it.
 type lease struct {
+	views   *tenant.Views
 	view    *tenant.View
 	store   *store.Store
 	primary bool
@@ -52,7 +53,7 @@ func (n *Node) Acquire() (command.Lease, error) {
 func (n *Node) leaseOf(s *store.Store, v *tenant.View) *lease {
 	l := n.lease.Load()
 	if l == nil || l.store != s || l.view != v {
-		l = &lease{v, s, v.Group(replication.GroupID).GetPrimary() == n.cfg.NodeID}
+		l = &lease{n.views, v, s, v.Group(replication.GroupID).GetPrimary() == n.cfg.NodeID}
 		n.lease.Store(l)
 	}
 	return l
@@ -66,6 +67,9 @@ func (l *lease) Store() *store.Store { return l.store }
 
 // Primary is command.Lease.
 func (l *lease) Primary() bool { return l.primary }
+
+// Newest is command.Lease.
+func (l *lease) Newest() bool { return l.views.Current() == l.view }
 
 // Release is command.Lease.
 func (l *lease) Release() { l.store.Leave() }
@@ -94,6 +98,7 @@ func (n *Node) Facts() command.Facts {
 	f := command.Facts{
 		NodeID: n.cfg.NodeID, Incarnation: n.id.Incarnation, RESPAddr: n.cfg.RESPAddr, ClusterAddr: n.cfg.ClusterAddr,
 		State: stateName(st.State), Note: st.Note, CommitIndex: st.Commit, SourceUp: st.SourceUp, Syncing: st.Syncing,
+		ViewAge: time.Since(n.views.Heard()),
 	}
 	if !st.Heard.IsZero() {
 		f.LagSeconds = int64(time.Since(st.Heard).Seconds())

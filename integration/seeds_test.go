@@ -49,6 +49,10 @@ var seededBugs = []struct {
 	{"store/dirsync", "TestErrors", []string{"-errors.step", "1"}},
 	{"tenant/viewnosync", "TestViewSurvivesACrash", nil},
 	{"tenant/viewearly", "TestFailedOperations", nil},
+	{"tenant/keeprevoked", "TestRevokedGrantIsNotRenewed", nil},
+	{"command/noreserve", "TestLimitsOvershootNothing", nil},
+	{"command/stalegrant", "TestJointAsksForTheNewestView", nil},
+	{"command/keepidle", "TestFallenSessionsEnd", nil},
 }
 
 // TestSeededBugs runs the tests of a package with one bug of it after the other, and requires that one fails each

@@ -46,6 +46,7 @@ func TestSpeed(t *testing.T) {
 	t.Run("copy", testSpeedCopy)
 	t.Run("full sync", testSpeedSync)
 	t.Run("namespaces", testSpeedNamespaces)
+	t.Run("fair", testSpeedFair)
 }
 
 // table prints rows of cells that are separated by tabs, when the test ends.

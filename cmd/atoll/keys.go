@@ -78,6 +78,7 @@ func keys() []key {
 		{name: "client-memory", kind: kindSize, byDef: "1GiB", min: "16MiB", max: "64TiB", help: "what the buffers of all RESP connections may hold beyond 4 KiB each, an eighth of it before authentication; when it is more, those that hold most are cut"},
 		{name: "memory-limit", kind: kindSize, byDef: "0", min: "0", max: "64TiB", help: "soft limit of the process's memory, unless GOMEMLIMIT is set; 0: block-cache, row-cache, five memtables, client-memory and 256MiB"},
 		{name: "idle-timeout", kind: kindDuration, byDef: "0s", min: "0s", max: "8760h", help: "a RESP connection ends after this time without a byte in either direction; 0s: never"},
+		{name: "view-stale-max", kind: kindDuration, byDef: "0s", min: "0s", max: "8760h", help: "after this time without hearing from the metadata service a data node takes no new sessions that authenticate; those it has go on; 0s: never"},
 		{name: "auth-timeout", kind: kindDuration, byDef: "60s", min: "1s", max: "1h", help: "a RESP connection that has to authenticate ends after this time without"},
 
 		{name: "admin-addr", kind: kindText, byDef: "127.0.0.1:8379", help: "admin HTTP API that the operator's commands call: host:port or a URL"},
@@ -101,7 +102,7 @@ func (p *program) dataKeys(more ...string) []string {
 	return p.nodeKeys(append([]string{
 		"resp-addr", "resp-tls-addr", "resp-tls-cert", "resp-tls-key", "resp-tls-client-ca", "resp-tls-clients", "resp-socket", "resp-socket-mode",
 		"discard-data", "begin-empty", "replica-writes", "block-cache", "row-cache", "memtable", "log-segment", "log-retain", "log-retain-age",
-		"disk-reserve", "sync-rate", "packed-members", "packed-size", "max-clients", "bulk-max", "output-max", "client-memory", "memory-limit", "idle-timeout", "auth-timeout", "drain-wait",
+		"disk-reserve", "sync-rate", "packed-members", "packed-size", "max-clients", "bulk-max", "output-max", "client-memory", "memory-limit", "idle-timeout", "auth-timeout", "view-stale-max", "drain-wait",
 	}, more...)...)
 }
 

@@ -168,7 +168,7 @@ func (n *node) openData(ctx context.Context, meta bool) error {
 	conf.Edge.Reader.BulkBytes = int(c.number("bulk-max"))
 	conf.Edge.IdleTimeout, conf.Edge.AuthTimeout = c.duration("idle-timeout"), c.duration("auth-timeout")
 	conf.Edge.DrainTimeout = c.duration("drain-wait")
-	conf.Run.ForwardWrites = c.text("replica-writes") == "forward"
+	conf.Run.ForwardWrites, conf.Run.ViewStaleMax = c.text("replica-writes") == "forward", c.duration("view-stale-max")
 	if err := n.tlsFiles(&conf); err != nil {
 		return err
 	}

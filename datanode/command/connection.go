@@ -1,11 +1,13 @@
 package command
 
 import (
+	"errors"
 	"math"
 	"strings"
 
 	"github.com/atolldb/atoll/datanode/datatype"
 	"github.com/atolldb/atoll/datanode/store"
+	"github.com/atolldb/atoll/datanode/tenant"
 )
 
 // databases is how many numbered databases a namespace has.
@@ -52,13 +54,27 @@ func auth(c *Ctx) {
 // authenticate gives the session the token's grant, or writes the refusal.
 func (c *Ctx) authenticate(name string, secret []byte) bool {
 	v := c.lease.View()
+	if most := c.ex.limits.ViewStaleMax; most > 0 && c.ex.node.Facts().ViewAge > most {
+		c.Fail(errViewStale)
+		return false
+	}
 	g, err := v.Authenticate(name, secret, c.Env.NowMS())
+	if errors.Is(err, tenant.ErrSuspended) {
+		c.Fail(errSuspended)
+		return false
+	}
 	if err != nil {
 		wait, cut := c.ex.guard.Failed(c.Session.Peer.Remote, name, c.Env.Clock())
 		if wait > 0 || !cut {
 			c.Fail(errWrongPass)
 		}
 		c.Session.penalty, c.Session.closing = wait, cut || c.Session.closing
+		return false
+	}
+	if st := c.ex.namespaceStats(g.NamespaceID); !c.ex.enter(c.Session, st, g.TokenID, v.Namespace(g.NamespaceID).ConnectionsMax()) {
+		st.limited.Add(1)
+		c.ex.mark(st)
+		c.Fail(errLimitConns)
 		return false
 	}
 	if g.NamespaceID != c.Session.grant.NamespaceID {

@@ -37,6 +37,8 @@ type Limits struct {
 	ApplyTimeout time.Duration
 	// NamespaceTimeout bounds a change of the namespaces; default 10 s.
 	NamespaceTimeout time.Duration
+	// ViewStaleMax is how old what was last heard of the metadata may be where a session begins; 0 is for ever.
+	ViewStaleMax time.Duration
 	// The edge's own limits, which CONFIG GET and INFO tell.
 	MaxClients  int
 	MemoryBytes int // of clients' buffers
@@ -89,6 +91,8 @@ type scratch struct {
 	positions []int
 	spare     []byte // replies that are being replaced
 	waits     int    // reads that waited for the disk, since a Joint looked
+	nowNS     int64  // when the run began, in Unix nanoseconds
+	reserved  reserved
 }
 
 // share is what one session has in a run: commands that passed the gates, or didn't.
@@ -125,4 +129,6 @@ const (
 type stats struct {
 	commands   []commandStats // by command.order
 	namespaces sync.Map       // uint64 to *namespaceStats
+	marksMu    sync.Mutex
+	marks      []*namespaceStats // what Usage has to look at
 }

@@ -172,8 +172,10 @@ func (e *Executor) adopt(s *Session, v *tenant.View, g tenant.Grant) {
 		s.stats = e.namespaceStats(g.NamespaceID)
 		s.wait = written{}
 	}
+	e.enter(s, s.stats, g.TokenID, 0) // if authenticate didn't
 	s.grant, s.view = g, v
 	ns := v.Namespace(g.NamespaceID)
+	s.rules = s.stats.rulesOf(ns)
 	s.durability = store.Async
 	if ns.Durability == atollpb.Durability_DURABILITY_LOCAL {
 		s.durability = store.Local
@@ -194,13 +196,14 @@ func (s *Session) countConnection() {
 
 // leave takes the session's grant away. Where authentication is asked for, its time begins again.
 func (s *Session) leave(now time.Time) {
+	s.depart()
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
 	if s.grant.Valid() { // else a peer that never authenticates could stay for ever
 		s.shared.anonymousSince = now
 	}
 	s.shared.grant, s.shared.namespace = tenant.Grant{}, ""
-	s.grant, s.view, s.ns, s.nsStore, s.stats = tenant.Grant{}, nil, nil, nil, nil
+	s.grant, s.view, s.ns, s.nsStore, s.stats, s.rules = tenant.Grant{}, nil, nil, nil, nil, nil
 	s.wait, s.inMulti = written{}, false
 }
 

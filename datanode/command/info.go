@@ -303,6 +303,22 @@ func infoNamespace(w *infoWriter) {
 	w.line("namespace_expires", sum.Expires)
 	w.line("namespace_commands", w.Session.stats.commands.Load())
 	w.line("namespace_connections", w.Session.stats.connections.Load())
+	w.line("namespace_sessions", w.Session.stats.count())
+	w.line("namespace_limited_commands", w.Session.stats.limited.Load())
+	w.line("namespace_read_only", boolInt(ns.ReadOnly))
+	if l := ns.Limits; l != nil {
+		for _, bound := range []struct {
+			name string
+			hard uint64
+		}{
+			{"keys", l.Keys.Hard}, {"bytes", l.Bytes.Hard}, {"connections", l.Connections.Hard}, {"commands_per_second", l.Commands.Hard},
+			{"in_bytes_per_second", l.InBytes.Hard}, {"out_bytes_per_second", l.OutBytes.Hard}, {"value_bytes", l.ValueBytes.Hard},
+		} {
+			if bound.hard != 0 {
+				w.line("namespace_limit_"+bound.name, bound.hard)
+			}
+		}
+	}
 	if w.admin {
 		w.line("namespaces", w.lease.View().Len())
 	}

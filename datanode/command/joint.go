@@ -66,7 +66,9 @@ func (j *Joint) Begin() bool {
 // Add takes a session's commands into the batch, if all of them are short, and need nothing but rows at hand: no wait
 // for a disk, for another process or for another client. Otherwise nothing has happened.
 func (j *Joint) Add(s *Session, cmds []redcon.Command) bool {
-	if s.replies != replyOn || s.wait.index != 0 || s.closed.Load() || !j.ex.hold(s, j.lease.View(), j.nowMS) ||
+	// What was read after a newer view had come, which may have been told, is not executed by an older one.
+	if newest := j.lease.Newest() || planted == seedStaleGrant; !newest || s.replies != replyOn || s.wait.index != 0 ||
+		s.closed.Load() || !j.ex.hold(s, j.lease.View(), j.nowMS) ||
 		!s.grant.Valid() || s.durability != store.Async {
 		return false
 	}
@@ -190,6 +192,7 @@ func (e *Executor) guarded(sc *scratch, shares []share, lease Lease) {
 			for i := range shares {
 				shares[i].session.drop = true
 			}
+			sc.reserved.release()
 			*sc = scratch{}
 		}
 	}()

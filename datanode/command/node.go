@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"time"
 
 	"github.com/atolldb/atoll/datanode/store"
 	"github.com/atolldb/atoll/datanode/tenant"
@@ -34,6 +35,8 @@ type Lease interface {
 	Store() *store.Store
 	// Primary reports whether this node is the group's primary in View.
 	Primary() bool
+	// Newest reports whether the node still has no newer view than View.
+	Newest() bool
 	Release()
 }
 
@@ -106,13 +109,15 @@ type Position struct {
 
 // Facts are a node's own, for INFO.
 type Facts struct {
-	NodeID       string
-	Incarnation  string
-	RESPAddr     string
-	ClusterAddr  string
-	State        string // serving, syncing, read-only ...
-	Note         string // why, when there is something to say
-	Damaged      bool   // damage was found since the start
+	NodeID      string
+	Incarnation string
+	RESPAddr    string
+	ClusterAddr string
+	State       string // serving, syncing, read-only ...
+	Note        string // why, when there is something to say
+	Damaged     bool   // damage was found since the start
+	// ViewAge is how long ago the node last heard from the metadata service, or started.
+	ViewAge      time.Duration
 	Written      Position
 	SyncedIndex  uint64
 	CommitIndex  uint64

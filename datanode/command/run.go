@@ -69,10 +69,10 @@ func (e *Executor) run(ctx context.Context, s *Session, cmds []redcon.Command, n
 	}
 	switch {
 	case plan[0].kind == kindAlone:
-		e.alone(ctx, s, lease, cmds[0].Args, plan[0].cmd)
+		e.alone(ctx, s, lease, &cmds[0], &plan[0])
 	case plan[0].kind == kindForward:
 		lease.Release()
-		e.forward(ctx, s, cmds[:n])
+		n = e.forward(ctx, s, cmds[:n])
 	case reads && s.mustWait(lease):
 		lease.Release()
 		n = e.await(ctx, s, plan)
@@ -160,6 +160,7 @@ var errSplit = errors.New("the run has to be split")
 // shares tell how far it went.
 func (e *Executor) transact(sc *scratch, shares []share, lease Lease, data bool) {
 	began := e.env.Clock()
+	sc.nowNS = began.UnixNano()
 	for i := range shares {
 		shares[i].from, shares[i].done = shares[i].session.Out.Len(), 0
 	}
@@ -173,6 +174,7 @@ func (e *Executor) transact(sc *scratch, shares []share, lease Lease, data bool)
 	if data {
 		sc.waits += sc.tx.Waits()
 		sc.tx.End()
+		sc.reserved.release()
 	}
 	sc.ctx = Ctx{}
 	if errors.Is(err, errSplit) {
@@ -193,7 +195,9 @@ func (e *Executor) transact(sc *scratch, shares []share, lease Lease, data bool)
 	}
 	each := e.env.Clock().Sub(began) / time.Duration(max(total, 1))
 	for i := range shares {
-		e.account(shares[i].session, shares[i].plan[:shares[i].done], each)
+		sh := &shares[i]
+		e.account(sh.session, sh.plan[:sh.done], each)
+		e.measure(sh.session, sh.cmds[:sh.done], sh.session.Out.Len()-sh.from, sh.refused())
 	}
 }
 
@@ -271,6 +275,9 @@ func (e *Executor) call(sc *scratch, sh *share, room int) (whole bool) {
 	c.Out, c.Session = s.Out, s
 	for i := range sh.plan {
 		p := &sh.plan[i]
+		if s.rules != nil && p.kind != kindRefused {
+			e.ask(sc, s, p, &sh.cmds[i])
+		}
 		if p.kind == kindRefused {
 			s.Out.Error(p.refusal)
 		} else {
@@ -330,10 +337,19 @@ func (e *Executor) replace(sc *scratch, sh *share, err error) {
 }
 
 // alone calls a command that works on the session or waits for another process.
-func (e *Executor) alone(ctx context.Context, s *Session, lease Lease, args [][]byte, cmd *command) {
-	held := true
+func (e *Executor) alone(ctx context.Context, s *Session, lease Lease, call *redcon.Command, p *planned) {
+	held, cmd := true, p.cmd
 	began := e.env.Clock()
-	c := Ctx{Args: args, Out: s.Out, Session: s, Env: e.env, Spec: &cmd.Spec, ex: e, lease: lease, ctx: ctx}
+	if s.rules != nil {
+		s.scratch.nowNS = began.UnixNano()
+		if e.ask(&s.scratch, s, p, call); p.kind == kindRefused {
+			lease.Release()
+			s.Out.Error(p.refusal)
+			e.stats.commands[cmd.order].rejected.Add(1)
+			return
+		}
+	}
+	c := Ctx{Args: call.Args, Out: s.Out, Session: s, Env: e.env, Spec: &cmd.Spec, ex: e, lease: lease, ctx: ctx}
 	if cmd.Flags&FlagNetwork != 0 {
 		lease.Release()
 		held, c.lease = false, nil
@@ -355,6 +371,7 @@ func (e *Executor) alone(ctx context.Context, s *Session, lease Lease, args [][]
 		lease.Release()
 	}
 	e.count(s, cmd, 1, e.env.Clock().Sub(began))
+	e.measure(s, []redcon.Command{*call}, s.Out.Len()-start, 0)
 }
 
 // await waits, under no lock, until this replica has applied the session's forwarded write. It answers
@@ -376,9 +393,19 @@ func (e *Executor) await(ctx context.Context, s *Session, plan []planned) int {
 	return len(plan)
 }
 
-// forward has the primary execute the planned writes.
-func (e *Executor) forward(ctx context.Context, s *Session, cmds []redcon.Command) {
-	began := e.env.Clock()
+// forward has the primary execute the planned writes, up to one that the session's rules refuse, and returns how many
+// it has answered.
+func (e *Executor) forward(ctx context.Context, s *Session, cmds []redcon.Command) int {
+	began, start := e.env.Clock(), s.Out.Len()
+	plan := s.scratch.shares[0].plan
+	if s.rules != nil {
+		var refusal Error
+		if cmds, refusal = e.affordable(s, plan, cmds); len(cmds) == 0 {
+			s.Out.Error(string(refusal))
+			e.stats.commands[plan[0].cmd.order].rejected.Add(1)
+			return 1
+		}
+	}
 	calls := make([][][]byte, len(cmds))
 	for i := range cmds {
 		calls[i] = cmds[i].Args
@@ -417,7 +444,9 @@ func (e *Executor) forward(ctx context.Context, s *Session, cmds []redcon.Comman
 	for ; answered < len(calls); answered++ {
 		s.Out.Error(string(text))
 	}
-	e.account(s, s.scratch.shares[0].plan, e.env.Clock().Sub(began)/time.Duration(len(cmds)))
+	e.account(s, plan[:len(cmds)], e.env.Clock().Sub(began)/time.Duration(len(cmds)))
+	e.measure(s, cmds, s.Out.Len()-start, 0)
+	return len(cmds)
 }
 
 // forwardRate is the least that a network between nodes is expected to carry, in bytes per second.

@@ -27,6 +27,7 @@ type Session struct {
 	nsStore    *store.Store // that ns belongs to
 	durability store.Durability
 	stats      *namespaceStats
+	rules      *rules // nil: the namespace asks for nothing
 	countedIn  uint64 // the namespace that counted this connection last
 	replies    replyMode
 	inMulti    bool          // a MULTI was refused, and so is its body
@@ -36,16 +37,21 @@ type Session struct {
 	penalty    time.Duration // that the reply to a failed authentication still has to wait
 	scratch    scratch
 
-	shared  shared
-	active  atomic.Int64 // Unix milliseconds of what the peer or the executor did last
-	last    atomic.Pointer[command]
-	count   atomic.Uint64 // commands
-	closer  func()        // closes the connection; safe from any goroutine
-	closed  atomic.Bool
-	hurried atomic.Bool
-	wake    atomic.Pointer[chan struct{}] // closed to end a pause
-	giveUp  atomic.Pointer[context.CancelFunc]
-	created time.Time
+	shared shared
+	active atomic.Int64 // Unix milliseconds of what the peer or the executor did last
+	last   atomic.Pointer[command]
+	count  atomic.Uint64 // commands
+	closer func()        // closes the connection; safe from any goroutine
+	closed atomic.Bool
+	// registry is what the session is in; nil of forwarded commands.
+	registry *Registry
+	in       *namespaceStats // that counts it, by its token
+	token    string
+	marker   *Executor // whose in is
+	hurried  atomic.Bool
+	wake     atomic.Pointer[chan struct{}] // closed to end a pause
+	giveUp   atomic.Pointer[context.CancelFunc]
+	created  time.Time
 }
 
 // written is where a forwarded write is in the log. An index means nothing in another history, such as the
@@ -242,7 +248,7 @@ func NewRegistry() *Registry { return &Registry{sessions: make(map[int64]*Sessio
 // Open registers a session for a connection between the ends of p; closer closes it. Out keeps at most
 // outputBytes.
 func (r *Registry) Open(p Peer, outputBytes int, now time.Time, closer func()) *Session {
-	s := &Session{Peer: p, Out: NewReply(outputBytes), closer: closer, created: now}
+	s := &Session{registry: r, Peer: p, Out: NewReply(outputBytes), closer: closer, created: now}
 	s.shared.proto, s.shared.anonymousSince = 2, now
 	s.Touch(now)
 	r.total.Add(1)
@@ -256,6 +262,7 @@ func (r *Registry) Open(p Peer, outputBytes int, now time.Time, closer func()) *
 
 // Remove forgets a session that has ended.
 func (r *Registry) Remove(s *Session) {
+	s.depart()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.sessions, s.ID)

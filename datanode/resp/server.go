@@ -166,27 +166,38 @@ func (s *Server) list() []*conn {
 	return list
 }
 
-// sweep closes connections that outlived a time limit, and those whose token or namespace a new view
-// doesn't hold any more.
+// sweep closes connections that outlived a time limit or whose token has expired, and at once those whose token or
+// namespace a new view doesn't hold any more. A change costs what it touches, not a look at every connection.
 func (s *Server) sweep(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
-	for {
+	var seen *tenant.View
+	for all := true; ; {
 		changed := s.Views.Changed()
-		view, now := s.Views.Current(), time.Now()
-		list := s.list()
-		s.shed(list, now)
-		for _, c := range list {
-			if reason := c.overdue(view, now); reason != "" {
-				s.Log.Debug("connection closed", "session", c.session.ID, "reason", reason)
-				c.session.Close()
-			}
+		view, touched, ok := s.Views.Touched(seen)
+		if seen = view; all || !ok {
+			s.sweepAll(view, time.Now())
+		} else {
+			s.Executor.EndFallen(view, touched, time.Now())
 		}
 		select {
 		case <-changed:
+			all = false
 		case <-tick.C:
+			all = true
 		case <-ctx.Done():
 			return
+		}
+	}
+}
+
+func (s *Server) sweepAll(view *tenant.View, now time.Time) {
+	list := s.list()
+	s.shed(list, now)
+	for _, c := range list {
+		if reason := c.overdue(view, now); reason != "" {
+			s.Log.Debug("connection closed", "session", c.session.ID, "reason", reason)
+			c.session.Close()
 		}
 	}
 }

@@ -252,18 +252,19 @@ func (v *View) changeNamespaces(c *Change) {
 			gone = append(gone, old)
 			if old.Deleted() {
 				undeleted = append(undeleted, old)
-			} else {
+			} else if old.named() {
 				unnamed = append(unnamed, old)
 			}
 		}
 	}
 	for _, n := range c.namespaces {
-		if old := v.Namespace(n.ID); old != nil && !old.Deleted() && (n.Deleted() || n.Name != old.Name) {
+		if old := v.Namespace(n.ID); old != nil && old.named() && (!n.named() || n.Name != old.Name) {
 			unnamed = append(unnamed, old)
 		}
-		if n.Deleted() {
+		switch {
+		case n.Deleted():
 			deleted = append(deleted, n)
-		} else {
+		case n.named():
 			named = append(named, n)
 		}
 	}

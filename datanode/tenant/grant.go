@@ -39,3 +39,8 @@ func (g *Grant) AtLeast(other *Grant) bool {
 func (g *Grant) MayWrite() bool {
 	return g.Role == atollpb.Role_ROLE_READ_WRITE || g.Role == atollpb.Role_ROLE_ADMIN
 }
+
+// dataRole reports whether the role is one of RESP clients: those of the admin API alone get no session.
+func (g *Grant) dataRole() bool {
+	return g.Role != atollpb.Role_ROLE_VIEWER && g.Role != atollpb.Role_ROLE_OPERATOR
+}

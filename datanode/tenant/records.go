@@ -19,10 +19,30 @@ type Namespace struct {
 	ModifiedMS       int64
 	DeletedRevision  uint64   // 0 unless deleted
 	PurgedBy         []string // node id '/' incarnation
+	Limits           *Limits  // nil: none
+	Suspended        bool     // no session gets in, and none stays
+	ReadOnly         bool     // writes are refused
+
+	kept *kept // nil: nothing
 }
 
-// Active reports whether the namespace may be used.
+// kept is what few namespaces have and a data node only passes on.
+type kept struct {
+	labels    []*atollpb.Label
+	purgeAtMS int64
+}
+
+// Active reports whether the namespace may be used, unless it is suspended.
 func (n *Namespace) Active() bool { return n.State == atollpb.NamespaceState_NAMESPACE_STATE_ACTIVE }
+
+// Open reports whether sessions may be in the namespace.
+func (n *Namespace) Open() bool { return n.Active() && !n.Suspended }
+
+// InGrace reports whether the namespace was deleted, but may come back: its name is free, its rows stay.
+func (n *Namespace) InGrace() bool { return n.State == atollpb.NamespaceState_NAMESPACE_STATE_IN_GRACE }
+
+// named reports whether the name is the namespace's.
+func (n *Namespace) named() bool { return !n.Deleted() && !n.InGrace() }
 
 // Deleted reports whether the namespace is a tombstone.
 func (n *Namespace) Deleted() bool { return n.State == atollpb.NamespaceState_NAMESPACE_STATE_DELETED }
@@ -37,6 +57,7 @@ type Token struct {
 	CreatedMS        int64
 	ModifiedRevision uint64
 	hash             [hashBytes]byte
+	replacedBy       string // token id
 }
 
 // compareID orders namespaces by id.
@@ -59,20 +80,30 @@ func compareOwner(a, b *Token) int {
 
 // fromNamespace copies a record out of a message, so that nothing of the message stays in memory.
 func fromNamespace(m *atollpb.Namespace) *Namespace {
-	return &Namespace{
+	n := &Namespace{
 		ID: m.GetId(), Name: m.GetName(), State: m.GetState(), Durability: m.GetDurability(),
 		ModifiedRevision: m.GetModifiedRevision(), CreatedMS: m.GetCreatedMs(), ModifiedMS: m.GetModifiedMs(),
 		DeletedRevision: m.GetDeletedRevision(), PurgedBy: m.GetPurgedBy(),
+		Limits: fromLimits(m.GetLimits()), Suspended: m.GetSuspended(), ReadOnly: m.GetReadOnly(),
 	}
+	if len(m.GetLabels()) > 0 || m.GetPurgeAtMs() != 0 {
+		n.kept = &kept{labels: m.GetLabels(), purgeAtMS: m.GetPurgeAtMs()}
+	}
+	return n
 }
 
 // proto returns the record's wire form.
 func (n *Namespace) proto() *atollpb.Namespace {
-	return &atollpb.Namespace{
+	m := &atollpb.Namespace{
 		Id: n.ID, Name: n.Name, State: n.State, Durability: n.Durability,
 		ModifiedRevision: n.ModifiedRevision, CreatedMs: n.CreatedMS, ModifiedMs: n.ModifiedMS,
 		DeletedRevision: n.DeletedRevision, PurgedBy: n.PurgedBy,
+		Limits: n.Limits.proto(), Suspended: n.Suspended, ReadOnly: n.ReadOnly,
 	}
+	if n.kept != nil {
+		m.Labels, m.PurgeAtMs = n.kept.labels, n.kept.purgeAtMS
+	}
+	return m
 }
 
 // fromToken copies a record out of a message. A hash of another length never matches a secret.
@@ -80,7 +111,7 @@ func fromToken(m *atollpb.Token) *Token {
 	t := &Token{
 		ID: m.GetId(), NamespaceID: m.GetNamespaceId(), Role: m.GetRole(),
 		Label: m.GetLabel(), ExpiresMS: m.GetExpiresMs(), CreatedMS: m.GetCreatedMs(),
-		ModifiedRevision: m.GetModifiedRevision(),
+		ModifiedRevision: m.GetModifiedRevision(), replacedBy: m.GetReplacedBy(),
 	}
 	copy(t.hash[:], m.GetHash())
 	return t
@@ -91,5 +122,6 @@ func (t *Token) proto() *atollpb.Token {
 	return &atollpb.Token{
 		Id: t.ID, NamespaceId: t.NamespaceID, Hash: t.hash[:], Role: t.Role, Label: t.Label,
 		ExpiresMs: t.ExpiresMS, CreatedMs: t.CreatedMS, ModifiedRevision: t.ModifiedRevision,
+		ReplacedBy: t.replacedBy,
 	}
 }

@@ -7,6 +7,7 @@ type seed string
 const (
 	noSeed seed = ""
 
-	seedViewNoSync seed = "tenant/viewnosync" // a change is written without an fsync
-	seedViewEarly  seed = "tenant/viewearly"  // a view is current before it is on the disk
+	seedViewNoSync  seed = "tenant/viewnosync"  // a change is written without an fsync
+	seedKeepRevoked seed = "tenant/keeprevoked" // a grant outlives its token
+	seedViewEarly   seed = "tenant/viewearly"   // a view is current before it is on the disk
 )

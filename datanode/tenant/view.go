@@ -11,8 +11,12 @@ import (
 	"github.com/atolldb/atoll/rpc/atollpb"
 )
 
-// ErrWrongPass says that a name and a secret don't go together. It never says which of them is wrong.
-var ErrWrongPass = errors.New("invalid name, token or both")
+var (
+	// ErrWrongPass says that a name and a secret don't go together. It never says which of them is wrong.
+	ErrWrongPass = errors.New("invalid name, token or both")
+	// ErrSuspended says that the token is right, and its namespace suspended.
+	ErrSuspended = errors.New("the namespace is suspended")
+)
 
 // View is the metadata at one revision. It is immutable: every method may be called at any time, and
 // what they return must not be changed.
@@ -20,7 +24,7 @@ type View struct {
 	revision uint64
 	cluster  *atollpb.ClusterInfo
 	byID     index[Namespace] // tombstones among them
-	byName   index[Namespace] // those that are not tombstones
+	byName   index[Namespace] // those that have their name
 	deleted  index[Namespace] // the tombstones alone, by id
 	tokens   index[Token]
 	byHash   index[Token]
@@ -72,6 +76,17 @@ func (v *View) Namespaces() iter.Seq[*Namespace] { return v.byName.all() }
 // AllNamespaces yields every namespace, tombstones too, in the order of their ids.
 func (v *View) AllNamespaces() iter.Seq[*Namespace] { return v.byID.all() }
 
+// NamespacesAfter yields the namespaces with ids above one, but for tombstones, in the order of their ids.
+func (v *View) NamespacesAfter(id uint64) iter.Seq[*Namespace] {
+	return func(yield func(*Namespace) bool) {
+		for n := range v.byID.from(func(n *Namespace) int { return compareUint(n.ID, id+1) }) {
+			if !n.Deleted() && !yield(n) {
+				return
+			}
+		}
+	}
+}
+
 // Tombstones yields the deleted namespaces in the order of their ids.
 func (v *View) Tombstones() iter.Seq[*Namespace] { return v.deleted.all() }
 
@@ -108,7 +123,7 @@ func (v *View) HashSecret(secret []byte) []byte {
 
 // Authenticate grants what the token of that secret grants at nowMS, Unix milliseconds. A name that is
 // empty or "default" stands for the token's own namespace; another one must be that namespace's. Every
-// refusal is ErrWrongPass.
+// refusal is ErrWrongPass, but ErrSuspended for who has a right token of a suspended namespace.
 func (v *View) Authenticate(name string, secret []byte, nowMS int64) (Grant, error) {
 	var want [hashBytes]byte
 	copy(want[:], v.HashSecret(secret))
@@ -121,8 +136,11 @@ func (v *View) Authenticate(name string, secret []byte, nowMS int64) (Grant, err
 		return Grant{}, ErrWrongPass
 	}
 	g := v.grant(t)
-	if g.Expired(nowMS) {
+	if g.Expired(nowMS) || !g.dataRole() {
 		return Grant{}, ErrWrongPass
+	}
+	if ns.Suspended {
+		return Grant{}, ErrSuspended
 	}
 	return g, nil
 }
@@ -131,7 +149,7 @@ func (v *View) Authenticate(name string, secret []byte, nowMS int64) (Grant, err
 // writing there. ok is false without a default namespace.
 func (v *View) OpenGrant() (g Grant, ok bool) {
 	ns := v.Default()
-	if ns == nil || !ns.Active() {
+	if ns == nil || !ns.Open() {
 		return Grant{}, false
 	}
 	return Grant{NamespaceID: ns.ID, Role: atollpb.Role_ROLE_READ_WRITE}, true
@@ -144,16 +162,19 @@ func (v *View) TokenGrant(id string, nowMS int64) (g Grant, ok bool) {
 	if t == nil {
 		return Grant{}, false
 	}
-	if ns := v.Namespace(t.NamespaceID); ns == nil || !ns.Active() {
+	if ns := v.Namespace(t.NamespaceID); ns == nil || !ns.Open() {
 		return Grant{}, false
 	}
 	g = v.grant(t)
-	return g, !g.Expired(nowMS)
+	return g, !g.Expired(nowMS) && g.dataRole()
 }
 
 // Renew says what an earlier grant is worth in this view at nowMS. ok is false when its token or its
-// namespace is gone, its secret was replaced, or it has expired: the session must end.
+// namespace is gone or suspended, its secret was replaced, or it has expired: the session must end.
 func (v *View) Renew(g Grant, nowMS int64) (renewed Grant, ok bool) {
+	if planted == seedKeepRevoked {
+		return g, true
+	}
 	if g.Open() {
 		n, open := v.OpenGrant()
 		return n, open && n.NamespaceID == g.NamespaceID

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/atolldb/atoll/rpc/atollpb"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -25,6 +26,7 @@ type Views struct {
 	dir string
 
 	state atomic.Pointer[viewState]
+	heard atomic.Pointer[time.Time] // from a metadata node; at first when they were opened
 
 	mu        sync.Mutex // what follows
 	log       vfs.File   // nil until the first view
@@ -49,6 +51,7 @@ func OpenViews(fsys vfs.FS, dir string) (*Views, error) {
 		return nil, err
 	}
 	s := &Views{fs: fsys, dir: dir}
+	s.Hear()
 	s.state.Store(&viewState{view: v, changed: make(chan struct{})})
 	if v == nil {
 		return s, nil
@@ -77,6 +80,15 @@ func (s *Views) Close() error {
 	s.log = nil
 	return err
 }
+
+// Hear notes that a metadata node was heard of just now.
+func (s *Views) Hear() {
+	now := time.Now()
+	s.heard.Store(&now)
+}
+
+// Heard returns when a metadata node was last heard of, or when the views were opened.
+func (s *Views) Heard() time.Time { return *s.heard.Load() }
 
 // Current returns the view, nil before there is one. It is one atomic load.
 func (s *Views) Current() *View { return s.state.Load().view }

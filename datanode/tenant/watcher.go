@@ -155,6 +155,7 @@ func (w *Watcher) install(frames <-chan *atollpb.ViewFrame, failed <-chan error)
 		var ready []*Change
 		for more := true; more && ok; {
 			progress = true
+			w.Views.Hear()
 			c, err := a.Add(f)
 			if err != nil {
 				return progress, fmt.Errorf("watch: %w", err)

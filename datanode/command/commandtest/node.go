@@ -54,6 +54,8 @@ type Node struct {
 	// Stalled, if set, is told of each call that goes to other nodes or waits for them; it then lasts until its
 	// context ends.
 	Stalled chan struct{}
+	// ViewAge is what Facts says.
+	ViewAge time.Duration
 }
 
 // Bench is the node with an executor.
@@ -179,6 +181,7 @@ type lease struct {
 func (l *lease) View() *tenant.View  { return l.view }
 func (l *lease) Store() *store.Store { return l.node.Data }
 func (l *lease) Release()            { l.node.Data.Leave() }
+func (l *lease) Newest() bool        { return l.node.Views.Current() == l.view }
 func (l *lease) Primary() bool {
 	l.node.mu.Lock()
 	defer l.node.mu.Unlock()
@@ -236,7 +239,7 @@ func (n *Node) Namespaces(_ context.Context, call command.NamespaceCall) (comman
 // Facts implements command.Node.
 func (n *Node) Facts() command.Facts {
 	a := n.Data.Applied()
-	return command.Facts{NodeID: NodeID, State: "serving", RESPAddr: "127.0.0.1:6379", AppliedIndex: a.Index}
+	return command.Facts{NodeID: NodeID, State: "serving", RESPAddr: "127.0.0.1:6379", AppliedIndex: a.Index, ViewAge: n.ViewAge}
 }
 
 // Session opens a session, authenticated by secret unless it is empty.

@@ -1,0 +1,311 @@
+package command_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/atolldb/atoll/datanode/command"
+	"github.com/atolldb/atoll/datanode/command/commandtest"
+	"github.com/atolldb/atoll/rpc/atollpb"
+	"github.com/tidwall/redcon"
+)
+
+// settle installs a view in which change has been made to namespace A's record, over those before it.
+func settle(t testing.TB, b *commandtest.Bench, change func(a *atollpb.Namespace)) {
+	t.Helper()
+	v := b.Node.Views.Current()
+	a := &atollpb.Namespace{Id: commandtest.AID, Name: "a", State: atollpb.NamespaceState_NAMESPACE_STATE_ACTIVE, Durability: atollpb.Durability_DURABILITY_ASYNC}
+	change(a)
+	b.Install(t, &atollpb.ViewFrame{FromRevision: v.Revision(), Revision: v.Revision() + 1, Last: true, Namespaces: []*atollpb.Namespace{a}})
+}
+
+func bound(t testing.TB, b *commandtest.Bench, l *atollpb.Limits) {
+	t.Helper()
+	settle(t, b, func(a *atollpb.Namespace) { a.Limits = l })
+}
+
+func hard(n uint64) *atollpb.Limit { return &atollpb.Limit{Hard: n} }
+
+// expect executes commands one by one, and compares how their replies begin.
+func expect(t *testing.T, b *commandtest.Bench, s *command.Session, pairs ...string) {
+	t.Helper()
+	for i := 0; i < len(pairs); i += 2 {
+		if got := b.Do(t, s, strings.Fields(pairs[i])...); !strings.HasPrefix(got, pairs[i+1]) {
+			t.Errorf("%s: got %.200q, want %q", pairs[i], got, pairs[i+1])
+		}
+	}
+}
+
+func TestReadOnlyNamespace(t *testing.T) {
+	b := commandtest.New(t)
+	s, other := b.Session(t, commandtest.AWriteSecret), b.Session(t, commandtest.BWriteSecret)
+	expect(t, b, s, "SET k v", "+OK")
+	settle(t, b, func(a *atollpb.Namespace) { a.ReadOnly = true })
+	expect(t, b, s, "SET k w", "-NSREADONLY ", "DEL k", "-NSREADONLY ", "FLUSHALL", "-NSREADONLY ", "GET k", "$1\r\nv", "PING", "+PONG", "DBSIZE", ":1")
+	expect(t, b, other, "SET k w", "+OK")
+	settle(t, b, func(*atollpb.Namespace) {})
+	expect(t, b, s, "SET k w", "+OK")
+}
+
+func TestSuspendedNamespace(t *testing.T) {
+	b := commandtest.New(t)
+	s := b.Session(t, commandtest.AWriteSecret)
+	settle(t, b, func(a *atollpb.Namespace) { a.Suspended = true })
+	expect(t, b, s, "GET k", "-NOAUTH ")
+	if closing, _ := s.Closing(); !closing {
+		t.Error("the session goes on")
+	}
+	fresh := b.Session(t, "")
+	expect(t, b, fresh, "AUTH "+commandtest.AWriteSecret, "-NSSUSPENDED ", "HELLO 3 AUTH a "+commandtest.AReadSecret, "-NSSUSPENDED ",
+		"AUTH a wrong", "-WRONGPASS ", "GET k", "-NOAUTH ", "AUTH "+commandtest.BWriteSecret, "+OK")
+	settle(t, b, func(*atollpb.Namespace) {})
+	expect(t, b, fresh, "AUTH "+commandtest.AWriteSecret, "+OK")
+}
+
+func TestLimitOfKeysLetsFreeingCommandsPass(t *testing.T) {
+	b := commandtest.New(t)
+	s := b.Session(t, commandtest.AWriteSecret)
+	expect(t, b, s, "HSET h f v g w", ":2", "ZADD z 1 a 2 b 3 c 4 d 5 e", ":5", "MSET a 1 b 2 c 3 d 4", "+OK", "SELECT 3", "+OK", "SET x 1", "+OK", "SELECT 0", "+OK")
+	bound(t, b, &atollpb.Limits{Keys: hard(3)})
+	expect(t, b, s, "SET n v", "-LIMIT keys:", "HSET h f x", "-LIMIT keys:", "ZADD z 1 n", "-LIMIT keys:", "COPY a n", "-LIMIT keys:", "INCR a", "-LIMIT keys:",
+		"HDEL h g", ":1", "ZREM z a", ":1", "ZPOPMIN z", "*2", "ZPOPMAX z", "*2", "ZREMRANGEBYRANK z 0 0", ":1", "EXPIRE h 1000", ":1", "PERSIST h", ":1",
+		"RENAME a e", "+OK", "GETDEL e", "$1\r\n1", "DEL b", ":1", "UNLINK c", ":1", "GET d", "$1\r\n4", "SET d 5", "-LIMIT keys:",
+		"DEL z", ":1", "SET d 5", "-LIMIT keys:", "DEL h", ":1", "SET d 5", "+OK", "SET n 1", "+OK", "SET m 1", "-LIMIT keys:", "FLUSHDB", "+OK", "MSET 1 1 2 2", "+OK", "SET 3 3", "-LIMIT keys:", "FLUSHALL", "+OK",
+		"MSET 1 1 2 2 3 3 4 4", "-LIMIT keys:", "MSET 1 1 2 2 3 3", "+OK")
+	got := b.Pipeline(t, s, []string{"DEL", "3"}, []string{"SET", "3", "a"}, []string{"SET", "4", "a"}, []string{"DEL", "1"}, []string{"SET", "4", "a"})
+	if want := ":1\r\n+OK\r\n-LIMIT keys: the namespace may hold no more, nothing was written; delete some or have the limit raised\r\n:1\r\n+OK\r\n"; got != want {
+		t.Errorf("in one run: %q", got)
+	}
+	if got := b.Do(t, s, "INFO", "namespace"); !strings.Contains(got, "namespace_limit_keys:3\r\n") || strings.Contains(got, "namespace_limited_commands:0\r\n") {
+		t.Errorf("INFO: %s", got)
+	}
+}
+
+func TestLimitOfBytes(t *testing.T) {
+	b := commandtest.New(t)
+	s := b.Session(t, commandtest.AWriteSecret)
+	bound(t, b, &atollpb.Limits{Bytes: hard(10_000)})
+	value := strings.Repeat("v", 1000)
+	var lines [][]string
+	for range 40 { // the same key takes its room once
+		lines = append(lines, []string{"SET", "same", value})
+	}
+	for i := range 40 {
+		lines = append(lines, []string{"SET", fmt.Sprint("key", i), value})
+	}
+	got := b.Pipeline(t, s, lines...)
+	if n := strings.Count(got, "+OK"); n != 48 {
+		t.Errorf("%d writes of 1 kB went into 10,000 bytes", n-39)
+	}
+	if n := b.Node.Data.Usage(commandtest.AID).Bytes; n > 10_000 {
+		t.Errorf("%d bytes are there", n)
+	}
+	expect(t, b, s, "APPEND key1 "+value, "-LIMIT bytes:", "HSET h f "+value, "-LIMIT bytes:", "DEL key1", ":1", "APPEND key2 "+value[:500], ":1500")
+}
+
+// However many runs are at it, no more gets in than may.
+func TestLimitsOvershootNothing(t *testing.T) {
+	const most, writers, each, mostBytes = 2000, 8, 1000, 60_000
+	for _, limits := range []*atollpb.Limits{{Keys: hard(most)}, {Bytes: hard(mostBytes)}} {
+		b := commandtest.New(t)
+		bound(t, b, limits)
+		var all sync.WaitGroup
+		for w := range writers {
+			s := b.Session(t, commandtest.AWriteSecret)
+			all.Go(func() {
+				for i := 0; i < each; i += 20 {
+					var cmds []redcon.Command
+					for k := range 20 {
+						cmds = append(cmds, pipelineOf(fmt.Sprintf("SET key:%d:%d value", w, i+k))...)
+					}
+					s.Out.Reset(1 << 20)
+					if err := b.Executor.Execute(t.Context(), s, cmds, func() error { return nil }); err != nil {
+						t.Error(err)
+					}
+					if sum := b.Node.Data.Usage(commandtest.AID); limits.Keys != nil && sum.Keys > most || sum.Bytes > mostBytes {
+						t.Errorf("there are %d keys, %d bytes", sum.Keys, sum.Bytes)
+						return
+					}
+				}
+			})
+		}
+		all.Wait()
+		sum := b.Node.Data.Usage(commandtest.AID)
+		if limits.Keys != nil && sum.Keys != most || limits.Bytes != nil && (sum.Bytes > mostBytes || sum.Bytes < mostBytes-200) {
+			t.Errorf("there are %d keys, %d bytes under %v", sum.Keys, sum.Bytes, limits)
+		}
+	}
+}
+
+// clock is set by hand.
+func clock(b *commandtest.Bench) *time.Time {
+	now := time.Unix(1_000_000, 0)
+	b.Env.Clock = func() time.Time { return now }
+	return &now
+}
+
+func TestRates(t *testing.T) {
+	b := commandtest.New(t)
+	now := clock(b)
+	s, second, other := b.Session(t, commandtest.AWriteSecret), b.Session(t, commandtest.AReadSecret), b.Session(t, commandtest.BWriteSecret)
+	count := func(line string, n int) (ok int) {
+		for i := range n {
+			on := s
+			if i%2 == 1 {
+				on = second
+			}
+			if got := b.Do(t, on, strings.Fields(line)...); !strings.HasPrefix(got, "-LIMIT ") {
+				ok++
+			}
+		}
+		return ok
+	}
+	bound(t, b, &atollpb.Limits{CommandsPerSecond: hard(10)})
+	for range 3 {
+		if n := count("GET k", 30); n != 10 {
+			t.Errorf("%d of 10 commands were executed", n)
+		}
+		expect(t, b, s, "GET k", "-LIMIT commands per second:", "INFO server", "-LIMIT commands per second:", "PING", "+PONG", "ECHO x", "$1", "SELECT 1", "+OK", "CLIENT ID", ":")
+		*now = now.Add(500 * time.Millisecond)
+		if n := count("GET k", 30); n != 5 {
+			t.Errorf("%d of 5 commands were executed half a second later", n)
+		}
+		*now = now.Add(time.Minute)
+	}
+	expect(t, b, other, "GET k", "$-1")
+	bound(t, b, &atollpb.Limits{InBytesPerSecond: hard(100)})
+	*now = now.Add(time.Minute)
+	expect(t, b, s, "SET k "+strings.Repeat("v", 40), "+OK", "SET k "+strings.Repeat("v", 40), "+OK", "SET k "+strings.Repeat("v", 40), "-LIMIT request bytes per second:")
+	*now = now.Add(time.Minute)
+	expect(t, b, s, "SET k "+strings.Repeat("v", 400), "+OK", "GET k", "-LIMIT request bytes per second:") // what is larger than a second's passes alone
+	*now = now.Add(3 * time.Second)
+	expect(t, b, s, "GET k", "-LIMIT request bytes per second:")
+	*now = now.Add(time.Second)
+	expect(t, b, s, "GET k", "$400")
+	bound(t, b, &atollpb.Limits{OutBytesPerSecond: hard(200)})
+	expect(t, b, s, "GET k", "$400", "GET k", "-LIMIT reply bytes per second:")
+	*now = now.Add(900 * time.Millisecond)
+	expect(t, b, s, "GET k", "-LIMIT reply bytes per second:")
+	*now = now.Add(700 * time.Millisecond)
+	expect(t, b, s, "GET k", "$400")
+	bound(t, b, nil)
+	expect(t, b, s, "GET k", "$400", "GET k", "$400")
+}
+
+func TestLimitOfValues(t *testing.T) {
+	b := commandtest.New(t)
+	s := b.Session(t, commandtest.AWriteSecret)
+	bound(t, b, &atollpb.Limits{ValueBytes: hard(100)})
+	expect(t, b, s, "SET k "+strings.Repeat("v", 100), "+OK", "SET k "+strings.Repeat("v", 101), "-LIMIT value bytes:", "HSET h f "+strings.Repeat("v", 101), "-LIMIT value bytes:",
+		"GET "+strings.Repeat("k", 200), "$-1")
+}
+
+func TestLimitOfConnections(t *testing.T) {
+	b := commandtest.New(t)
+	first := b.Session(t, commandtest.AWriteSecret)
+	bound(t, b, &atollpb.Limits{Connections: hard(2)})
+	second, third := b.Session(t, commandtest.AReadSecret), b.Session(t, "")
+	expect(t, b, third, "AUTH "+commandtest.AWriteSecret, "-LIMIT connections:", "HELLO 3 AUTH default "+commandtest.AWriteSecret, "-LIMIT connections:",
+		"AUTH "+commandtest.BWriteSecret, "+OK", "AUTH "+commandtest.AWriteSecret, "-LIMIT connections:", "SET k v", "+OK")
+	expect(t, b, first, "GET k", "$-1", "AUTH "+commandtest.AReadSecret, "+OK", "AUTH "+commandtest.AWriteSecret, "+OK")
+	expect(t, b, second, "AUTH "+commandtest.BWriteSecret, "+OK")
+	expect(t, b, third, "AUTH "+commandtest.AWriteSecret, "+OK", "RESET", "+RESET")
+	expect(t, b, second, "AUTH "+commandtest.AWriteSecret, "+OK")
+	b.Registry.Remove(first)
+	expect(t, b, third, "AUTH "+commandtest.AWriteSecret, "+OK", "INFO namespace", "$")
+	if got := b.Do(t, third, "INFO", "namespace"); !strings.Contains(got, "namespace_sessions:2\r\n") || !strings.Contains(got, "namespace_limit_connections:2\r\n") {
+		t.Errorf("INFO: %s", got)
+	}
+}
+
+func TestLimitsOfForwardedWrites(t *testing.T) {
+	primary, replica, _ := pair(t)
+	now := clock(replica)
+	s := replica.Session(t, commandtest.AWriteSecret)
+	for _, b := range []*commandtest.Bench{primary, replica} {
+		bound(t, b, &atollpb.Limits{Keys: hard(3), CommandsPerSecond: hard(5), ValueBytes: hard(10)})
+	}
+	got := replica.Pipeline(t, s, []string{"SET", "1", "v"}, []string{"SET", "2", "v"}, []string{"SET", "2", strings.Repeat("v", 11)}, []string{"SET", "3", "v"}, []string{"SET", "4", "v"},
+		[]string{"DEL", "1"}, []string{"DEL", "2"})
+	var codes []string
+	for line := range strings.SplitSeq(strings.TrimSpace(got), "\r\n") {
+		code, _, _ := strings.Cut(line, ":")
+		codes = append(codes, code)
+	}
+	if got, want := strings.Join(codes, ","), "+OK,+OK,-LIMIT value bytes,+OK,-LIMIT keys,,-LIMIT commands per second"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	*now = now.Add(time.Minute)
+	expect(t, replica, s, "SET 4 v", "+OK")
+}
+
+func TestStaleViewTakesNoNewSessions(t *testing.T) {
+	b := commandtest.NewWith(t, command.All(), command.Limits{ViewStaleMax: time.Minute})
+	s, fresh := b.Session(t, commandtest.AWriteSecret), b.Session(t, "")
+	b.Node.ViewAge = 2 * time.Minute
+	expect(t, b, s, "SET k v", "+OK", "AUTH "+commandtest.AReadSecret, "-STALEVIEW ")
+	expect(t, b, fresh, "AUTH "+commandtest.AWriteSecret, "-STALEVIEW ", "GET k", "-NOAUTH ")
+	b.Node.ViewAge = time.Minute
+	expect(t, b, fresh, "AUTH "+commandtest.AWriteSecret, "+OK", "GET k", "$1")
+}
+
+// A command that was read after a revocation had been told isn't executed by the view before it.
+func TestJointAsksForTheNewestView(t *testing.T) {
+	b := commandtest.New(t)
+	s := b.Session(t, commandtest.AWriteSecret)
+	j := b.Executor.NewJoint()
+	if !j.Begin() {
+		t.Fatal("no lease")
+	}
+	v := b.Node.Views.Current()
+	b.Install(t, &atollpb.ViewFrame{FromRevision: v.Revision(), Revision: v.Revision() + 1, Last: true, RemovedTokens: []string{"t-a-rw"}})
+	if j.Add(s, pipelineOf("SET k v")) {
+		t.Error("a revoked session's command joined")
+	}
+	j.Execute(new(command.JointScratch), func([]int, [][]redcon.Command, bool) {})
+	j.End()
+	expect(t, b, s, "SET k v", "-NOAUTH ")
+}
+
+func TestFallenSessionsEnd(t *testing.T) {
+	b := commandtest.New(t)
+	closed := make(map[string]int)
+	open := func(secret string) *command.Session {
+		s := b.Registry.Open(command.Peer{Remote: "192.0.2.1:1"}, 0, time.Now(), func() { closed[secret]++ })
+		t.Cleanup(func() { b.Registry.Remove(s) })
+		b.Do(t, s, "AUTH", secret)
+		return s
+	}
+	for range 3 {
+		open(commandtest.AWriteSecret)
+		open(commandtest.AReadSecret)
+		open(commandtest.BWriteSecret)
+	}
+	end := func(f *atollpb.ViewFrame) {
+		before := b.Node.Views.Current()
+		f.FromRevision, f.Revision, f.Last = before.Revision(), before.Revision()+1, true
+		b.Install(t, f)
+		v, ids, ok := b.Node.Views.Touched(before)
+		if !ok {
+			t.Fatal("nothing is known of the change")
+		}
+		b.Executor.EndFallen(v, ids, time.Now())
+	}
+	check := func(write, read, other int) {
+		t.Helper()
+		if closed[commandtest.AWriteSecret] != write || closed[commandtest.AReadSecret] != read || closed[commandtest.BWriteSecret] != other {
+			t.Errorf("closed are %v", closed)
+		}
+	}
+	end(&atollpb.ViewFrame{Nodes: []*atollpb.Node{{Id: "another"}}})
+	check(0, 0, 0)
+	end(&atollpb.ViewFrame{RemovedTokens: []string{"t-a-rw"}})
+	check(3, 0, 0)
+	end(&atollpb.ViewFrame{Namespaces: []*atollpb.Namespace{{Id: commandtest.AID, Name: "a", State: atollpb.NamespaceState_NAMESPACE_STATE_ACTIVE, Suspended: true}}})
+	check(3, 3, 0)
+	end(&atollpb.ViewFrame{RemovedNamespaces: []uint64{commandtest.BID}})
+	check(3, 3, 3)
+}

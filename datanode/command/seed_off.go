@@ -1,0 +1,5 @@
+//go:build !seed
+
+package command
+
+const planted = noSeed

@@ -1,0 +1,42 @@
+package tenant
+
+// Touched returns the ids of the namespaces whose record, or a token of which, has changed from view since to the
+// current one, sorted by nothing, some perhaps twice. ok is false when that isn't remembered: then every namespace may
+// have.
+func (s *Views) Touched(since *View) (now *View, ids []uint64, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now = s.state.Load().view
+	switch {
+	case now == since:
+		return now, nil, true
+	case since == nil || len(s.ring) == 0 || s.ring[0].From > since.revision ||
+		now.cluster.GetDefaultNamespaceId() != since.cluster.GetDefaultNamespaceId():
+		return now, nil, false
+	}
+	owner := make(map[string]uint64) // of tokens that came with these changes
+	for _, c := range s.ring {
+		if c.Revision <= since.revision {
+			continue
+		}
+		for _, n := range c.namespaces {
+			ids = append(ids, n.ID)
+		}
+		ids = append(ids, c.removedNamespaces...)
+		for _, t := range c.tokens {
+			if old := since.Token(t.ID); old != nil {
+				ids = append(ids, old.NamespaceID)
+			}
+			ids, owner[t.ID] = append(ids, t.NamespaceID), t.NamespaceID
+		}
+		for _, id := range c.removedTokens {
+			if old := since.Token(id); old != nil {
+				ids = append(ids, old.NamespaceID)
+			}
+			if of := owner[id]; of != 0 {
+				ids = append(ids, of)
+			}
+		}
+	}
+	return now, ids, true
+}
