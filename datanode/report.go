@@ -28,7 +28,7 @@ func (n *Node) report(ctx context.Context) {
 	var told *atollpb.NodeReport
 	var at time.Time
 	failing := false
-	usage := command.NewUsage(n.executor)
+	usage, begin := command.NewUsage(n.executor), true // what a leader knows is from before the start
 	for ctx.Err() == nil {
 		changed := n.views.Changed()
 		if n.promoted() {
@@ -38,13 +38,16 @@ func (n *Node) report(ctx context.Context) {
 		if n.urgent(told, r) || time.Since(at) >= reportEvery {
 			n.addTotals(r)
 			r.TokenUses, r.NamespaceUses = usage.Collect(n.views.Current(), n.member.Store(), time.Now())
+			r.UsesBegin = begin
+			all := false
 			err := n.meta.call(ctx, callTimeout, func(ctx context.Context, m atollpb.MetadataClient) error {
-				_, err := m.Report(ctx, &atollpb.ReportRequest{ClusterId: n.clusterID(), Report: r})
+				response, err := m.Report(ctx, &atollpb.ReportRequest{ClusterId: n.clusterID(), Report: r})
+				all = response.GetSendUses()
 				return err
 			})
 			at, told = time.Now(), r // after an error it is told again in a second
-			if err != nil {
-				usage.Failed()
+			if begin = all || begin && err != nil; all || err != nil {
+				usage.Again()
 			}
 			if err != nil && ctx.Err() == nil && !failing {
 				n.cfg.Log.Warn("can't report to the metadata service", "err", err)

@@ -113,7 +113,7 @@ func (r *reserved) release() {
 func (e *Executor) ask(sc *scratch, s *Session, p *planned, cmd *redcon.Command) {
 	refusal := s.rules.allows(s, p.cmd, cmd, sc.nowNS)
 	if refusal == "" && s.rules.counted && p.kind == kindData && p.cmd.Flags&FlagDenyOOM != 0 {
-		refusal = s.rules.reserve(sc, s.stats, p.cmd, cmd.Args)
+		refusal = s.rules.reserve(sc, s, p.cmd, cmd.Args)
 	}
 	if refusal != "" {
 		if refusal != errNSReadOnly {
@@ -169,8 +169,8 @@ func (r *rules) allowsValue(st *namespaceStats, args [][]byte) Error {
 // reserve takes, from what the namespace may still hold, the most that a command is expected to add. It is called
 // under the run's locks. Beyond the bounds the namespace gets only by what a command makes without being sent it:
 // COPY's copy, SETRANGE's padding.
-func (r *rules) reserve(sc *scratch, st *namespaceStats, cmd *command, args [][]byte) Error {
-	keys, bytes := int64(1), int64(0)
+func (r *rules) reserve(sc *scratch, s *Session, cmd *command, args [][]byte) Error {
+	st, keys, bytes := s.stats, int64(1), int64(0)
 	if cmd.Keys.Hashes == nil {
 		sc.positions = cmd.Keys.Positions(args, sc.positions[:0])
 		keys = int64(len(sc.positions))
@@ -195,7 +195,18 @@ func (r *rules) reserve(sc *scratch, st *namespaceStats, cmd *command, args [][]
 	}
 	// What the run has done so far may take less than what it has reserved: the same key again, or fewer bytes.
 	grown := sc.tx.Growth()
-	refusal := r.fits(sum, k-sc.reserved.keys+keys+grown.Keys, b-sc.reserved.bytes+bytes+grown.Bytes)
+	others, more := k-sc.reserved.keys, b-sc.reserved.bytes+bytes+grown.Bytes
+	refusal := r.fits(sum, others+keys+grown.Keys, more)
+	if refusal == errLimitKeys && cmd.Keys.Hashes == nil { // keys that are there already are no more keys
+		there := keys - sc.missing(s.DB, args)
+		st.keys.Add(-there)
+		sc.reserved.keys -= there
+		if keys -= there; keys > 0 {
+			refusal = r.fits(sum, others+keys+grown.Keys, more)
+		} else { // however many there are
+			refusal = r.fitsBytes(sum, more)
+		}
+	}
 	if refusal != noRefusal {
 		st.keys.Add(-keys)
 		st.bytes.Add(-bytes)
@@ -205,11 +216,26 @@ func (r *rules) reserve(sc *scratch, st *namespaceStats, cmd *command, args [][]
 	return refusal
 }
 
+// missing returns how many of a command's keys, at the positions that were found last, aren't there.
+func (sc *scratch) missing(db int, args [][]byte) (n int64) {
+	d := sc.tx.DB(db)
+	for _, at := range sc.positions {
+		if _, ok := sc.tx.Get(d, args[at]); !ok {
+			n++
+		}
+	}
+	return n
+}
+
 func (r *rules) fits(now store.Counters, keys, bytes int64) Error {
-	switch l := &r.limits; {
-	case l.Keys.Hard != 0 && exceeds(now.Keys, keys, l.Keys.Hard):
+	if l := r.limits.Keys.Hard; l != 0 && exceeds(now.Keys, keys, l) {
 		return errLimitKeys
-	case l.Bytes.Hard != 0 && exceeds(now.Bytes, bytes, l.Bytes.Hard):
+	}
+	return r.fitsBytes(now, bytes)
+}
+
+func (r *rules) fitsBytes(now store.Counters, bytes int64) Error {
+	if l := r.limits.Bytes.Hard; l != 0 && exceeds(now.Bytes, bytes, l) {
 		return errLimitBytes
 	}
 	return noRefusal

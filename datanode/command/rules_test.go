@@ -70,10 +70,11 @@ func TestLimitOfKeysLetsFreeingCommandsPass(t *testing.T) {
 	s := b.Session(t, commandtest.AWriteSecret)
 	expect(t, b, s, "HSET h f v g w", ":2", "ZADD z 1 a 2 b 3 c 4 d 5 e", ":5", "MSET a 1 b 2 c 3 d 4", "+OK", "SELECT 3", "+OK", "SET x 1", "+OK", "SELECT 0", "+OK")
 	bound(t, b, &atollpb.Limits{Keys: hard(3)})
-	expect(t, b, s, "SET n v", "-LIMIT keys:", "HSET h f x", "-LIMIT keys:", "ZADD z 1 n", "-LIMIT keys:", "COPY a n", "-LIMIT keys:", "INCR a", "-LIMIT keys:",
+	expect(t, b, s, "SET n v", "-LIMIT keys:", "HSET n f x", "-LIMIT keys:", "ZADD n 1 n", "-LIMIT keys:", "COPY a n", "-LIMIT keys:", "MSET a 1 n 1", "-LIMIT keys:",
+		"HSET h f x", ":0", "ZADD z 1 n", ":1", "INCR a", ":2", "INCRBY a -1", ":1", "ZREM z n", ":1", // no key more
 		"HDEL h g", ":1", "ZREM z a", ":1", "ZPOPMIN z", "*2", "ZPOPMAX z", "*2", "ZREMRANGEBYRANK z 0 0", ":1", "EXPIRE h 1000", ":1", "PERSIST h", ":1",
-		"RENAME a e", "+OK", "GETDEL e", "$1\r\n1", "DEL b", ":1", "UNLINK c", ":1", "GET d", "$1\r\n4", "SET d 5", "-LIMIT keys:",
-		"DEL z", ":1", "SET d 5", "-LIMIT keys:", "DEL h", ":1", "SET d 5", "+OK", "SET n 1", "+OK", "SET m 1", "-LIMIT keys:", "FLUSHDB", "+OK", "MSET 1 1 2 2", "+OK", "SET 3 3", "-LIMIT keys:", "FLUSHALL", "+OK",
+		"RENAME a e", "+OK", "GETDEL e", "$1\r\n1", "DEL b", ":1", "UNLINK c", ":1", "GET d", "$1\r\n4", "SET e 5", "-LIMIT keys:",
+		"DEL z", ":1", "SET e 5", "-LIMIT keys:", "SET d 5", "+OK", "DEL h", ":1", "SET d 5", "+OK", "SET n 1", "+OK", "SET m 1", "-LIMIT keys:", "FLUSHDB", "+OK", "MSET 1 1 2 2", "+OK", "SET 3 3", "-LIMIT keys:", "FLUSHALL", "+OK",
 		"MSET 1 1 2 2 3 3 4 4", "-LIMIT keys:", "MSET 1 1 2 2 3 3", "+OK")
 	got := b.Pipeline(t, s, []string{"DEL", "3"}, []string{"SET", "3", "a"}, []string{"SET", "4", "a"}, []string{"DEL", "1"}, []string{"SET", "4", "a"})
 	if want := ":1\r\n+OK\r\n-LIMIT keys: the namespace may hold no more, nothing was written; delete some or have the limit raised\r\n:1\r\n+OK\r\n"; got != want {

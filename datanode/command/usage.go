@@ -105,8 +105,8 @@ func (u *Usage) step(v *tenant.View, data *store.Store, tokens []*atollpb.TokenU
 	return tokens, namespaces
 }
 
-// Failed says that what Collect returned last may not have arrived: it is told again, with everything else.
-func (u *Usage) Failed() {
+// Again says that what Collect has returned may not be known where it was told: all of it is told again.
+func (u *Usage) Again() {
 	u.hurry, u.cursor = true, 0
 	for _, st := range u.sent {
 		st.told.use = nil
