@@ -140,6 +140,7 @@ func (e *Executor) EndFallen(v *tenant.View, namespaces []uint64, now time.Time)
 		if !ok || (i > 0 && namespaces[i-1] == id) || planted == seedKeepIdle {
 			continue
 		}
+		e.mark(st.(*namespaceStats)) // its limits may be others
 		for _, s := range st.(*namespaceStats).fallen(v, now.UnixMilli()) {
 			e.log.Debug("session ended: its token or namespace is gone", "session", s.ID)
 			s.Close()

@@ -95,8 +95,14 @@ func (u *Usage) step(v *tenant.View, data *store.Store, tokens []*atollpb.TokenU
 				sum := data.Usage(ns.ID)
 				use.Keys, use.Bytes = atLeast0(sum.Keys), atLeast0(sum.Bytes)
 				namespaces = append(namespaces, use)
+				if use.Keys != st.told.use.Keys || use.Bytes != st.told.use.Bytes { // without a command: by expiry, or as a replica
+					u.ex.mark(st)
+				}
 			}
 		} else if sum := data.Usage(ns.ID); sum.Keys > 0 {
+			if ns.Limits != nil {
+				u.ex.mark(u.ex.namespaceStats(ns.ID)) // next time it is held against its soft limits
+			}
 			namespaces = append(namespaces, &atollpb.NamespaceUse{NamespaceId: ns.ID, Keys: atLeast0(sum.Keys), Bytes: atLeast0(sum.Bytes)})
 		}
 		u.cursor = ns.ID

@@ -80,6 +80,22 @@ func TestUsageTellsWhatHasChanged(t *testing.T) {
 	}
 }
 
+// A namespace that nobody uses is held against new soft limits too.
+func TestUsageOfIdleNamespaces(t *testing.T) {
+	u := newUses(t)
+	b := u.b
+	s := b.Session(t, commandtest.AWriteSecret)
+	expect(t, b, s, "MSET a 1 b 2 c 3", "+OK")
+	restarted := commandtest.NewOver(t, b.Node.Data)
+	bound(t, restarted, &atollpb.Limits{Keys: &atollpb.Limit{Soft: 2}})
+	u.b, u.u = restarted, command.NewUsage(restarted.Executor)
+	u.collect()
+	u.collect()
+	if a := u.spaces[commandtest.AID]; a.GetKeys() != 3 || !slices.Equal(a.GetOverSoft(), []string{"keys"}) {
+		t.Errorf("the namespace: %v", a)
+	}
+}
+
 // A new leader, and one that has missed a report, hears of everything again.
 func TestUsageIsToldAgain(t *testing.T) {
 	u := newUses(t)

@@ -86,6 +86,12 @@ func NewWith(tb testing.TB, specs []command.Spec, limits command.Limits) *Bench 
 	return newOn(tb, storetest.Open(tb), specs, limits)
 }
 
+// NewOver is New over a store that the caller has.
+func NewOver(tb testing.TB, data *store.Store) *Bench {
+	tb.Helper()
+	return newOn(tb, data, command.All(), command.Limits{ForwardWrites: true})
+}
+
 func newOn(tb testing.TB, data *store.Store, specs []command.Spec, limits command.Limits) *Bench {
 	tb.Helper()
 	views, err := tenant.OpenViews(vfs.NewMem(), "")
