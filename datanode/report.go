@@ -39,16 +39,15 @@ func (n *Node) report(ctx context.Context) {
 			n.addTotals(r)
 			r.TokenUses, r.NamespaceUses = usage.Collect(n.views.Current(), n.member.Store(), time.Now())
 			r.UsesBegin = begin
-			all := false
 			err := n.meta.call(ctx, callTimeout, func(ctx context.Context, m atollpb.MetadataClient) error {
-				response, err := m.Report(ctx, &atollpb.ReportRequest{ClusterId: n.clusterID(), Report: r})
-				all = response.GetSendUses()
+				_, err := m.Report(ctx, &atollpb.ReportRequest{ClusterId: n.clusterID(), Report: r})
 				return err
 			})
 			at, told = time.Now(), r // after an error it is told again in a second
-			if begin = all || begin && err != nil; all || err != nil {
+			if err != nil {
 				usage.Again()
 			}
+			begin = begin && err != nil
 			if err != nil && ctx.Err() == nil && !failing {
 				n.cfg.Log.Warn("can't report to the metadata service", "err", err)
 			}

@@ -176,13 +176,11 @@ func (d *dataNode) joins(p *process) *atollpb.JoinResponse {
 }
 
 // reports sends the node's report through a metadata node.
-func (d *dataNode) reports(p *process) *atollpb.ReportResponse {
+func (d *dataNode) reports(p *process) {
 	d.t.Helper()
-	r, err := p.metadata().Report(d.t.Context(), &atollpb.ReportRequest{ClusterId: d.cluster, Report: d.report})
-	if err != nil {
+	if _, err := p.metadata().Report(d.t.Context(), &atollpb.ReportRequest{ClusterId: d.cluster, Report: d.report}); err != nil {
 		d.t.Fatal(err)
 	}
-	return r
 }
 
 // view is a watcher's copy of the metadata.

@@ -18,6 +18,7 @@ import (
 type schema struct {
 	Ref        string             `json:"$ref"`
 	Type       any                `json:"type"`
+	About      string             `json:"description"`
 	Properties map[string]*schema `json:"properties"`
 	Additional json.RawMessage    `json:"additionalProperties"`
 	Required   []string           `json:"required"`
@@ -176,6 +177,11 @@ func TestEveryFieldIsChecked(t *testing.T) {
 			check(method, path+"?bogus=1", map[bool]string{true: "{}"}[op.RequestBody != nil], "query.bogus")
 			if op.RequestBody == nil {
 				continue
+			}
+			for name, property := range d.resolve(op.RequestBody.Content["application/json"].Schema).Properties {
+				if property.About == "" && property.Ref == "" {
+					t.Errorf("%s %s: body.%s is not described", method, template, name)
+				}
 			}
 			for field, list := range d.bodies(op.RequestBody.Content["application/json"].Schema, "body") {
 				for _, body := range list {

@@ -16,8 +16,6 @@ import (
 	"github.com/atolldb/atoll/rpc/atollpb"
 )
 
-func pointer[T any](v T) *T { return &v }
-
 func TestSettings(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
@@ -33,7 +31,7 @@ func TestSettings(t *testing.T) {
 		t.Errorf("created %+v", n)
 	}
 	updated, err := w.client.UpdateNamespace(ctx, "acme", adminapi.UpdateNamespace{
-		Name: "acme-2", Labels: map[string]*string{"env": nil, "new": pointer("x")}, Suspended: pointer(true), ReadOnly: pointer(true),
+		Name: "acme-2", Labels: map[string]*string{"env": nil, "new": new("x")}, Suspended: new(true), ReadOnly: new(true),
 		Limits: map[string]*adminapi.SetLimit{"keys": nil, "connections": {Hard: 9}},
 	}, adminapi.WithIfMatch(n.ModifiedRevision))
 	if err != nil {
@@ -47,7 +45,7 @@ func TestSettings(t *testing.T) {
 	if _, err := w.client.Namespace(ctx, "acme"); codeOf(err) != adminapi.CodeNotFound {
 		t.Errorf("the old name: %v", err)
 	}
-	resumed, err := w.client.UpdateNamespace(ctx, "acme-2", adminapi.UpdateNamespace{Suspended: pointer(false)})
+	resumed, err := w.client.UpdateNamespace(ctx, "acme-2", adminapi.UpdateNamespace{Suspended: new(false)})
 	if err != nil || resumed.Namespace.State != "active" || !resumed.Namespace.ReadOnly {
 		t.Errorf("resumed %+v, %v", resumed, err)
 	}
@@ -305,7 +303,7 @@ func TestUsage(t *testing.T) {
 	}
 	w.reports = []control.Report{report("n1", true, 10), report("n2", true, 12), report("gone", false, 1000)}
 	n, err := w.client.Namespace(t.Context(), "acme")
-	want := adminapi.NamespaceUsage{Keys: pointer(uint64(10)), Bytes: pointer(uint64(20)), Connections: 6, CommandsPerSecond: 8, InBytesPerSecond: 10, OutBytesPerSecond: 12, Limited: 14, OverSoft: []string{"keys"}}
+	want := adminapi.NamespaceUsage{Keys: new(uint64(10)), Bytes: new(uint64(20)), Connections: 6, CommandsPerSecond: 8, InBytesPerSecond: 10, OutBytesPerSecond: 12, Limited: 14, OverSoft: []string{"keys"}}
 	if err != nil || n.Usage == nil || !reflect.DeepEqual(*n.Usage, want) || w.usesOf[0] != id {
 		t.Errorf("usage %+v, %v", n.Usage, err)
 	}

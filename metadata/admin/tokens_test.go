@@ -85,7 +85,7 @@ func TestUpdateToken(t *testing.T) {
 	if err != nil || out.Token.Label != "one" || out.Token.ExpiresAt.Year() != 2100 {
 		t.Errorf("updated %+v, %v", out, err)
 	}
-	out, err = w.client.UpdateToken(ctx, "acme", made.Token.ID, adminapi.UpdateToken{ExpiresAt: "never", Label: pointer("")}, adminapi.WithIfMatch(out.Token.ModifiedRevision))
+	out, err = w.client.UpdateToken(ctx, "acme", made.Token.ID, adminapi.UpdateToken{ExpiresAt: "never", Label: new("")}, adminapi.WithIfMatch(out.Token.ModifiedRevision))
 	if err != nil || out.Token.Label != "" || out.Token.ExpiresAt != nil {
 		t.Errorf("updated %+v, %v", out, err)
 	}

@@ -120,12 +120,11 @@ func (c *Controller) HandleReport(ctx context.Context, r *atollpb.ReportRequest)
 		r.Report.Note = strings.ToValidUTF8(r.Report.Note[:noteBytesMax], "")
 	}
 	c.mu.Lock()
-	known, began := c.takeUses(state, r.Report)
-	c.reports[r.Report.NodeId] = received{r.Report, time.Now(), known}
+	c.reports[r.Report.NodeId] = received{r.Report, time.Now(), c.takeUses(state, r.Report)}
 	close(c.reported)
 	c.reported = make(chan struct{})
 	c.mu.Unlock()
-	return &atollpb.ReportResponse{Revision: state.Revision(), SendUses: !began}, nil
+	return &atollpb.ReportResponse{Revision: state.Revision()}, nil
 }
 
 // Reports returns the last report of every registered node, by id, without its uses.

@@ -53,7 +53,7 @@ func (c *Controller) endGraces(ctx context.Context, term uint64, state *raftfsm.
 		ids = append(ids, namespace.Id)
 	}
 	if len(ids) > 0 && c.propose(ctx, term, &raftfsm.EndGrace{IDs: ids}) {
-		c.log.Info("deleted namespaces whose grace is over", "ids", ids)
+		c.log.Info("deleted namespaces whose grace is over", "count", len(ids))
 	}
 }
 

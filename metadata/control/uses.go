@@ -13,21 +13,18 @@ const sweepMin = 1024
 // uses is what a node has told of its uses, report by report. What the state doesn't know isn't kept, so it is
 // bounded by the state.
 type uses struct {
-	began      bool // nothing of it is from before the node's start, and nothing is missing
 	tokens     map[string]*atollpb.TokenUse
 	namespaces map[uint64]*atollpb.NamespaceUse
 	sweepAt    int // size at which what is gone is looked for
 }
 
-// takeUses moves the uses out of a report into what is known of its node, and reports whether the node has told
-// all of them to this leader. The caller holds mu.
-func (c *Controller) takeUses(state *raftfsm.State, r *atollpb.NodeReport) (*uses, bool) {
+// takeUses moves the uses out of a report into what is known of its node, and returns that. The caller holds mu.
+func (c *Controller) takeUses(state *raftfsm.State, r *atollpb.NodeReport) *uses {
 	last := c.reports[r.NodeId]
 	u := last.uses
 	if u == nil || r.UsesBegin || last.report.Incarnation != r.Incarnation {
 		u = &uses{tokens: map[string]*atollpb.TokenUse{}, namespaces: map[uint64]*atollpb.NamespaceUse{}, sweepAt: sweepMin}
 	}
-	u.began = u.began || r.UsesBegin
 	for _, use := range r.TokenUses {
 		if state.Token(use.TokenId) != nil {
 			u.tokens[use.TokenId] = use
@@ -42,7 +39,7 @@ func (c *Controller) takeUses(state *raftfsm.State, r *atollpb.NodeReport) (*use
 	if len(u.tokens)+len(u.namespaces) >= u.sweepAt {
 		u.sweep(state)
 	}
-	return u, u.began
+	return u
 }
 
 // sweep forgets what the state has no more.

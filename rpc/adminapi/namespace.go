@@ -80,7 +80,7 @@ type UpdateNamespace struct {
 	Labels     map[string]*string   `json:"labels,omitempty" doc:"sets each; null removes it" example:"{\"env\":\"test\",\"team\":null}"`
 	Limits     map[string]*SetLimit `json:"limits,omitempty" doc:"sets each, both bounds; null removes it" example:"{\"keys\":{\"hard\":1000},\"bytes\":null}"`
 	Suspended  *bool                `json:"suspended,omitempty" doc:"not of the default namespace"`
-	ReadOnly   *bool                `json:"read_only,omitempty"`
+	ReadOnly   *bool                `json:"read_only,omitempty" doc:"writes are refused"`
 }
 
 // UpdatedNamespace answers UpdateNamespace.

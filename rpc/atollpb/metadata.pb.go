@@ -625,11 +625,9 @@ type NodeReport struct {
 	Note             string          `protobuf:"bytes,13,opt,name=note,proto3" json:"note,omitempty"`                                        // why the state is what it is; at most 256 bytes
 	TokenUses        []*TokenUse     `protobuf:"bytes,14,rep,name=token_uses,json=tokenUses,proto3" json:"token_uses,omitempty"`             // those that changed since the last report; bounded
 	NamespaceUses    []*NamespaceUse `protobuf:"bytes,15,rep,name=namespace_uses,json=namespaceUses,proto3" json:"namespace_uses,omitempty"` // those that changed since the last report; bounded
-	// Set on the first report after the node's start, and after a response with send_uses: what was known of its
-	// uses before is void.
-	UsesBegin     bool `protobuf:"varint,16,opt,name=uses_begin,json=usesBegin,proto3" json:"uses_begin,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	UsesBegin        bool            `protobuf:"varint,16,opt,name=uses_begin,json=usesBegin,proto3" json:"uses_begin,omitempty"`            // on the first report after the node's start: what was known of its uses is void
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *NodeReport) Reset() {
@@ -1006,8 +1004,7 @@ func (x *ReportRequest) GetForwarded() bool {
 
 type ReportResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`                 // of the leader
-	SendUses      bool                   `protobuf:"varint,2,opt,name=send_uses,json=sendUses,proto3" json:"send_uses,omitempty"` // the leader knows none of the node's uses: report them all again
+	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"` // of the leader
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1047,13 +1044,6 @@ func (x *ReportResponse) GetRevision() uint64 {
 		return x.Revision
 	}
 	return 0
-}
-
-func (x *ReportResponse) GetSendUses() bool {
-	if x != nil {
-		return x.SendUses
-	}
-	return false
 }
 
 type BeginEpochRequest struct {
@@ -1919,10 +1909,9 @@ const file_atoll_v1_metadata_proto_rawDesc = "" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12,\n" +
 	"\x06report\x18\x02 \x01(\v2\x14.atoll.v1.NodeReportR\x06report\x12\x1c\n" +
-	"\tforwarded\x18\x03 \x01(\bR\tforwarded\"I\n" +
+	"\tforwarded\x18\x03 \x01(\bR\tforwarded\",\n" +
 	"\x0eReportResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x1b\n" +
-	"\tsend_uses\x18\x02 \x01(\bR\bsendUses\"\xc1\x01\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\"\xc1\x01\n" +
 	"\x11BeginEpochRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
