@@ -67,7 +67,7 @@ func (j *Joint) Begin() bool {
 // for a disk, for another process or for another client. Otherwise nothing has happened.
 func (j *Joint) Add(s *Session, cmds []redcon.Command) bool {
 	if s.replies != replyOn || s.wait.index != 0 || s.closed.Load() || !j.ex.hold(s, j.lease.View(), j.nowMS) ||
-		!s.grant.Valid() || s.durability != store.Async {
+		!s.grant.Valid() || s.durability != store.Async || j.ex.pauses.any.Load() && j.ex.pauses.holds(s, j.nowMS) {
 		return false
 	}
 	n := len(j.groups)

@@ -18,7 +18,10 @@ func (e *Executor) Execute(ctx context.Context, s *Session, cmds []redcon.Comman
 	defer func() { s.Touch(e.env.Clock()) }()
 	s.count.Add(uint64(len(cmds)))
 	for len(cmds) > 0 && !s.closing && !s.drop {
-		cmds = cmds[e.run(ctx, s, cmds, now):]
+		n := e.run(ctx, s, cmds, now)
+		if cmds = cmds[n:]; n == 0 {
+			now = e.env.NowMS() // it has waited
+		}
 		if s.penalty > 0 {
 			s.pause(ctx, s.penalty)
 			s.penalty = 0
@@ -63,6 +66,16 @@ func (e *Executor) run(ctx context.Context, s *Session, cmds []redcon.Command, n
 	sc := &s.scratch
 	sc.shares[0].plan = e.plan(sc.shares[0].plan[:0], &sc.candidate, s, lease, cmds)
 	plan := sc.shares[0].plan
+	if e.pauses.any.Load() {
+		n, wait := e.paused(s, plan)
+		if n == 0 {
+			lease.Release()
+			wait(ctx)
+			return 0
+		}
+		plan = plan[:n]
+		sc.shares[0].plan = plan
+	}
 	n, start, reads := len(plan), s.Out.Len(), false
 	for i := range plan {
 		reads = reads || plan[i].kind == kindData
@@ -189,6 +202,8 @@ func (e *Executor) transact(sc *scratch, shares []share, lease Lease, data bool)
 		total += shares[i].done
 		if err != nil {
 			e.replace(sc, &shares[i], err)
+		} else if data && sc.tx.Index() > 0 {
+			shares[i].session.lastWrite = sc.tx.Index()
 		}
 	}
 	each := e.env.Clock().Sub(began) / time.Duration(max(total, 1))
@@ -269,6 +284,11 @@ func (e *Executor) callAll(sc *scratch, shares []share) (err error) {
 func (e *Executor) call(sc *scratch, sh *share, room int) (whole bool) {
 	c, s := &sc.ctx, sh.session
 	c.Out, c.Session = s.Out, s
+	monitored := e.sessions.monitors.any.Load()
+	watched, before := e.tunables.watched.Load(), time.Duration(0)
+	if watched != notWatched {
+		before = e.elapsed()
+	}
 	for i := range sh.plan {
 		p := &sh.plan[i]
 		if p.kind == kindRefused {
@@ -279,6 +299,16 @@ func (e *Executor) call(sc *scratch, sh *share, room int) (whole bool) {
 				c.DB = c.Tx.DB(s.DB)
 			}
 			p.cmd.Run(c)
+			if watched != notWatched {
+				now := e.elapsed()
+				if took := now - before; int64(took) >= watched {
+					e.late(s, p.cmd, c.Args, took)
+				}
+				before = now
+			}
+			if monitored {
+				e.feed(s, p.cmd, c.Args)
+			}
 		}
 		sh.done, p.end = i+1, s.Out.Len()
 		if p.end-sh.from > room || c.Tx != nil && sc.tx.Size() > e.limits.RunBytes {
@@ -354,7 +384,14 @@ func (e *Executor) alone(ctx context.Context, s *Session, lease Lease, args [][]
 	if held {
 		lease.Release()
 	}
-	e.count(s, cmd, 1, e.env.Clock().Sub(began))
+	took := e.env.Clock().Sub(began)
+	if int64(took) >= e.tunables.watched.Load() && cmd.Flags&FlagBlocking == 0 { // what waits for others isn't slow itself
+		e.late(s, cmd, args, took)
+	}
+	if e.sessions.monitors.any.Load() {
+		e.feed(s, cmd, args)
+	}
+	e.count(s, cmd, 1, took)
 }
 
 // await waits, under no lock, until this replica has applied the session's forwarded write. It answers
@@ -416,6 +453,11 @@ func (e *Executor) forward(ctx context.Context, s *Session, cmds []redcon.Comman
 	}
 	for ; answered < len(calls); answered++ {
 		s.Out.Error(string(text))
+	}
+	if e.sessions.monitors.any.Load() {
+		for i := range cmds {
+			e.feed(s, s.scratch.shares[0].plan[i].cmd, cmds[i].Args)
+		}
 	}
 	e.account(s, s.scratch.shares[0].plan, e.env.Clock().Sub(began)/time.Duration(len(cmds)))
 }

@@ -54,6 +54,8 @@ type Node struct {
 	// Stalled, if set, is told of each call that goes to other nodes or waits for them; it then lasts until its
 	// context ends.
 	Stalled chan struct{}
+	acked   command.Acks
+	changed chan struct{} // closed by the next Ack
 }
 
 // Bench is the node with an executor.
@@ -232,6 +234,33 @@ func (n *Node) Namespaces(_ context.Context, call command.NamespaceCall) (comman
 	}
 	return n.OnNamespaces(call)
 }
+
+// Ack sets how many replicas have acknowledged everything.
+func (n *Node) Ack(written, synced int) {
+	n.set(func() {
+		n.acked.Written, n.acked.Synced = written, synced
+		if n.changed != nil {
+			close(n.changed)
+			n.changed = nil
+		}
+	})
+}
+
+// Acks implements command.Node.
+func (n *Node) Acks(index uint64) command.Acks {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.changed == nil {
+		n.changed = make(chan struct{})
+	}
+	a := n.acked
+	a.Primary, a.Changed = !n.replica, n.changed
+	a.LocalSynced = n.Data.Log().State().SyncedIndex >= index
+	return a
+}
+
+// SyncLog implements command.Node.
+func (n *Node) SyncLog() error { return n.Data.SyncLog() }
 
 // Facts implements command.Node.
 func (n *Node) Facts() command.Facts {
