@@ -138,6 +138,14 @@ func (p *planned) pausable(all bool) bool {
 	return p.cmd.Flags&FlagWrite != 0
 }
 
+// sendFirst sends the replies that are there before a command waits for others. No lease is held.
+func (s *Session) sendFirst() {
+	if s.Out.Len() > s.sent && s.flush() != nil {
+		s.drop = true
+	}
+	s.sent = s.Out.Len()
+}
+
 // Waiting reports whether a command of the session waits for others or for time to pass, from any goroutine.
 func (s *Session) Waiting() bool { return s.wake.Load() != nil }
 

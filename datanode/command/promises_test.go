@@ -60,7 +60,10 @@ func (l leaf) lines(rng *rand.Rand) (list [][]string) {
 				line = append(line, w)
 			}
 			if at := l.time(); at > 0 && at < len(line) {
-				line[at] = "1"
+				line[at] = "0.001"
+				if l.String() != "debug sleep" {
+					line[at] = "1"
+				}
 			}
 			list = append(list, line)
 		}

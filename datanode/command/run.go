@@ -17,6 +17,7 @@ func (e *Executor) Execute(ctx context.Context, s *Session, cmds []redcon.Comman
 	now := e.env.NowMS()
 	defer func() { s.Touch(e.env.Clock()) }()
 	s.count.Add(uint64(len(cmds)))
+	s.flush, s.sent = flush, 0
 	for len(cmds) > 0 && !s.closing && !s.drop {
 		n := e.run(ctx, s, cmds, now)
 		if cmds = cmds[n:]; n == 0 {
@@ -70,11 +71,17 @@ func (e *Executor) run(ctx context.Context, s *Session, cmds []redcon.Command, n
 		n, wait := e.paused(s, plan)
 		if n == 0 {
 			lease.Release()
+			s.sendFirst()
 			wait(ctx)
 			return 0
 		}
 		plan = plan[:n]
 		sc.shares[0].plan = plan
+	}
+	if plan[0].kind == kindAlone && plan[0].cmd.Flags&FlagBlocking != 0 && s.Out.Len() > s.sent {
+		lease.Release()
+		s.sendFirst()
+		return 0
 	}
 	n, start, reads := len(plan), s.Out.Len(), false
 	for i := range plan {

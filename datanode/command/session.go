@@ -36,7 +36,9 @@ type Session struct {
 	drop       bool          // ends without sending anything
 	penalty    time.Duration // that the reply to a failed authentication still has to wait
 	scratch    scratch
-	pushes     *Pushes // what others send it; nil until it asks for that
+	sent       int          // the length that Out had when flush was called last in this batch: 0, but for a flush that keeps all
+	flush      func() error // sends the replies so far; Execute's
+	pushes     *Pushes      // what others send it; nil until it asks for that
 
 	shared shared
 	active atomic.Int64 // Unix milliseconds of what the peer or the executor did last
