@@ -22,7 +22,7 @@ type Node interface {
 	// applied the change, and every live node has or was named as late. After an error the change may
 	// have been made, unless it is ErrNotForwarded.
 	Namespaces(ctx context.Context, call NamespaceCall) (NamespaceResult, error)
-	// Acks tells which in-sync replicas have the entry of an index.
+	// Acks tells which of the replicas that follow have the entry of an index.
 	Acks(index uint64) Acks
 	// SyncLog fsyncs what this node's log holds. No lease is held.
 	SyncLog() error
@@ -101,7 +101,7 @@ type NamespaceResult struct {
 	Lagging []string // registered nodes that had not applied the change in time
 }
 
-// Acks is how many in-sync replicas have an entry.
+// Acks is how many replicas have an entry.
 type Acks struct {
 	Primary     bool // else the rest says nothing
 	Written     int

@@ -146,7 +146,7 @@ func TestSlowIsACommandsOwnTime(t *testing.T) {
 	s := b.Session(t, commandtest.AWriteSecret)
 	at, looks := time.Duration(0), 0
 	b.Env.Elapsed = func() time.Duration {
-		if looks++; looks == 3 { // behind the second command
+		if looks++; looks == 4 { // behind the second command
 			at += 20 * time.Millisecond
 		}
 		return at

@@ -2,6 +2,7 @@ package command
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -183,7 +184,8 @@ func slowlogSpec() Spec {
 		}}
 }
 
-// slowlogGet answers Redis' six fields; an admin reads all namespaces' entries, with the namespace's name behind.
+// slowlogGet answers Redis' six fields; an admin reads all namespaces' entries, with the namespace before
+// the client's name: client libraries refuse a seventh field.
 func slowlogGet(c *Ctx) {
 	count := int64(10)
 	if len(c.Args) > 3 {
@@ -205,13 +207,12 @@ func slowlogGet(c *Ctx) {
 	c.Out.Array(len(list))
 	for i := range list {
 		e := &list[i]
+		id, name := e.id, e.name
 		if admin {
-			c.Out.Array(7)
-			c.Out.Int(e.nodeID)
-		} else {
-			c.Out.Array(6)
-			c.Out.Int(e.id)
+			id, name = e.nodeID, strings.TrimSuffix(c.namespaceName(e.namespace)+" "+name, " ")
 		}
+		c.Out.Array(6)
+		c.Out.Int(id)
 		c.Out.Int(e.at.Unix())
 		c.Out.Int(e.took.Microseconds())
 		c.Out.Array(len(e.args))
@@ -219,10 +220,7 @@ func slowlogGet(c *Ctx) {
 			c.Out.BulkString(a)
 		}
 		c.Out.BulkString(e.addr)
-		c.Out.BulkString(e.name)
-		if admin {
-			c.Out.BulkString(c.namespaceName(e.namespace))
-		}
+		c.Out.BulkString(name)
 	}
 }
 

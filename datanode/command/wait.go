@@ -19,13 +19,13 @@ func waitSpecs() []Spec {
 	const flags = FlagNoScript | FlagBlocking | FlagNetwork
 	return []Spec{
 		{Name: "wait", Arity: 3, Flags: flags, Scope: ScopeTenant, Group: "generic", Since: "3.0.0",
-			Summary: "Waits until in-sync replicas have written the session's last write.", Run: wait},
+			Summary: "Waits until replicas have written the session's last write.", Run: wait},
 		{Name: "waitaof", Arity: 4, Flags: flags, Scope: ScopeTenant, Group: "generic", Since: "7.2.0",
-			Summary: "Waits until this node and in-sync replicas have fsynced the session's last write.", Run: waitAOF},
+			Summary: "Waits until this node and replicas have fsynced the session's last write.", Run: waitAOF},
 	}
 }
 
-// wait answers how many in-sync replicas have written the session's last write, once they are as many as asked for or
+// wait answers how many replicas have written the session's last write, once they are as many as asked for or
 // the time is over.
 func wait(c *Ctx) {
 	acks := c.ex.node.Acks(c.Session.lastWrite)
@@ -70,7 +70,7 @@ func (c *Ctx) await(acks Acks, ms int64, enough func(*Acks) bool) Acks {
 	return acks
 }
 
-// waitAOF answers whether this node has fsynced the session's last write, 1 or 0, and how many in-sync replicas have.
+// waitAOF answers whether this node has fsynced the session's last write, 1 or 0, and how many replicas have.
 func waitAOF(c *Ctx) {
 	local, ok := datatype.ParseInt(c.Args[1])
 	switch {

@@ -1,10 +1,8 @@
 package replication
 
-import (
-	"slices"
-)
+import "slices"
 
-// Acks is how many of the group's in-sync replicas have an entry.
+// Acks is how many of the group's replicas, of those that follow this node's log now, have an entry.
 type Acks struct {
 	Primary bool // else the rest says nothing
 	Written int
@@ -30,9 +28,9 @@ func (m *Member) Acks(index uint64) Acks {
 	log := o.store.Log().State()
 	index = min(index, log.Last)
 	a.LocalSynced = log.SyncedIndex >= index
-	inSync := m.placement().Group.GetInSync()
+	replicas := m.placement().Group.GetReplicas()
 	for k := range o.sinks {
-		if !slices.Contains(inSync, k.nodeID) {
+		if !slices.Contains(replicas, k.nodeID) {
 			continue
 		}
 		k.mu.Lock()

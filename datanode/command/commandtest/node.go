@@ -99,7 +99,8 @@ func newOn(tb testing.TB, data *store.Store, specs []command.Spec, limits comman
 	})
 	b := &Bench{Node: &Node{Views: views, Data: data}, Registry: command.NewRegistry()}
 	b.Install(tb, FullView(100))
-	b.Env = &command.Env{Clock: time.Now}
+	began := time.Now()
+	b.Env = &command.Env{Clock: time.Now, Elapsed: func() time.Duration { return time.Since(began) }}
 	b.Executor = command.NewExecutor(command.Config{
 		Node: b.Node, Sessions: b.Registry, Specs: specs, Env: b.Env, Limits: limits,
 		Version: "test", Log: slog.New(slog.DiscardHandler),
