@@ -57,8 +57,14 @@ func TestShutdownCommand(t *testing.T) {
 	if _, err := s.do(t.Context(), s.adminToken(), "SHUTDOWN", "NOSAVE"); err == nil {
 		t.Error("SHUTDOWN was answered")
 	}
-	s.waitLog("msg=stopped")
-	s.stop()
+	select {
+	case <-s.exit:
+		if s.err != nil {
+			t.Errorf("it ended with %v", s.err)
+		}
+	case <-time.After(stopWait):
+		t.Fatalf("it has not stopped after %v", stopWait)
+	}
 	s.start()
 	s.waitReady()
 	if got, err := s.redis(token).Get(t.Context(), "k").Result(); err != nil || got != "v" {
