@@ -48,8 +48,10 @@ type Config struct {
 	Edge            resp.Limits
 	Run             command.Limits // ForwardWrites among them
 
-	Log   *slog.Logger
-	Fatal func(error) // ends the process when what the disk holds is unknown
+	Log *slog.Logger
+	// Shutdown begins to stop the process, for SHUTDOWN; nil refuses that.
+	Shutdown func()
+	Fatal    func(error) // ends the process when what the disk holds is unknown
 }
 
 // Defaults are the sizes that Config takes where it says nothing.

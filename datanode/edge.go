@@ -29,13 +29,15 @@ func (n *Node) buildEdge() error {
 		n.cfg.Log.Warn("fewer clients than asked for: the process may open too few files", "max_clients", most, "asked", edge.MaxClients, "files", files.Cur)
 		edge.MaxClients = most
 	}
-	env := &command.Env{Clock: time.Now, Families: command.FamilyEnv{Limits: n.cfg.Packed}}
+	began := time.Now()
+	env := &command.Env{Clock: time.Now, Elapsed: func() time.Duration { return time.Since(began) }, Families: command.FamilyEnv{Limits: n.cfg.Packed}}
 	sessions := command.NewRegistry()
 	limits := n.cfg.Run
 	limits.MaxClients, limits.MemoryBytes = edge.MaxClients, edge.MemoryBytes
 	limits.BulkBytes, limits.IdleTimeout = edge.Reader.BulkBytes, edge.IdleTimeout
 	ex := command.NewExecutor(command.Config{
-		Node: n, Sessions: sessions, Specs: command.All(), Env: env, Limits: limits, Version: n.cfg.Version, Log: n.cfg.Log,
+		Node: n, Sessions: sessions, Specs: command.All(), Env: env, Limits: limits, Version: n.cfg.Version, Shutdown: n.cfg.Shutdown,
+		Log: n.cfg.Log,
 	})
 	n.executor = ex
 	n.forwarder = command.NewForwarder(ex)

@@ -91,6 +91,18 @@ func (n *Node) WaitApplied(ctx context.Context, index uint64) error {
 	}
 }
 
+// Acks is command.Node.
+func (n *Node) Acks(index uint64) command.Acks { return command.Acks(n.member.Acks(index)) }
+
+// SyncLog is command.Node.
+func (n *Node) SyncLog() error {
+	s := n.member.Store()
+	if s == nil {
+		return command.ErrLoading
+	}
+	return s.SyncLog()
+}
+
 // Facts is command.Node. It enters no store: its caller holds a lease, and a change of role between the
 // two would wait for that lease, and this for the change.
 func (n *Node) Facts() command.Facts {

@@ -79,6 +79,7 @@ type node struct {
 	grpc   *grpc.Server
 	meta   *metadata.Node
 	data   *datanode.Node
+	stop   context.CancelFunc // of run
 }
 
 // open takes the directory and the ports, in this order, and builds what serves them.
@@ -160,7 +161,7 @@ func (n *node) openData(ctx context.Context, meta bool) error {
 		SegmentBytes: c.number("log-segment"), RetainBytes: c.number("log-retain"), RetainAge: c.duration("log-retain-age"),
 		ReserveBytes: uint64(c.number("disk-reserve")), SyncRateBytes: c.number("sync-rate"),
 		Log:   n.log.With("part", "data"),
-		Fatal: n.fatal,
+		Fatal: n.fatal, Shutdown: func() { n.stop() },
 	}
 	conf.Packed.Members, conf.Packed.Bytes = int(c.number("packed-members")), int(c.number("packed-size"))
 	conf.Edge.MaxClients, conf.Edge.OutputBytes = int(c.number("max-clients")), int(c.number("output-max"))
@@ -213,6 +214,7 @@ func (n *node) run(ctx context.Context) error {
 	n.announce()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	n.stop = cancel
 	// The parts are stopped one after the other, so each has a context of its own.
 	dataCtx, stopData := context.WithCancel(ctx)
 	defer stopData()

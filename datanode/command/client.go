@@ -28,6 +28,10 @@ func clientSpecs() []Spec {
 			sub("info", 2, "6.2.0", "Describes the connection.", clientInfo),
 			sub("list", -2, "2.4.0", "Lists the connections of the namespace.", clientList),
 			sub("kill", -3, "2.4.0", "Ends connections of the namespace.", clientKill),
+			{Name: "pause", Arity: -3, Flags: conn | FlagAdmin, Scope: ScopeTenant, Since: "3.0.0",
+				Summary: "Holds up the commands of the namespace's connections.", Run: clientPause},
+			{Name: "unpause", Arity: 2, Flags: conn | FlagAdmin, Scope: ScopeTenant, Since: "6.2.0",
+				Summary: "Ends a pause.", Run: clientUnpause},
 			sub("no-evict", 3, "7.0.0", "Sets the connection's eviction mode.", clientNoEvict),
 			sub("no-touch", 3, "7.2.0", "Sets whether commands change the keys' last access.", clientNoTouch),
 			sub("reply", 3, "3.2.0", "Says whether the server replies to commands.", clientReply),
@@ -109,13 +113,13 @@ func (s *Session) line(nowMS int64) string {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
 	sh := &s.shared
-	user := "default"
-	if sh.grant.TokenID != "" {
-		user = sh.grant.TokenID
-	}
+	user := userOf(&sh.grant)
 	flags := "N"
 	if s.Peer.Socket {
 		flags = "U"
+	}
+	if s.monitoring.Load() {
+		flags = "O"
 	}
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=0 psub=0 ssub=0 multi=-1 "+
 		"qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=%s user=%s "+

@@ -60,7 +60,7 @@ func clusterSpecs() []Spec {
 			Summary: "Confirms that this node is a replica of a registered primary.", Run: replicaOf},
 		{Name: "slaveof", Arity: 3, Flags: FlagAdmin | conn, Scope: ScopeAdmin, Group: "server", Since: "1.0.0",
 			Summary: "The old name of REPLICAOF.", Run: replicaOf},
-		{Name: "role", Arity: 1, Flags: FlagFast | conn, Scope: ScopeAdmin, Group: "server", Since: "2.8.12",
+		{Name: "role", Arity: 1, Flags: FlagFast | conn, Scope: ScopeTenant, Group: "server", Since: "2.8.12",
 			Summary: "Returns the replication role of this node.", Run: role},
 		{Name: "cluster", Arity: -2, Flags: FlagFast | FlagLoading | FlagStale, Scope: ScopeTenant, Group: "cluster",
 			Since: "3.0.0", Summary: "Refused: Redis Cluster is not spoken.", Run: clusterCommand},
@@ -210,9 +210,12 @@ func replicaOf(c *Ctx) {
 	}
 }
 
-// role answers as Redis' ROLE, with log indexes for offsets.
+// role answers as Redis' ROLE, with log indexes for offsets. Those, and the replicas, are for admins.
 func role(c *Ctx) {
 	f := c.ex.node.Facts()
+	if !c.Session.grant.Admin() {
+		f.AppliedIndex, f.Written.Index, f.Sinks = 0, 0, nil
+	}
 	if !c.lease.Primary() {
 		host, port := primaryAddress(c.lease.View())
 		state := "connect"

@@ -232,6 +232,7 @@ func quit(c *Ctx) {
 // reset makes the session what it was when it connected.
 func reset(c *Ctx) {
 	s := c.Session
+	c.ex.stopMonitoring(s)
 	s.leave(c.Env.Clock())
 	if s.replies == replyOff { // as in Redis, SKIP skips this reply and ends with it
 		s.replies = replyOn

@@ -33,8 +33,19 @@ type Ctx struct {
 type Env struct {
 	// Clock tells the time; data commands use Tx.Now instead.
 	Clock func() time.Time
+	// Elapsed is the time since some start, which only ever grows: cheaper to read than Clock, of which it is made
+	// where it is nil.
+	Elapsed func() time.Duration
 	// Families belongs to the data families.
 	Families FamilyEnv
+}
+
+// elapsed returns a time to measure by.
+func (e *Executor) elapsed() time.Duration {
+	if e.env.Elapsed != nil {
+		return e.env.Elapsed()
+	}
+	return e.env.Clock().Sub(e.started)
 }
 
 // NowMS is the clock's time in Unix milliseconds.

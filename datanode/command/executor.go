@@ -21,6 +21,11 @@ type Executor struct {
 	gates    []gate
 	guard    *tenant.Guard
 	stats    stats
+	tunables tunables
+	slow     slowLogs
+	latency  latencies
+	pauses   pauses
+	shutdown func()
 	started  time.Time
 	version  string
 }
@@ -54,6 +59,7 @@ type Config struct {
 	Env      *Env
 	Limits   Limits
 	Version  string // Atoll's
+	Shutdown func() // begins to stop the process, and doesn't wait for that; nil refuses SHUTDOWN
 	Log      *slog.Logger
 }
 
@@ -67,9 +73,10 @@ func NewExecutor(c Config) *Executor {
 	setDefault(&l.NamespaceTimeout, 10*time.Second)
 	e := &Executor{
 		node: c.Node, table: NewTable(c.Specs), sessions: c.Sessions, env: c.Env, limits: *l,
-		log: c.Log, version: c.Version, started: c.Env.Clock(),
+		log: c.Log, version: c.Version, shutdown: c.Shutdown, started: c.Env.Clock(),
 	}
 	e.gates, e.guard = gates(), tenant.NewGuard()
+	e.tunables.begin()
 	e.stats.commands = make([]commandStats, len(e.table.list))
 	return e
 }

@@ -68,6 +68,10 @@ func (e *Executor) forwarded(s *Session, from ForwardSession, args [][]byte) (Fo
 		return ForwardReply{}, fmt.Sprintf("the node is not the primary of revision %d", from.MinRevision)
 	}
 	e.adopt(s, v, g)
+	if e.pauses.any.Load() && e.pauses.holds(s, e.env.NowMS()) {
+		lease.Release()
+		return ForwardReply{}, "the primary's clients are paused"
+	}
 	cmds := []redcon.Command{{Args: args}}
 	sc := &s.scratch
 	sc.shares[0].plan = e.plan(sc.shares[0].plan[:0], &sc.candidate, s, lease, cmds)

@@ -36,6 +36,7 @@ func gates() []gate {
 		{"scope", checkScope},
 		{"role", checkRole},
 		{"transaction", checkMulti},
+		{"monitor", checkMonitor},
 		{"read-only", checkPrimary},
 	}
 }
@@ -109,7 +110,7 @@ func checkRole(c *candidate) string {
 }
 
 func checkPrimary(c *candidate) string {
-	if c.primary || c.cmd.Flags&(FlagWrite|FlagBlocking) == 0 {
+	if c.primary || c.cmd.Flags&(FlagWrite|FlagBlocking) == 0 || c.cmd.Flags&FlagNetwork != 0 {
 		return ""
 	}
 	if !c.ex.limits.ForwardWrites || c.cmd.Flags&FlagBlocking != 0 {

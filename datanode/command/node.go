@@ -23,6 +23,10 @@ type Node interface {
 	// applied the change, and every live node has or was named as late. After an error the change may
 	// have been made, unless it is ErrNotForwarded.
 	Namespaces(ctx context.Context, call NamespaceCall) (NamespaceResult, error)
+	// Acks tells which of the replicas that follow have the entry of an index.
+	Acks(index uint64) Acks
+	// SyncLog fsyncs what this node's log holds. No lease is held.
+	SyncLog() error
 	// Facts returns what INFO says about the node. It is called while a lease is held, so it acquires
 	// none and enters no store.
 	Facts() Facts
@@ -98,6 +102,16 @@ type NamespaceResult struct {
 	Status  NamespaceStatus
 	Message string
 	Lagging []string // registered nodes that had not applied the change in time
+}
+
+// Acks is how many replicas have an entry.
+type Acks struct {
+	Primary     bool // else the rest says nothing
+	Written     int
+	Synced      int  // fsynced
+	LocalSynced bool // on this node
+	// Changed is closed when any of it may have changed.
+	Changed <-chan struct{}
 }
 
 // Position is a place in the group's log.

@@ -59,10 +59,27 @@ func (l leaf) lines(rng *rand.Rand) (list [][]string) {
 				}
 				line = append(line, w)
 			}
+			if at := l.time(); at > 0 && at < len(line) {
+				line[at] = "0.001"
+				if l.String() != "debug sleep" {
+					line[at] = "1"
+				}
+			}
 			list = append(list, line)
 		}
 	}
 	return list
+}
+
+// time is the place of the argument that says how long a command waits, or has others wait; 0 for the others.
+func (l leaf) time() int {
+	switch l.String() {
+	case "wait", "client pause", "debug sleep":
+		return 2
+	case "waitaof":
+		return 3
+	}
+	return 0
 }
 
 var contents = [][]string{

@@ -17,8 +17,12 @@ func (e *Executor) Execute(ctx context.Context, s *Session, cmds []redcon.Comman
 	now := e.env.NowMS()
 	defer func() { s.Touch(e.env.Clock()) }()
 	s.count.Add(uint64(len(cmds)))
+	s.flush, s.sent = flush, 0
 	for len(cmds) > 0 && !s.closing && !s.drop {
-		cmds = cmds[e.run(ctx, s, cmds, now):]
+		n := e.run(ctx, s, cmds, now)
+		if cmds = cmds[n:]; n == 0 {
+			now = e.env.NowMS() // it has waited
+		}
 		if s.penalty > 0 {
 			s.pause(ctx, s.penalty)
 			s.penalty = 0
@@ -63,6 +67,22 @@ func (e *Executor) run(ctx context.Context, s *Session, cmds []redcon.Command, n
 	sc := &s.scratch
 	sc.shares[0].plan = e.plan(sc.shares[0].plan[:0], &sc.candidate, s, lease, cmds)
 	plan := sc.shares[0].plan
+	if e.pauses.any.Load() {
+		n, wait := e.paused(s, plan)
+		if n == 0 {
+			lease.Release()
+			s.sendFirst()
+			wait(ctx)
+			return 0
+		}
+		plan = plan[:n]
+		sc.shares[0].plan = plan
+	}
+	if plan[0].kind == kindAlone && plan[0].cmd.Flags&FlagBlocking != 0 && s.Out.Len() > s.sent {
+		lease.Release()
+		s.sendFirst()
+		return 0
+	}
 	n, start, reads := len(plan), s.Out.Len(), false
 	for i := range plan {
 		reads = reads || plan[i].kind == kindData
@@ -159,8 +179,13 @@ var errSplit = errors.New("the run has to be split")
 // transact executes the planned commands of sessions of one namespace as one transaction. It may end early: the
 // shares tell how far it went.
 func (e *Executor) transact(sc *scratch, shares []share, lease Lease, data bool) {
-	began := e.env.Clock()
-	sc.nowNS = began.UnixNano()
+	began := e.elapsed()
+	for i := range shares {
+		if shares[i].session.rules != nil {
+			sc.nowNS = e.env.Clock().UnixNano()
+			break
+		}
+	}
 	for i := range shares {
 		shares[i].from, shares[i].done = shares[i].session.Out.Len(), 0
 	}
@@ -191,9 +216,11 @@ func (e *Executor) transact(sc *scratch, shares []share, lease Lease, data bool)
 		total += shares[i].done
 		if err != nil {
 			e.replace(sc, &shares[i], err)
+		} else if data && sc.tx.Index() > 0 {
+			shares[i].session.lastWrite = sc.tx.Index()
 		}
 	}
-	each := e.env.Clock().Sub(began) / time.Duration(max(total, 1))
+	each := (e.elapsed() - began) / time.Duration(max(total, 1))
 	for i := range shares {
 		sh := &shares[i]
 		e.account(sh.session, sh.plan[:sh.done], each)
@@ -273,6 +300,13 @@ func (e *Executor) callAll(sc *scratch, shares []share) (err error) {
 func (e *Executor) call(sc *scratch, sh *share, room int) (whole bool) {
 	c, s := &sc.ctx, sh.session
 	c.Out, c.Session = s.Out, s
+	monitored := e.sessions.monitors.any.Load()
+	// Each command's own time, of a clock that costs some 27 ns: the run's, shared evenly, would put what one slow command
+	// took on all of them, and lose it among a hundred quick ones.
+	watched, before := e.tunables.watched.Load(), time.Duration(0)
+	if watched != notWatched {
+		before = e.elapsed()
+	}
 	for i := range sh.plan {
 		p := &sh.plan[i]
 		if s.rules != nil && p.kind != kindRefused {
@@ -286,6 +320,16 @@ func (e *Executor) call(sc *scratch, sh *share, room int) (whole bool) {
 				c.DB = c.Tx.DB(s.DB)
 			}
 			p.cmd.Run(c)
+			if watched != notWatched {
+				now := e.elapsed()
+				if took := now - before; int64(took) >= watched {
+					e.late(s, p.cmd, c.Args, took)
+				}
+				before = now
+			}
+			if monitored {
+				e.feed(s, p.cmd, c.Args)
+			}
 		}
 		sh.done, p.end = i+1, s.Out.Len()
 		if p.end-sh.from > room || c.Tx != nil && sc.tx.Size() > e.limits.RunBytes {
@@ -370,7 +414,14 @@ func (e *Executor) alone(ctx context.Context, s *Session, lease Lease, call *red
 	if held {
 		lease.Release()
 	}
-	e.count(s, cmd, 1, e.env.Clock().Sub(began))
+	took := e.env.Clock().Sub(began)
+	if int64(took) >= e.tunables.watched.Load() && cmd.Flags&FlagBlocking == 0 { // what waits for others isn't slow itself
+		e.late(s, cmd, call.Args, took)
+	}
+	if e.sessions.monitors.any.Load() {
+		e.feed(s, cmd, call.Args)
+	}
+	e.count(s, cmd, 1, took)
 	e.measure(s, []redcon.Command{*call}, s.Out.Len()-start, 0)
 }
 
@@ -443,6 +494,11 @@ func (e *Executor) forward(ctx context.Context, s *Session, cmds []redcon.Comman
 	}
 	for ; answered < len(calls); answered++ {
 		s.Out.Error(string(text))
+	}
+	if e.sessions.monitors.any.Load() {
+		for i := range cmds {
+			e.feed(s, plan[i].cmd, cmds[i].Args)
+		}
 	}
 	e.account(s, plan[:len(cmds)], e.env.Clock().Sub(began)/time.Duration(len(cmds)))
 	e.measure(s, cmds, s.Out.Len()-start, 0)

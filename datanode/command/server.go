@@ -21,19 +21,20 @@ func serverSpecs() []Spec {
 				{Name: "get", Arity: -3, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeTenant,
 					Since: "2.0.0", Summary: "Returns the values of configuration parameters.", Run: configGet},
 				{Name: "set", Arity: -4, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeAdmin,
-					Since: "2.0.0", Summary: "Refused: the configuration is set at start.", Run: configSet},
+					Since: "2.0.0", Summary: "Sets what may change while a node runs.", Run: configSet},
+				{Name: "rewrite", Arity: 2, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeAdmin,
+					Since: "2.8.0", Summary: "Refused: a node is started with flags, and writes no file of them.", Run: configRewrite},
 				{Name: "resetstat", Arity: 2, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeAdmin,
 					Since: "2.0.0", Summary: "Resets the counters of this node.", Run: configResetStat},
 				{Name: "help", Arity: 2, Flags: FlagLoading | FlagStale | FlagSession, Scope: ScopeTenant, Since: "5.0.0",
 					Summary: "Lists the subcommands.", Run: func(c *Ctx) { writeHelp(c, "CONFIG") }},
 			}},
-		{Name: "acl", Arity: -2, Flags: FlagNoScript | FlagLoading | FlagStale, Scope: ScopeTenant, Group: "server", Since: "6.0.0",
-			Summary: "A container for what clients ask about users.", Subs: []Spec{
-				{Name: "whoami", Arity: 2, Flags: FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeTenant, Since: "6.0.0",
-					Summary: "Returns the one user that there is.", Run: func(c *Ctx) { c.Out.BulkString("default") }},
-				{Name: "help", Arity: 2, Flags: FlagLoading | FlagStale | FlagSession, Scope: ScopeTenant, Since: "6.0.0",
-					Summary: "Lists the subcommands.", Run: func(c *Ctx) { writeHelp(c, "ACL") }},
-			}},
+		aclSpec(),
+		{Name: "monitor", Arity: 1, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeTenant,
+			Group: "server", Since: "1.0.0", Summary: "Shows the commands of the namespace as they are executed.", Run: monitor},
+		slowlogSpec(),
+		latencySpec(),
+		memorySpec(),
 		{Name: "module", Arity: -2, Flags: FlagNoScript | FlagLoading | FlagStale, Scope: ScopeTenant, Group: "server", Since: "4.0.0",
 			Summary: "A container for what clients ask about modules.", Subs: []Spec{
 				{Name: "list", Arity: 2, Flags: FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeTenant, Since: "4.0.0",
@@ -41,10 +42,6 @@ func serverSpecs() []Spec {
 				{Name: "help", Arity: 2, Flags: FlagLoading | FlagStale | FlagSession, Scope: ScopeTenant, Since: "5.0.0",
 					Summary: "Lists the subcommands.", Run: func(c *Ctx) { writeHelp(c, "MODULE") }},
 			}},
-		{Name: "shutdown", Arity: -1, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeAdmin,
-			Group: "server", Since: "1.0.0", Summary: "Refused: stop the process instead.", Run: refuse("SHUTDOWN is refused: stop the process instead")},
-		{Name: "debug", Arity: -2, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeAdmin,
-			Group: "server", Since: "1.0.0", Summary: "Refused.", Run: refuse("DEBUG is refused")},
 	}
 }
 
@@ -66,11 +63,13 @@ func settings(c *Ctx) [][2]string {
 	if c.ex.limits.ForwardWrites {
 		readOnly = "no"
 	}
+	t := &c.ex.tunables
 	return [][2]string{
 		{"appendfsync", "everysec"},
 		{"appendonly", "yes"},
 		{"databases", strconv.Itoa(databases)},
 		{"io-threads", "1"},
+		{"latency-monitor-threshold", strconv.FormatInt(t.latencyMS.Load(), 10)},
 		{"maxclients", strconv.Itoa(c.ex.limits.MaxClients)},
 		{"maxmemory", "0"},
 		{"maxmemory-clients", strconv.Itoa(c.ex.limits.MemoryBytes)},
@@ -80,6 +79,8 @@ func settings(c *Ctx) [][2]string {
 		{"replica-read-only", readOnly},
 		{"save", ""},
 		{"slave-read-only", readOnly},
+		{"slowlog-log-slower-than", strconv.FormatInt(t.slowMicros.Load(), 10)},
+		{"slowlog-max-len", strconv.FormatInt(t.slowLen.Load(), 10)},
 		{"timeout", strconv.Itoa(int(c.ex.limits.IdleTimeout.Seconds()))},
 	}
 }
@@ -103,18 +104,6 @@ func configGet(c *Ctx) {
 		c.Out.BulkString(s[0])
 		c.Out.BulkString(s[1])
 	}
-}
-
-// configSet refuses: the configuration is complete when a node starts. It names the first key.
-func configSet(c *Ctx) {
-	name := printable(c.Args[2], 128)
-	for _, s := range settings(c) {
-		if is(c.Args[2], s[0]) {
-			c.Out.Error("ERR CONFIG SET failed (possibly related to argument '" + name + "') - can't set immutable config")
-			return
-		}
-	}
-	c.Out.Error("ERR Unknown option or number of arguments for CONFIG SET - '" + name + "'")
 }
 
 func configResetStat(c *Ctx) {

@@ -32,10 +32,14 @@ type Session struct {
 	replies    replyMode
 	inMulti    bool          // a MULTI was refused, and so is its body
 	wait       written       // the last forwarded write: reads on a replica wait for it
+	lastWrite  uint64        // the index of its last write here: WAIT waits for it
 	closing    bool          // ends after what is buffered was sent
 	drop       bool          // ends without sending anything
 	penalty    time.Duration // that the reply to a failed authentication still has to wait
 	scratch    scratch
+	sent       int          // the length that Out had when flush was called last in this batch: 0, but for a flush that keeps all
+	flush      func() error // sends the replies so far; Execute's
+	pushes     *Pushes      // what others send it; nil until it asks for that
 
 	shared shared
 	active atomic.Int64 // Unix milliseconds of what the peer or the executor did last
@@ -48,10 +52,12 @@ type Session struct {
 	in       *namespaceStats // that counts it, by its token
 	token    string
 	marker   *Executor // whose in is
-	hurried  atomic.Bool
-	wake     atomic.Pointer[chan struct{}] // closed to end a pause
-	giveUp   atomic.Pointer[context.CancelFunc]
-	created  time.Time
+	// monitoring says that it is shown what others do.
+	monitoring atomic.Bool
+	hurried    atomic.Bool
+	wake       atomic.Pointer[chan struct{}] // closed to end a pause
+	giveUp     atomic.Pointer[context.CancelFunc]
+	created    time.Time
 }
 
 // written is where a forwarded write is in the log. An index means nothing in another history, such as the
@@ -240,6 +246,7 @@ type Registry struct {
 	total    atomic.Uint64
 	rejected atomic.Uint64
 	evicted  atomic.Uint64
+	monitors monitors
 }
 
 // NewRegistry returns an empty registry.
@@ -263,6 +270,7 @@ func (r *Registry) Open(p Peer, outputBytes int, now time.Time, closer func()) *
 // Remove forgets a session that has ended.
 func (r *Registry) Remove(s *Session) {
 	s.depart()
+	r.monitors.remove(s)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.sessions, s.ID)

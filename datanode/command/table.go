@@ -9,6 +9,8 @@ func All() []Spec {
 		clientSpecs(),
 		serverSpecs(),
 		multiSpecs(),
+		processSpecs(),
+		waitSpecs(),
 		clusterSpecs(),
 		familySpecs(),
 	)

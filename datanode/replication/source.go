@@ -33,6 +33,7 @@ type source struct {
 	checkpoints map[string]*checkpoint
 	making      chan struct{} // holds an element while a checkpoint is made
 	closed      bool
+	acked       chan struct{} // closed at the next acknowledgement; nil while nobody waits for one
 }
 
 // sink is what a source knows of one follower.
@@ -73,6 +74,7 @@ func (o *source) demote() {
 	if o.store != nil {
 		close(o.demoted)
 		o.store = nil
+		o.announce()
 	}
 }
 
@@ -199,12 +201,14 @@ func (o *source) add(k *sink) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.sinks[k] = struct{}{}
+	o.announce()
 }
 
 func (o *source) remove(k *sink) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.sinks, k)
+	o.announce()
 }
 
 // receive takes the sink's acknowledgements until the stream ends.
@@ -220,6 +224,7 @@ func (k *sink) receive(m *Member, stream followStream) {
 			k.ack.AppliedIndex, k.ack.ViewRevision = a.GetAppliedIndex(), a.GetViewRevision()
 			k.heard = m.cfg.Now()
 			k.mu.Unlock()
+			m.source.acknowledged()
 		}
 	}
 }

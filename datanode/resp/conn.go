@@ -49,6 +49,9 @@ type conn struct {
 	woken atomic.Bool  // by shed
 	stay  int          // batches until it may be parked
 
+	writeMu sync.Mutex    // of whoever writes to nc
+	pushed  chan struct{} // closed when what others send it isn't written any more; nil until it asks for that
+
 	hasRead bool // in this turn of the loop
 
 	busy    atomic.Bool  // executing
@@ -102,6 +105,7 @@ func (c *conn) serve(cmds []redcon.Command) {
 		}
 		if !parked {
 			_ = c.nc.Close()
+			c.endPushing()
 			c.finish()
 		}
 	}()
@@ -124,6 +128,9 @@ func (c *conn) serve(cmds []redcon.Command) {
 		cmds = nil
 		if err != nil || !c.settle() {
 			return
+		}
+		if c.pushing() {
+			continue
 		}
 		if parked = c.park(); parked {
 			return
@@ -220,7 +227,17 @@ func (c *conn) flush() error {
 	if err := c.account(); err != nil {
 		return err
 	}
-	b := c.session.Out.Bytes()
+	if err := c.write(c.session.Out.Bytes()); err != nil {
+		return err
+	}
+	c.session.Out.Reset(keepOutput)
+	return nil
+}
+
+// write writes b as one piece.
+func (c *conn) write(b []byte) error {
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
 	for len(b) > 0 {
 		n := min(len(b), writeChunk)
 		c.writing.Store(time.Now().UnixMilli())
@@ -232,7 +249,6 @@ func (c *conn) flush() error {
 		c.session.Touch(time.Now())
 		b = b[n:]
 	}
-	c.session.Out.Reset(keepOutput)
 	return nil
 }
 
@@ -279,6 +295,9 @@ func (c *conn) overdue(view *tenant.View, now time.Time) string {
 	limits := &c.server.Limits
 	if since := c.writing.Load(); since != 0 && now.Sub(time.UnixMilli(since)) > limits.WriteTimeout {
 		return "the peer does not read its replies"
+	}
+	if c.session.Waiting() && c.gone() {
+		return "the peer is gone"
 	}
 	if view != nil && !c.session.Holds(view, now.UnixMilli()) {
 		return "its token or namespace is gone"

@@ -18,3 +18,6 @@ func (*loop) post(*conn) {}
 func (c *conn) readParked([]byte) (int, error) { return 0, errors.ErrUnsupported }
 
 func (c *conn) hangParked() {}
+
+// gone reports nothing: a command that waits without end ends with the node, or the connection.
+func (c *conn) gone() bool { return false }

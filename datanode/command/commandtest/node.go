@@ -56,6 +56,8 @@ type Node struct {
 	Stalled chan struct{}
 	// ViewAge is what Facts says.
 	ViewAge time.Duration
+	acked   command.Acks
+	changed chan struct{} // closed by the next Ack
 }
 
 // Bench is the node with an executor.
@@ -105,7 +107,8 @@ func newOn(tb testing.TB, data *store.Store, specs []command.Spec, limits comman
 	})
 	b := &Bench{Node: &Node{Views: views, Data: data}, Registry: command.NewRegistry()}
 	b.Install(tb, FullView(100))
-	b.Env = &command.Env{Clock: time.Now}
+	began := time.Now()
+	b.Env = &command.Env{Clock: time.Now, Elapsed: func() time.Duration { return time.Since(began) }}
 	b.Executor = command.NewExecutor(command.Config{
 		Node: b.Node, Sessions: b.Registry, Specs: specs, Env: b.Env, Limits: limits,
 		Version: "test", Log: slog.New(slog.DiscardHandler),
@@ -241,6 +244,33 @@ func (n *Node) Namespaces(_ context.Context, call command.NamespaceCall) (comman
 	}
 	return n.OnNamespaces(call)
 }
+
+// Ack sets how many replicas have acknowledged everything.
+func (n *Node) Ack(written, synced int) {
+	n.set(func() {
+		n.acked.Written, n.acked.Synced = written, synced
+		if n.changed != nil {
+			close(n.changed)
+			n.changed = nil
+		}
+	})
+}
+
+// Acks implements command.Node.
+func (n *Node) Acks(index uint64) command.Acks {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.changed == nil {
+		n.changed = make(chan struct{})
+	}
+	a := n.acked
+	a.Primary, a.Changed = !n.replica, n.changed
+	a.LocalSynced = n.Data.Log().State().SyncedIndex >= index
+	return a
+}
+
+// SyncLog implements command.Node.
+func (n *Node) SyncLog() error { return n.Data.SyncLog() }
 
 // Facts implements command.Node.
 func (n *Node) Facts() command.Facts {

@@ -1,0 +1,34 @@
+package resp
+
+// pushing reports whether others send the session something. Once they do, a goroutine beside the connection's own
+// writes that until the connection ends: a session that waits for others is never parked.
+func (c *conn) pushing() bool {
+	p := c.session.Pushes()
+	if p == nil {
+		return false
+	}
+	if c.pushed == nil {
+		c.pushed = make(chan struct{})
+		go func() {
+			defer close(c.pushed)
+			var b []byte
+			for ok := true; ok; {
+				if b, ok = p.Take(b); ok && c.write(b) != nil {
+					c.session.Close() // its own goroutine may wait for commands
+					return
+				}
+			}
+		}()
+	}
+	return true
+}
+
+// endPushing ends that goroutine, and waits for it. The connection is closed, so that it can't be writing for long.
+func (c *conn) endPushing() {
+	if p := c.session.Pushes(); p != nil {
+		p.Close()
+	}
+	if c.pushed != nil {
+		<-c.pushed
+	}
+}
