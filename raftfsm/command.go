@@ -103,6 +103,7 @@ func commandTable() []entry {
 		{20, 1, 1, func() Command { return new(EndGrace) }},
 		{21, 1, 1, func() Command { return new(RotateToken) }},
 		{22, 1, 1, func() Command { return new(UpdateToken) }},
+		{23, 1, 1, func() Command { return new(RestoreCluster) }},
 	}
 }
 

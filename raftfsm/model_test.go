@@ -31,7 +31,7 @@ func drawCommand(t *rapid.T, i int) Command {
 	if c := drawSettings(t, newToken, ref); c != nil {
 		return c
 	}
-	switch rapid.IntRange(1, 20).Draw(t, "command") {
+	switch rapid.IntRange(1, 21).Draw(t, "command") {
 	case 1:
 		return &SetMetadataNodes{Nodes: []MetadataNode{{ID: node.Draw(t, "id"), Incarnation: inc.Draw(t, "incarnation"), ClusterAddr: "x:1"}}, ExpectedRevision: id.Draw(t, "rev")}
 	case 2, 18, 19:
@@ -68,6 +68,13 @@ func drawCommand(t *rapid.T, i int) Command {
 		return &CompletePromotion{PromotionRevision: id.Draw(t, "rev"), TargetIncarnation: "i1", FinalIndex: id.Draw(t, "index")}
 	case 16:
 		return &AbortPromotion{PromotionRevision: id.Draw(t, "rev")}
+	case 21:
+		k := newToken()
+		k.Role = atollpb.Role(rapid.IntRange(2, 3).Draw(t, "role"))
+		return &RestoreCluster{
+			MetadataHistoryID: fmt.Sprintf("m%d", id.Draw(t, "history")), AdminToken: k,
+			MetadataNode: MetadataNode{ID: node.Draw(t, "id"), Incarnation: inc.Draw(t, "incarnation"), ClusterAddr: "x:1"},
+		}
 	default:
 		return &ForcePromotion{Target: node.Draw(t, "node"), NewHistoryID: fmt.Sprintf("h%d", i)}
 	}

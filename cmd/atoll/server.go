@@ -27,7 +27,9 @@ func (p *program) serverCommand() *cobra.Command {
 }
 
 func (p *program) metaCommand() *cobra.Command {
-	return p.nodeCommandOf("meta", "Run a metadata node: without --join that of a new cluster", p.nodeKeys(metaKeys()...), true, false)
+	c := p.nodeCommandOf("meta", "Run a metadata node: without --join that of a new cluster", p.nodeKeys(metaKeys()...), true, false)
+	c.AddCommand(p.metaBackup(), p.metaRestore())
+	return c
 }
 
 func (p *program) dataCommand() *cobra.Command {

@@ -100,6 +100,7 @@ func New(c Config) (http.Handler, error) {
 	a.registerGroups(h)
 	a.registerCluster(h)
 	a.registerAudit(h)
+	a.registerBackup(h)
 	a.registerStreams(h)
 	return a.guard(mux), nil
 }
