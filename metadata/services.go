@@ -46,6 +46,11 @@ func (s *consensusService) Reports(ctx context.Context, r *atollpb.ReportsReques
 	return s.node.control.HandleReports(ctx, r)
 }
 
+// ChangeVoters implements atollpb.ConsensusServer.
+func (s *consensusService) ChangeVoters(ctx context.Context, r *atollpb.ChangeVotersRequest) (*atollpb.ChangeVotersResponse, error) {
+	return s.node.consensus.HandleChangeVoters(ctx, r)
+}
+
 // metadataService is what data nodes call.
 type metadataService struct {
 	atollpb.UnimplementedMetadataServer

@@ -17,7 +17,7 @@ import (
 const promotionPoll = 50 * time.Millisecond
 
 func (p *program) nodeCommand() *cobra.Command {
-	return group("node", "Look at data nodes",
+	return group("node", "Look at data nodes, drain and remove them",
 		p.adminCommand("list", "List the data nodes", cobra.NoArgs, nil, func(ctx context.Context, a *adminCall, _ []string) error {
 			list, err := a.client.Nodes(ctx)
 			if err != nil {
@@ -31,7 +31,8 @@ func (p *program) nodeCommand() *cobra.Command {
 				return err
 			}
 			return a.print(n, nodeDetails(n))
-		}))
+		}),
+		p.nodeDrain(), p.nodeRemove())
 }
 
 func nodeTable(list []adminapi.Node) *table {

@@ -28,7 +28,7 @@ func (p *program) serverCommand() *cobra.Command {
 
 func (p *program) metaCommand() *cobra.Command {
 	c := p.nodeCommandOf("meta", "Run a metadata node: without --join that of a new cluster", p.nodeKeys(metaKeys()...), true, false)
-	c.AddCommand(p.metaBackup(), p.metaRestore())
+	c.AddCommand(p.metaList(), p.metaRemove(), p.metaTransfer(), p.metaBackup(), p.metaRestore())
 	return c
 }
 

@@ -29,6 +29,8 @@ type Consensus interface {
 	Read(context.Context) (*raftfsm.State, error) // linearizable
 	State() *raftfsm.State                        // this node's own, perhaps behind
 	Feed() *raftfsm.Feed                          // of its changes
+	RemoveVoter(ctx context.Context, id string, o consensus.ProposeOptions) error
+	Transfer(ctx context.Context, id string) error
 	Status() consensus.Status
 }
 
@@ -101,6 +103,7 @@ func New(c Config) (http.Handler, error) {
 	a.registerCluster(h)
 	a.registerAudit(h)
 	a.registerBackup(h)
+	a.registerMetadataNodes(h)
 	a.registerStreams(h)
 	return a.guard(mux), nil
 }

@@ -39,6 +39,7 @@ type fake struct {
 	twice     bool // a proposal has its effect, and is tried again because its answer was lost
 	proposed  []consensus.ProposeOptions
 	reads     int
+	voters    []string // what was asked about them
 	usesOf    []uint64 // namespaces whose uses were asked for
 }
 
@@ -80,6 +81,16 @@ func (f *fake) State() *raftfsm.State {
 		return f.behind
 	}
 	return f.fsm.State()
+}
+
+func (f *fake) RemoveVoter(_ context.Context, id string, _ consensus.ProposeOptions) error {
+	f.voters = append(f.voters, "remove "+id)
+	return f.before
+}
+
+func (f *fake) Transfer(_ context.Context, id string) error {
+	f.voters = append(f.voters, "transfer "+id)
+	return f.before
 }
 
 func (f *fake) Feed() *raftfsm.Feed { return f.fsm.Feed() }

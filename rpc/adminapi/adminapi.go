@@ -143,3 +143,8 @@ type Voter struct {
 type Health struct {
 	Status string `json:"status" doc:"ok"`
 }
+
+// Transfer asks for another leader of the metadata service.
+type Transfer struct {
+	Target string `json:"target,omitempty" doc:"id of the metadata node that is to lead; absent: any other" example:"meta-2"`
+}

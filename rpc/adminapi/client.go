@@ -236,3 +236,13 @@ func (c *Client) Alive(ctx context.Context) error {
 	_, err := call[Health](ctx, c, http.MethodGet, at("/healthz"), nil)
 	return err
 }
+
+// RemoveMetadataNode takes a stopped metadata node out of the cluster.
+func (c *Client) RemoveMetadataNode(ctx context.Context, id string) (Change, error) {
+	return call[Change](ctx, c, http.MethodDelete, at("/v1/metadata-nodes").id("node id", id), nil)
+}
+
+// TransferLeadership has another metadata node lead.
+func (c *Client) TransferLeadership(ctx context.Context, in Transfer) (Change, error) {
+	return call[Change](ctx, c, http.MethodPost, at("/v1/metadata-nodes/transfer"), in)
+}

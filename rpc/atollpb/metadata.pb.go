@@ -188,6 +188,55 @@ func (NamespacesResult) EnumDescriptor() ([]byte, []int) {
 	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{2}
 }
 
+type VotersOp int32
+
+const (
+	VotersOp_VOTERS_OP_UNSPECIFIED VotersOp = 0
+	VotersOp_VOTERS_OP_REMOVE      VotersOp = 1 // the metadata node, which has to be stopped
+	VotersOp_VOTERS_OP_TRANSFER    VotersOp = 2 // the leadership, to the metadata node if one is named
+)
+
+// Enum value maps for VotersOp.
+var (
+	VotersOp_name = map[int32]string{
+		0: "VOTERS_OP_UNSPECIFIED",
+		1: "VOTERS_OP_REMOVE",
+		2: "VOTERS_OP_TRANSFER",
+	}
+	VotersOp_value = map[string]int32{
+		"VOTERS_OP_UNSPECIFIED": 0,
+		"VOTERS_OP_REMOVE":      1,
+		"VOTERS_OP_TRANSFER":    2,
+	}
+)
+
+func (x VotersOp) Enum() *VotersOp {
+	p := new(VotersOp)
+	*p = x
+	return p
+}
+
+func (x VotersOp) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (VotersOp) Descriptor() protoreflect.EnumDescriptor {
+	return file_atoll_v1_metadata_proto_enumTypes[3].Descriptor()
+}
+
+func (VotersOp) Type() protoreflect.EnumType {
+	return &file_atoll_v1_metadata_proto_enumTypes[3]
+}
+
+func (x VotersOp) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use VotersOp.Descriptor instead.
+func (VotersOp) EnumDescriptor() ([]byte, []int) {
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{3}
+}
+
 type JoinRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"` // empty for a node that has never joined
@@ -1662,6 +1711,118 @@ func (x *AddVoterResponse) GetClusterId() string {
 	return ""
 }
 
+type ChangeVotersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Op            VotersOp               `protobuf:"varint,2,opt,name=op,proto3,enum=atoll.v1.VotersOp" json:"op,omitempty"`
+	NodeId        string                 `protobuf:"bytes,3,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"` // of the metadata node that it is about
+	Actor         string                 `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`                 // who asks: a token id
+	Source        string                 `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`               // network address that it asks from
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeVotersRequest) Reset() {
+	*x = ChangeVotersRequest{}
+	mi := &file_atoll_v1_metadata_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeVotersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeVotersRequest) ProtoMessage() {}
+
+func (x *ChangeVotersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_atoll_v1_metadata_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeVotersRequest.ProtoReflect.Descriptor instead.
+func (*ChangeVotersRequest) Descriptor() ([]byte, []int) {
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ChangeVotersRequest) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *ChangeVotersRequest) GetOp() VotersOp {
+	if x != nil {
+		return x.Op
+	}
+	return VotersOp_VOTERS_OP_UNSPECIFIED
+}
+
+func (x *ChangeVotersRequest) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *ChangeVotersRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *ChangeVotersRequest) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+type ChangeVotersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeVotersResponse) Reset() {
+	*x = ChangeVotersResponse{}
+	mi := &file_atoll_v1_metadata_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeVotersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeVotersResponse) ProtoMessage() {}
+
+func (x *ChangeVotersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_atoll_v1_metadata_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeVotersResponse.ProtoReflect.Descriptor instead.
+func (*ChangeVotersResponse) Descriptor() ([]byte, []int) {
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{20}
+}
+
 type ReportsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
@@ -1673,7 +1834,7 @@ type ReportsRequest struct {
 
 func (x *ReportsRequest) Reset() {
 	*x = ReportsRequest{}
-	mi := &file_atoll_v1_metadata_proto_msgTypes[19]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1685,7 +1846,7 @@ func (x *ReportsRequest) String() string {
 func (*ReportsRequest) ProtoMessage() {}
 
 func (x *ReportsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_metadata_proto_msgTypes[19]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1698,7 +1859,7 @@ func (x *ReportsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportsRequest.ProtoReflect.Descriptor instead.
 func (*ReportsRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{19}
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReportsRequest) GetClusterId() string {
@@ -1731,7 +1892,7 @@ type ReportsResponse struct {
 
 func (x *ReportsResponse) Reset() {
 	*x = ReportsResponse{}
-	mi := &file_atoll_v1_metadata_proto_msgTypes[20]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +1904,7 @@ func (x *ReportsResponse) String() string {
 func (*ReportsResponse) ProtoMessage() {}
 
 func (x *ReportsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_metadata_proto_msgTypes[20]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1756,7 +1917,7 @@ func (x *ReportsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportsResponse.ProtoReflect.Descriptor instead.
 func (*ReportsResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{20}
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReportsResponse) GetEntries() []*ReportsResponse_Entry {
@@ -1776,7 +1937,7 @@ type ReportsResponse_Entry struct {
 
 func (x *ReportsResponse_Entry) Reset() {
 	*x = ReportsResponse_Entry{}
-	mi := &file_atoll_v1_metadata_proto_msgTypes[21]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1788,7 +1949,7 @@ func (x *ReportsResponse_Entry) String() string {
 func (*ReportsResponse_Entry) ProtoMessage() {}
 
 func (x *ReportsResponse_Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_metadata_proto_msgTypes[21]
+	mi := &file_atoll_v1_metadata_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1801,7 +1962,7 @@ func (x *ReportsResponse_Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportsResponse_Entry.ProtoReflect.Descriptor instead.
 func (*ReportsResponse_Entry) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{20, 0}
+	return file_atoll_v1_metadata_proto_rawDescGZIP(), []int{22, 0}
 }
 
 func (x *ReportsResponse_Entry) GetReport() *NodeReport {
@@ -1963,7 +2124,15 @@ const file_atoll_v1_metadata_proto_rawDesc = "" +
 	"\fwire_version\x18\a \x01(\rR\vwireVersion\"1\n" +
 	"\x10AddVoterResponse\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x01 \x01(\tR\tclusterId\"w\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\"\x9f\x01\n" +
+	"\x13ChangeVotersRequest\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\"\n" +
+	"\x02op\x18\x02 \x01(\x0e2\x12.atoll.v1.VotersOpR\x02op\x12\x17\n" +
+	"\anode_id\x18\x03 \x01(\tR\x06nodeId\x12\x14\n" +
+	"\x05actor\x18\x04 \x01(\tR\x05actor\x12\x16\n" +
+	"\x06source\x18\x05 \x01(\tR\x06source\"\x16\n" +
+	"\x14ChangeVotersResponse\"w\n" +
 	"\x0eReportsRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12!\n" +
@@ -1991,7 +2160,11 @@ const file_atoll_v1_metadata_proto_rawDesc = "" +
 	"\x1eNAMESPACES_RESULT_TOKEN_EXISTS\x10\x02\x12\x1f\n" +
 	"\x1bNAMESPACES_RESULT_NOT_FOUND\x10\x03\x12\x1f\n" +
 	"\x1bNAMESPACES_RESULT_FORBIDDEN\x10\x04\x12\x1d\n" +
-	"\x19NAMESPACES_RESULT_INVALID\x10\x052\xc8\x02\n" +
+	"\x19NAMESPACES_RESULT_INVALID\x10\x05*S\n" +
+	"\bVotersOp\x12\x19\n" +
+	"\x15VOTERS_OP_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10VOTERS_OP_REMOVE\x10\x01\x12\x16\n" +
+	"\x12VOTERS_OP_TRANSFER\x10\x022\xc8\x02\n" +
 	"\bMetadata\x125\n" +
 	"\x04Join\x12\x15.atoll.v1.JoinRequest\x1a\x16.atoll.v1.JoinResponse\x126\n" +
 	"\x05Watch\x12\x16.atoll.v1.WatchRequest\x1a\x13.atoll.v1.ViewFrame0\x01\x12;\n" +
@@ -1999,12 +2172,13 @@ const file_atoll_v1_metadata_proto_rawDesc = "" +
 	"\n" +
 	"BeginEpoch\x12\x1b.atoll.v1.BeginEpochRequest\x1a\x1c.atoll.v1.BeginEpochResponse\x12G\n" +
 	"\n" +
-	"Namespaces\x12\x1b.atoll.v1.NamespacesRequest\x1a\x1c.atoll.v1.NamespacesResponse2\x94\x02\n" +
+	"Namespaces\x12\x1b.atoll.v1.NamespacesRequest\x1a\x1c.atoll.v1.NamespacesResponse2\xe3\x02\n" +
 	"\tConsensus\x12>\n" +
 	"\aPropose\x12\x18.atoll.v1.ProposeRequest\x1a\x19.atoll.v1.ProposeResponse\x12D\n" +
 	"\tReadIndex\x12\x1a.atoll.v1.ReadIndexRequest\x1a\x1b.atoll.v1.ReadIndexResponse\x12A\n" +
 	"\bAddVoter\x12\x19.atoll.v1.AddVoterRequest\x1a\x1a.atoll.v1.AddVoterResponse\x12>\n" +
-	"\aReports\x12\x18.atoll.v1.ReportsRequest\x1a\x19.atoll.v1.ReportsResponseB.Z,github.com/atolldb/atoll/rpc/atollpb;atollpbb\x06proto3"
+	"\aReports\x12\x18.atoll.v1.ReportsRequest\x1a\x19.atoll.v1.ReportsResponse\x12M\n" +
+	"\fChangeVoters\x12\x1d.atoll.v1.ChangeVotersRequest\x1a\x1e.atoll.v1.ChangeVotersResponseB.Z,github.com/atolldb/atoll/rpc/atollpb;atollpbb\x06proto3"
 
 var (
 	file_atoll_v1_metadata_proto_rawDescOnce sync.Once
@@ -2018,83 +2192,89 @@ func file_atoll_v1_metadata_proto_rawDescGZIP() []byte {
 	return file_atoll_v1_metadata_proto_rawDescData
 }
 
-var file_atoll_v1_metadata_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_atoll_v1_metadata_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_atoll_v1_metadata_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_atoll_v1_metadata_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_atoll_v1_metadata_proto_goTypes = []any{
 	(NodeState)(0),                // 0: atoll.v1.NodeState
 	(NamespacesOp)(0),             // 1: atoll.v1.NamespacesOp
 	(NamespacesResult)(0),         // 2: atoll.v1.NamespacesResult
-	(*JoinRequest)(nil),           // 3: atoll.v1.JoinRequest
-	(*JoinResponse)(nil),          // 4: atoll.v1.JoinResponse
-	(*WatchRequest)(nil),          // 5: atoll.v1.WatchRequest
-	(*ViewFrame)(nil),             // 6: atoll.v1.ViewFrame
-	(*NodeReport)(nil),            // 7: atoll.v1.NodeReport
-	(*TokenUse)(nil),              // 8: atoll.v1.TokenUse
-	(*NamespaceUse)(nil),          // 9: atoll.v1.NamespaceUse
-	(*ReportRequest)(nil),         // 10: atoll.v1.ReportRequest
-	(*ReportResponse)(nil),        // 11: atoll.v1.ReportResponse
-	(*BeginEpochRequest)(nil),     // 12: atoll.v1.BeginEpochRequest
-	(*BeginEpochResponse)(nil),    // 13: atoll.v1.BeginEpochResponse
-	(*NamespacesRequest)(nil),     // 14: atoll.v1.NamespacesRequest
-	(*NamespacesResponse)(nil),    // 15: atoll.v1.NamespacesResponse
-	(*ProposeRequest)(nil),        // 16: atoll.v1.ProposeRequest
-	(*ProposeResponse)(nil),       // 17: atoll.v1.ProposeResponse
-	(*ReadIndexRequest)(nil),      // 18: atoll.v1.ReadIndexRequest
-	(*ReadIndexResponse)(nil),     // 19: atoll.v1.ReadIndexResponse
-	(*AddVoterRequest)(nil),       // 20: atoll.v1.AddVoterRequest
-	(*AddVoterResponse)(nil),      // 21: atoll.v1.AddVoterResponse
-	(*ReportsRequest)(nil),        // 22: atoll.v1.ReportsRequest
-	(*ReportsResponse)(nil),       // 23: atoll.v1.ReportsResponse
-	(*ReportsResponse_Entry)(nil), // 24: atoll.v1.ReportsResponse.Entry
-	(*Group)(nil),                 // 25: atoll.v1.Group
-	(*Node)(nil),                  // 26: atoll.v1.Node
-	(*MetadataNode)(nil),          // 27: atoll.v1.MetadataNode
-	(*ClusterInfo)(nil),           // 28: atoll.v1.ClusterInfo
-	(*Namespace)(nil),             // 29: atoll.v1.Namespace
-	(*Token)(nil),                 // 30: atoll.v1.Token
-	(*Position)(nil),              // 31: atoll.v1.Position
+	(VotersOp)(0),                 // 3: atoll.v1.VotersOp
+	(*JoinRequest)(nil),           // 4: atoll.v1.JoinRequest
+	(*JoinResponse)(nil),          // 5: atoll.v1.JoinResponse
+	(*WatchRequest)(nil),          // 6: atoll.v1.WatchRequest
+	(*ViewFrame)(nil),             // 7: atoll.v1.ViewFrame
+	(*NodeReport)(nil),            // 8: atoll.v1.NodeReport
+	(*TokenUse)(nil),              // 9: atoll.v1.TokenUse
+	(*NamespaceUse)(nil),          // 10: atoll.v1.NamespaceUse
+	(*ReportRequest)(nil),         // 11: atoll.v1.ReportRequest
+	(*ReportResponse)(nil),        // 12: atoll.v1.ReportResponse
+	(*BeginEpochRequest)(nil),     // 13: atoll.v1.BeginEpochRequest
+	(*BeginEpochResponse)(nil),    // 14: atoll.v1.BeginEpochResponse
+	(*NamespacesRequest)(nil),     // 15: atoll.v1.NamespacesRequest
+	(*NamespacesResponse)(nil),    // 16: atoll.v1.NamespacesResponse
+	(*ProposeRequest)(nil),        // 17: atoll.v1.ProposeRequest
+	(*ProposeResponse)(nil),       // 18: atoll.v1.ProposeResponse
+	(*ReadIndexRequest)(nil),      // 19: atoll.v1.ReadIndexRequest
+	(*ReadIndexResponse)(nil),     // 20: atoll.v1.ReadIndexResponse
+	(*AddVoterRequest)(nil),       // 21: atoll.v1.AddVoterRequest
+	(*AddVoterResponse)(nil),      // 22: atoll.v1.AddVoterResponse
+	(*ChangeVotersRequest)(nil),   // 23: atoll.v1.ChangeVotersRequest
+	(*ChangeVotersResponse)(nil),  // 24: atoll.v1.ChangeVotersResponse
+	(*ReportsRequest)(nil),        // 25: atoll.v1.ReportsRequest
+	(*ReportsResponse)(nil),       // 26: atoll.v1.ReportsResponse
+	(*ReportsResponse_Entry)(nil), // 27: atoll.v1.ReportsResponse.Entry
+	(*Group)(nil),                 // 28: atoll.v1.Group
+	(*Node)(nil),                  // 29: atoll.v1.Node
+	(*MetadataNode)(nil),          // 30: atoll.v1.MetadataNode
+	(*ClusterInfo)(nil),           // 31: atoll.v1.ClusterInfo
+	(*Namespace)(nil),             // 32: atoll.v1.Namespace
+	(*Token)(nil),                 // 33: atoll.v1.Token
+	(*Position)(nil),              // 34: atoll.v1.Position
 }
 var file_atoll_v1_metadata_proto_depIdxs = []int32{
-	25, // 0: atoll.v1.JoinResponse.group:type_name -> atoll.v1.Group
-	26, // 1: atoll.v1.JoinResponse.nodes:type_name -> atoll.v1.Node
-	27, // 2: atoll.v1.JoinResponse.metadata_nodes:type_name -> atoll.v1.MetadataNode
-	28, // 3: atoll.v1.ViewFrame.cluster:type_name -> atoll.v1.ClusterInfo
-	29, // 4: atoll.v1.ViewFrame.namespaces:type_name -> atoll.v1.Namespace
-	30, // 5: atoll.v1.ViewFrame.tokens:type_name -> atoll.v1.Token
-	26, // 6: atoll.v1.ViewFrame.nodes:type_name -> atoll.v1.Node
-	25, // 7: atoll.v1.ViewFrame.groups:type_name -> atoll.v1.Group
+	28, // 0: atoll.v1.JoinResponse.group:type_name -> atoll.v1.Group
+	29, // 1: atoll.v1.JoinResponse.nodes:type_name -> atoll.v1.Node
+	30, // 2: atoll.v1.JoinResponse.metadata_nodes:type_name -> atoll.v1.MetadataNode
+	31, // 3: atoll.v1.ViewFrame.cluster:type_name -> atoll.v1.ClusterInfo
+	32, // 4: atoll.v1.ViewFrame.namespaces:type_name -> atoll.v1.Namespace
+	33, // 5: atoll.v1.ViewFrame.tokens:type_name -> atoll.v1.Token
+	29, // 6: atoll.v1.ViewFrame.nodes:type_name -> atoll.v1.Node
+	28, // 7: atoll.v1.ViewFrame.groups:type_name -> atoll.v1.Group
 	0,  // 8: atoll.v1.NodeReport.state:type_name -> atoll.v1.NodeState
-	31, // 9: atoll.v1.NodeReport.written:type_name -> atoll.v1.Position
-	8,  // 10: atoll.v1.NodeReport.token_uses:type_name -> atoll.v1.TokenUse
-	9,  // 11: atoll.v1.NodeReport.namespace_uses:type_name -> atoll.v1.NamespaceUse
-	7,  // 12: atoll.v1.ReportRequest.report:type_name -> atoll.v1.NodeReport
+	34, // 9: atoll.v1.NodeReport.written:type_name -> atoll.v1.Position
+	9,  // 10: atoll.v1.NodeReport.token_uses:type_name -> atoll.v1.TokenUse
+	10, // 11: atoll.v1.NodeReport.namespace_uses:type_name -> atoll.v1.NamespaceUse
+	8,  // 12: atoll.v1.ReportRequest.report:type_name -> atoll.v1.NodeReport
 	1,  // 13: atoll.v1.NamespacesRequest.op:type_name -> atoll.v1.NamespacesOp
 	2,  // 14: atoll.v1.NamespacesResponse.result:type_name -> atoll.v1.NamespacesResult
-	24, // 15: atoll.v1.ReportsResponse.entries:type_name -> atoll.v1.ReportsResponse.Entry
-	7,  // 16: atoll.v1.ReportsResponse.Entry.report:type_name -> atoll.v1.NodeReport
-	3,  // 17: atoll.v1.Metadata.Join:input_type -> atoll.v1.JoinRequest
-	5,  // 18: atoll.v1.Metadata.Watch:input_type -> atoll.v1.WatchRequest
-	10, // 19: atoll.v1.Metadata.Report:input_type -> atoll.v1.ReportRequest
-	12, // 20: atoll.v1.Metadata.BeginEpoch:input_type -> atoll.v1.BeginEpochRequest
-	14, // 21: atoll.v1.Metadata.Namespaces:input_type -> atoll.v1.NamespacesRequest
-	16, // 22: atoll.v1.Consensus.Propose:input_type -> atoll.v1.ProposeRequest
-	18, // 23: atoll.v1.Consensus.ReadIndex:input_type -> atoll.v1.ReadIndexRequest
-	20, // 24: atoll.v1.Consensus.AddVoter:input_type -> atoll.v1.AddVoterRequest
-	22, // 25: atoll.v1.Consensus.Reports:input_type -> atoll.v1.ReportsRequest
-	4,  // 26: atoll.v1.Metadata.Join:output_type -> atoll.v1.JoinResponse
-	6,  // 27: atoll.v1.Metadata.Watch:output_type -> atoll.v1.ViewFrame
-	11, // 28: atoll.v1.Metadata.Report:output_type -> atoll.v1.ReportResponse
-	13, // 29: atoll.v1.Metadata.BeginEpoch:output_type -> atoll.v1.BeginEpochResponse
-	15, // 30: atoll.v1.Metadata.Namespaces:output_type -> atoll.v1.NamespacesResponse
-	17, // 31: atoll.v1.Consensus.Propose:output_type -> atoll.v1.ProposeResponse
-	19, // 32: atoll.v1.Consensus.ReadIndex:output_type -> atoll.v1.ReadIndexResponse
-	21, // 33: atoll.v1.Consensus.AddVoter:output_type -> atoll.v1.AddVoterResponse
-	23, // 34: atoll.v1.Consensus.Reports:output_type -> atoll.v1.ReportsResponse
-	26, // [26:35] is the sub-list for method output_type
-	17, // [17:26] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	3,  // 15: atoll.v1.ChangeVotersRequest.op:type_name -> atoll.v1.VotersOp
+	27, // 16: atoll.v1.ReportsResponse.entries:type_name -> atoll.v1.ReportsResponse.Entry
+	8,  // 17: atoll.v1.ReportsResponse.Entry.report:type_name -> atoll.v1.NodeReport
+	4,  // 18: atoll.v1.Metadata.Join:input_type -> atoll.v1.JoinRequest
+	6,  // 19: atoll.v1.Metadata.Watch:input_type -> atoll.v1.WatchRequest
+	11, // 20: atoll.v1.Metadata.Report:input_type -> atoll.v1.ReportRequest
+	13, // 21: atoll.v1.Metadata.BeginEpoch:input_type -> atoll.v1.BeginEpochRequest
+	15, // 22: atoll.v1.Metadata.Namespaces:input_type -> atoll.v1.NamespacesRequest
+	17, // 23: atoll.v1.Consensus.Propose:input_type -> atoll.v1.ProposeRequest
+	19, // 24: atoll.v1.Consensus.ReadIndex:input_type -> atoll.v1.ReadIndexRequest
+	21, // 25: atoll.v1.Consensus.AddVoter:input_type -> atoll.v1.AddVoterRequest
+	25, // 26: atoll.v1.Consensus.Reports:input_type -> atoll.v1.ReportsRequest
+	23, // 27: atoll.v1.Consensus.ChangeVoters:input_type -> atoll.v1.ChangeVotersRequest
+	5,  // 28: atoll.v1.Metadata.Join:output_type -> atoll.v1.JoinResponse
+	7,  // 29: atoll.v1.Metadata.Watch:output_type -> atoll.v1.ViewFrame
+	12, // 30: atoll.v1.Metadata.Report:output_type -> atoll.v1.ReportResponse
+	14, // 31: atoll.v1.Metadata.BeginEpoch:output_type -> atoll.v1.BeginEpochResponse
+	16, // 32: atoll.v1.Metadata.Namespaces:output_type -> atoll.v1.NamespacesResponse
+	18, // 33: atoll.v1.Consensus.Propose:output_type -> atoll.v1.ProposeResponse
+	20, // 34: atoll.v1.Consensus.ReadIndex:output_type -> atoll.v1.ReadIndexResponse
+	22, // 35: atoll.v1.Consensus.AddVoter:output_type -> atoll.v1.AddVoterResponse
+	26, // 36: atoll.v1.Consensus.Reports:output_type -> atoll.v1.ReportsResponse
+	24, // 37: atoll.v1.Consensus.ChangeVoters:output_type -> atoll.v1.ChangeVotersResponse
+	28, // [28:38] is the sub-list for method output_type
+	18, // [18:28] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_atoll_v1_metadata_proto_init() }
@@ -2108,8 +2288,8 @@ func file_atoll_v1_metadata_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_atoll_v1_metadata_proto_rawDesc), len(file_atoll_v1_metadata_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   22,
+			NumEnums:      4,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -293,10 +293,11 @@ var Metadata_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	Consensus_Propose_FullMethodName   = "/atoll.v1.Consensus/Propose"
-	Consensus_ReadIndex_FullMethodName = "/atoll.v1.Consensus/ReadIndex"
-	Consensus_AddVoter_FullMethodName  = "/atoll.v1.Consensus/AddVoter"
-	Consensus_Reports_FullMethodName   = "/atoll.v1.Consensus/Reports"
+	Consensus_Propose_FullMethodName      = "/atoll.v1.Consensus/Propose"
+	Consensus_ReadIndex_FullMethodName    = "/atoll.v1.Consensus/ReadIndex"
+	Consensus_AddVoter_FullMethodName     = "/atoll.v1.Consensus/AddVoter"
+	Consensus_Reports_FullMethodName      = "/atoll.v1.Consensus/Reports"
+	Consensus_ChangeVoters_FullMethodName = "/atoll.v1.Consensus/ChangeVoters"
 )
 
 // ConsensusClient is the client API for Consensus service.
@@ -313,6 +314,8 @@ type ConsensusClient interface {
 	AddVoter(ctx context.Context, in *AddVoterRequest, opts ...grpc.CallOption) (*AddVoterResponse, error)
 	// Reports returns the leader's soft state about data nodes.
 	Reports(ctx context.Context, in *ReportsRequest, opts ...grpc.CallOption) (*ReportsResponse, error)
+	// ChangeVoters has the leader remove a metadata node, or hand the leadership over.
+	ChangeVoters(ctx context.Context, in *ChangeVotersRequest, opts ...grpc.CallOption) (*ChangeVotersResponse, error)
 }
 
 type consensusClient struct {
@@ -363,6 +366,16 @@ func (c *consensusClient) Reports(ctx context.Context, in *ReportsRequest, opts 
 	return out, nil
 }
 
+func (c *consensusClient) ChangeVoters(ctx context.Context, in *ChangeVotersRequest, opts ...grpc.CallOption) (*ChangeVotersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChangeVotersResponse)
+	err := c.cc.Invoke(ctx, Consensus_ChangeVoters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ConsensusServer is the server API for Consensus service.
 // All implementations must embed UnimplementedConsensusServer
 // for forward compatibility.
@@ -377,6 +390,8 @@ type ConsensusServer interface {
 	AddVoter(context.Context, *AddVoterRequest) (*AddVoterResponse, error)
 	// Reports returns the leader's soft state about data nodes.
 	Reports(context.Context, *ReportsRequest) (*ReportsResponse, error)
+	// ChangeVoters has the leader remove a metadata node, or hand the leadership over.
+	ChangeVoters(context.Context, *ChangeVotersRequest) (*ChangeVotersResponse, error)
 	mustEmbedUnimplementedConsensusServer()
 }
 
@@ -398,6 +413,9 @@ func (UnimplementedConsensusServer) AddVoter(context.Context, *AddVoterRequest) 
 }
 func (UnimplementedConsensusServer) Reports(context.Context, *ReportsRequest) (*ReportsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Reports not implemented")
+}
+func (UnimplementedConsensusServer) ChangeVoters(context.Context, *ChangeVotersRequest) (*ChangeVotersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ChangeVoters not implemented")
 }
 func (UnimplementedConsensusServer) mustEmbedUnimplementedConsensusServer() {}
 func (UnimplementedConsensusServer) testEmbeddedByValue()                   {}
@@ -492,6 +510,24 @@ func _Consensus_Reports_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Consensus_ChangeVoters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangeVotersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ConsensusServer).ChangeVoters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Consensus_ChangeVoters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ConsensusServer).ChangeVoters(ctx, req.(*ChangeVotersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Consensus_ServiceDesc is the grpc.ServiceDesc for Consensus service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -514,6 +550,10 @@ var Consensus_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Reports",
 			Handler:    _Consensus_Reports_Handler,
+		},
+		{
+			MethodName: "ChangeVoters",
+			Handler:    _Consensus_ChangeVoters_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
