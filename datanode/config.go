@@ -11,6 +11,7 @@ import (
 	"github.com/atolldb/atoll/datanode/datatype"
 	"github.com/atolldb/atoll/datanode/resp"
 	"github.com/atolldb/atoll/datanode/store"
+	"github.com/atolldb/atoll/rpc/tlsfiles"
 )
 
 // MemTables is how many memtables of Config.MemTableBytes a node may hold beside its caches.
@@ -25,7 +26,7 @@ type Config struct {
 	ClusterAddr string // advertised, host:port
 	// Clients connect to these: in plain text, with TLS, and by a unix socket. At least one is set.
 	RESPListener, RESPTLSListener, RESPSocket net.Listener
-	RESPTLS                                   resp.TLSFiles
+	RESPTLS                                   tlsfiles.Files
 	Join                                      []string // cluster addresses of metadata nodes
 	// DiscardData throws away rows of another history instead of refusing to join.
 	DiscardData bool

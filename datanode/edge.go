@@ -8,6 +8,7 @@ import (
 
 	"github.com/atolldb/atoll/datanode/command"
 	"github.com/atolldb/atoll/datanode/resp"
+	"github.com/atolldb/atoll/rpc/tlsfiles"
 )
 
 // ownFiles is how many file descriptors clients leave to the store, the log and the other nodes; the
@@ -64,7 +65,7 @@ func (n *Node) respListeners() ([]resp.Listener, error) {
 	if n.cfg.RESPTLSListener == nil {
 		return list, nil
 	}
-	certificates, err := resp.OpenCertificates(n.cfg.RESPTLS)
+	certificates, err := tlsfiles.Open(n.cfg.RESPTLS)
 	if err != nil {
 		return nil, err
 	}

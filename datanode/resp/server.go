@@ -12,6 +12,7 @@ import (
 
 	"github.com/atolldb/atoll/datanode/command"
 	"github.com/atolldb/atoll/datanode/tenant"
+	"github.com/atolldb/atoll/rpc/tlsfiles"
 )
 
 // Limits of the edge. A zero field takes its default.
@@ -44,7 +45,7 @@ const (
 // Listener is a port or a socket that clients connect to.
 type Listener struct {
 	net.Listener
-	Certificates *Certificates // nil: plain text
+	Certificates *tlsfiles.Certificates // nil: plain text
 }
 
 // Config is what a Server is made of.
@@ -120,7 +121,7 @@ func (s *Server) Run(ctx context.Context) error {
 			_ = l.Close() // ends the accept
 		})
 		if l.Certificates != nil {
-			own.Go(func() { l.Certificates.watch(ctx, s.Log) })
+			own.Go(func() { l.Certificates.Watch(ctx, s.Log) })
 		}
 	}
 	own.Wait()

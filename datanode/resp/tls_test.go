@@ -21,6 +21,7 @@ import (
 
 	"github.com/atolldb/atoll/datanode/command/commandtest"
 	"github.com/atolldb/atoll/datanode/command/compare"
+	"github.com/atolldb/atoll/rpc/tlsfiles"
 )
 
 // authority signs certificates of tests.
@@ -91,9 +92,9 @@ func (a *authority) issue(name string, serial int64) (cert, key string) {
 }
 
 // serveTLS serves on a port with TLS, as a remote or a local one.
-func serveTLS(t testing.TB, local bool, l Limits, files TLSFiles) *rig {
+func serveTLS(t testing.TB, local bool, l Limits, files tlsfiles.Files) *rig {
 	t.Helper()
-	certificates, err := OpenCertificates(files)
+	certificates, err := tlsfiles.Open(files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +128,7 @@ func (r *rig) dialTLS(t testing.TB, a *authority, conf *tls.Config) (*client, in
 func TestTLS(t *testing.T) {
 	a := newAuthority(t)
 	cert, key := a.issue("server", 2)
-	r := serveTLS(t, true, Limits{}, TLSFiles{Cert: cert, Key: key})
+	r := serveTLS(t, true, Limits{}, tlsfiles.Files{Cert: cert, Key: key})
 	c, _, err := r.dialTLS(t, a, &tls.Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -168,7 +169,7 @@ func TestTLSClientCertificates(t *testing.T) {
 		{"optional", tls.VerifyClientCertIfGiven, true, true, false},
 		{"required", tls.RequireAndVerifyClientCert, false, true, false},
 	} {
-		r := serveTLS(t, true, Limits{}, TLSFiles{cert, key, a.file, tt.clients})
+		r := serveTLS(t, true, Limits{}, tlsfiles.Files{Cert: cert, Key: key, ClientCA: a.file, Clients: tt.clients})
 		for who, conf := range map[string]*tls.Config{
 			"none": {}, "known": {Certificates: []tls.Certificate{known}},
 			"stranger": {GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &foreign, nil }},
@@ -184,10 +185,10 @@ func TestTLSClientCertificates(t *testing.T) {
 			}
 		}
 	}
-	if _, err := OpenCertificates(TLSFiles{cert, key, "", tls.RequireAndVerifyClientCert}); err == nil {
+	if _, err := tlsfiles.Open(tlsfiles.Files{Cert: cert, Key: key, Clients: tls.RequireAndVerifyClientCert}); err == nil {
 		t.Error("certificates of nobody are required")
 	}
-	if _, err := OpenCertificates(TLSFiles{cert, key, key, tls.RequireAndVerifyClientCert}); err == nil || !strings.Contains(err.Error(), "no certificate") {
+	if _, err := tlsfiles.Open(tlsfiles.Files{Cert: cert, Key: key, ClientCA: key, Clients: tls.RequireAndVerifyClientCert}); err == nil || !strings.Contains(err.Error(), "no certificate") {
 		t.Errorf("a CA without a certificate: %v", err)
 	}
 }
@@ -195,7 +196,7 @@ func TestTLSClientCertificates(t *testing.T) {
 func TestCertificatesReload(t *testing.T) {
 	a := newAuthority(t)
 	cert, key := a.issue("server", 2)
-	r := serveTLS(t, true, Limits{}, TLSFiles{Cert: cert, Key: key})
+	r := serveTLS(t, true, Limits{}, tlsfiles.Files{Cert: cert, Key: key})
 	first, serial, err := r.dialTLS(t, a, &tls.Config{})
 	if err != nil || serial != 2 {
 		t.Fatalf("serial %d, %v", serial, err)
@@ -220,11 +221,11 @@ func TestCertificatesReload(t *testing.T) {
 func TestBrokenCertificatesKeepTheOldOnes(t *testing.T) {
 	a := newAuthority(t)
 	cert, key := a.issue("server", 2)
-	c, err := OpenCertificates(TLSFiles{Cert: cert, Key: key})
+	c, err := tlsfiles.Open(tlsfiles.Files{Cert: cert, Key: key})
 	if err != nil {
 		t.Fatal(err)
 	}
-	old := c.current.Load()
+	old := c.Current()
 	other, _ := a.issue("other", 3)
 	for what, spoil := range map[string]func(){
 		"half a file":          func() { overwrite(t, cert, "-----BEGIN CERTIFICATE-----\nMIIB") },
@@ -232,18 +233,18 @@ func TestBrokenCertificatesKeepTheOldOnes(t *testing.T) {
 		"a file that was lost": func() { _ = os.Remove(cert) },
 	} {
 		spoil()
-		if changed, err := c.reload(); err == nil || changed {
+		if changed, err := c.Reload(); err == nil || changed {
 			t.Errorf("%s: changed %v, %v", what, changed, err)
 		}
-		if changed, err := c.reload(); err != nil || changed {
+		if changed, err := c.Reload(); err != nil || changed {
 			t.Errorf("%s is told twice: changed %v, %v", what, changed, err)
 		}
-		if c.current.Load() != old {
+		if c.Current() != old {
 			t.Errorf("%s: it took the place of the old ones", what)
 		}
 	}
 	a.issue("server", 4)
-	if changed, err := c.reload(); err != nil || !changed || c.current.Load() == old {
+	if changed, err := c.Reload(); err != nil || !changed || c.Current() == old {
 		t.Errorf("good again: changed %v, %v", changed, err)
 	}
 }
@@ -269,7 +270,7 @@ func readFile(t *testing.T, name string) string {
 func TestUnfinishedHandshakes(t *testing.T) {
 	a := newAuthority(t)
 	cert, key := a.issue("server", 2)
-	r := serveTLS(t, true, Limits{AuthTimeout: 2 * time.Second}, TLSFiles{Cert: cert, Key: key})
+	r := serveTLS(t, true, Limits{AuthTimeout: 2 * time.Second}, tlsfiles.Files{Cert: cert, Key: key})
 	silent, long := r.dial(t), r.dial(t)
 	// Records of a handshake message of 64,000 bytes that comes in parts.
 	part := append([]byte{22, 3, 1, 0x20, 0, 1, 0, 0xfa, 0}, make([]byte, 0x2000-4)...)
@@ -307,7 +308,7 @@ func TestHandshakeBytesAreBounded(t *testing.T) {
 func TestDrainEndsTLSConnections(t *testing.T) {
 	a := newAuthority(t)
 	cert, key := a.issue("server", 2)
-	r := serveTLS(t, true, Limits{DrainTimeout: time.Hour}, TLSFiles{Cert: cert, Key: key})
+	r := serveTLS(t, true, Limits{DrainTimeout: time.Hour}, tlsfiles.Files{Cert: cert, Key: key})
 	r.dial(t) // in its handshake
 	c, _, err := r.dialTLS(t, a, &tls.Config{})
 	if err != nil {
@@ -323,7 +324,7 @@ func TestRedisCLIWithTLS(t *testing.T) {
 	a := newAuthority(t)
 	cert, key := a.issue("server", 2)
 	own, ownKey := a.issue("client", 3)
-	r := serveTLS(t, false, Limits{}, TLSFiles{cert, key, a.file, tls.RequireAndVerifyClientCert})
+	r := serveTLS(t, false, Limits{}, tlsfiles.Files{Cert: cert, Key: key, ClientCA: a.file, Clients: tls.RequireAndVerifyClientCert})
 	_, port, err := net.SplitHostPort(r.addr)
 	if err != nil {
 		t.Fatal(err)
