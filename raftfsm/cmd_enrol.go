@@ -160,32 +160,48 @@ func (c *UseInvite) fields(f *fields) {
 	list(f, &c.Roles, func(r *atollpb.NodeRole) { enum(f, r) })
 }
 
-func (c *UseInvite) apply(t *txn) (Result, *Error) {
+// Check returns the refusal that the command would get in a state, or nil: what strangers send needn't come into
+// the log.
+func (c *UseInvite) Check(s *State, timeMs int64) *Error {
+	_, _, err := c.check(s.reader, timeMs)
+	return err
+}
+
+// check returns the invitation, and whether this key has used it before.
+func (c *UseInvite) check(r reader, timeMs int64) (i *atollpb.Invite, used bool, err *Error) {
 	if err := validateKey(c.NodeID, c.KeySHA256, c.Roles); err != nil {
-		return Result{}, err
+		return nil, false, err
 	}
-	i := t.Invite(c.ID)
+	i = r.Invite(c.ID)
 	switch {
 	case i == nil || subtle.ConstantTimeCompare(i.Hash, c.Hash) != 1: // one answer, so that ids can't be guessed
-		return Result{}, refuse(CodeForbidden, "join_token", "the join token is unknown: it was deleted, or has expired, or is wrong")
-	case i.ExpiresMs <= t.timeMs:
-		return Result{}, refuse(CodeForbidden, "join_token", "the join token has expired: make another (atoll node invite)")
+		return nil, false, refuse(CodeForbidden, "join_token", "the join token is unknown: it was deleted, or has expired, or is wrong")
+	case i.ExpiresMs <= timeMs:
+		return nil, false, refuse(CodeForbidden, "join_token", "the join token has expired: make another (atoll node invite)")
 	case i.NodeId != "" && i.NodeId != c.NodeID:
-		return Result{}, refuse(CodeForbidden, "node_id", "the join token is for node %q, not for %q", i.NodeId, c.NodeID)
+		return nil, false, refuse(CodeForbidden, "node_id", "the join token is for node %q, not for %q", i.NodeId, c.NodeID)
 	}
 	for _, r := range c.Roles {
 		if !slices.Contains(i.Roles, r) {
-			return Result{}, refuse(CodeForbidden, "roles", "the join token is not for a node with the role %s: make another (atoll node invite --role)", roleName(r))
+			return nil, false, refuse(CodeForbidden, "roles", "the join token is not for a node with the role %s: make another (atoll node invite --role)", roleName(r))
 		}
 	}
-	used := slices.ContainsFunc(i.UsedBy, func(k []byte) bool { return bytes.Equal(k, c.KeySHA256) })
+	used = slices.ContainsFunc(i.UsedBy, func(k []byte) bool { return bytes.Equal(k, c.KeySHA256) })
 	if !used && i.Uses >= i.UsesMax {
-		return Result{}, refuse(CodeForbidden, "join_token", "the join token has been used: make another (atoll node invite)")
+		return nil, false, refuse(CodeForbidden, "join_token", "the join token has been used: make another (atoll node invite)")
 	}
-	old := t.NodeKey(c.NodeID)
+	old := r.NodeKey(c.NodeID)
 	if old != nil && i.NodeId == "" && !bytes.Equal(old.KeySha256, c.KeySHA256) {
-		return Result{}, refuse(CodeForbidden, "node_id",
-			"node id %q belongs to another key: choose another --node-id, or take its place by an invitation of its own (atoll node invite --node-id %s)", c.NodeID, c.NodeID)
+		return nil, false, refuse(CodeForbidden, "node_id",
+			"node id %q belongs to another key: choose another --node-id, or take its place by an invitation of its own (atoll node invite --for %s)", c.NodeID, c.NodeID)
+	}
+	return i, used, nil
+}
+
+func (c *UseInvite) apply(t *txn) (Result, *Error) {
+	i, used, err := c.check(t.reader, t.timeMs)
+	if err != nil {
+		return Result{}, err
 	}
 	if !used {
 		i = clone(i)

@@ -21,8 +21,9 @@ import (
 )
 
 const (
-	keyFile  = "node.key" // PKCS #8
-	certFile = "node.crt" // of the node, then of the authority
+	keyFile  = "node.key"      // PKCS #8
+	certFile = "node.crt"      // of the node, then of the authority
+	authFile = "authority.pem" // of a metadata node: the authority's certificate and key
 )
 
 // Identity is a process's key and certificate, kept in files of a directory. Its methods may be called from any
@@ -241,6 +242,45 @@ func (i *Identity) NotAfter() time.Time {
 		return time.Time{}
 	}
 	return m.leaf.NotAfter
+}
+
+// KeepAuthority keeps the cluster's authority, of a metadata node: its state has it only once a leader is there, and
+// metadata nodes whose certificates have ended while all were down find none without.
+func (i *Identity) KeepAuthority(cert, key []byte) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	data := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
+	data = append(data, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
+	path := filepath.Join(i.dir, authFile)
+	if had, err := os.ReadFile(path); err == nil && bytes.Equal(had, data) {
+		return nil
+	}
+	if err := writeFile(path, data); err != nil {
+		return fmt.Errorf("write the cluster's certificate authority: %w", err)
+	}
+	return nil
+}
+
+// KeptAuthority returns what KeepAuthority has kept; nil if nothing.
+func (i *Identity) KeptAuthority() (*Authority, error) {
+	path := filepath.Join(i.dir, authFile)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the cluster's certificate authority: %w", err)
+	}
+	cert, rest := pem.Decode(data)
+	key, _ := pem.Decode(rest)
+	if cert == nil || key == nil {
+		return nil, fmt.Errorf("%s: %w: it takes the authority's certificate and key, in PEM", path, ErrDamage)
+	}
+	a, err := ReadAuthority(cert.Bytes, key.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", path, ErrDamage, err)
+	}
+	return a, nil
 }
 
 // writeFile replaces a file, readable by its owner only, so that a crash leaves the old or the new one.
