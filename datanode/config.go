@@ -11,6 +11,7 @@ import (
 	"github.com/atolldb/atoll/datanode/datatype"
 	"github.com/atolldb/atoll/datanode/resp"
 	"github.com/atolldb/atoll/datanode/store"
+	"github.com/atolldb/atoll/rpc/mtls"
 	"github.com/atolldb/atoll/rpc/tlsfiles"
 )
 
@@ -27,7 +28,8 @@ type Config struct {
 	// Clients connect to these: in plain text, with TLS, and by a unix socket. At least one is set.
 	RESPListener, RESPTLSListener, RESPSocket net.Listener
 	RESPTLS                                   tlsfiles.Files
-	Join                                      []string // cluster addresses of metadata nodes
+	Join                                      []string       // cluster addresses of metadata nodes
+	Identity                                  *mtls.Identity // of the process; nil: the cluster port is plain text
 	// DiscardData throws away rows of another history instead of refusing to join.
 	DiscardData bool
 	// BeginEmpty begins an empty history if this node is the primary and its disk is empty.

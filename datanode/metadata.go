@@ -59,7 +59,7 @@ func (c *metadataClient) addresses() []string {
 // refused says that the service has decided, and that nothing happened.
 func refused(err error) bool {
 	switch status.Code(err) {
-	case codes.FailedPrecondition, codes.InvalidArgument:
+	case codes.FailedPrecondition, codes.InvalidArgument, codes.PermissionDenied:
 		return true
 	}
 	return false
@@ -86,6 +86,11 @@ func (c *metadataClient) call(ctx context.Context, timeout time.Duration, f func
 // try is call, and says after an error whether f may have had an effect: a node was reached, and didn't
 // refuse.
 func (c *metadataClient) try(ctx context.Context, timeout time.Duration, f func(context.Context, atollpb.MetadataClient) error) (maybe bool, err error) {
+	return c.tryConn(ctx, timeout, func(ctx context.Context, p probe) error { return f(ctx, atollpb.NewMetadataClient(p)) })
+}
+
+// tryConn is try for any service of metadata nodes.
+func (c *metadataClient) tryConn(ctx context.Context, timeout time.Duration, f func(context.Context, probe) error) (maybe bool, err error) {
 	errs := errNoMetadata
 	for _, addr := range c.addresses() {
 		conn, err := c.conns.get(addr)
@@ -94,7 +99,7 @@ func (c *metadataClient) try(ctx context.Context, timeout time.Duration, f func(
 		}
 		attempt, cancel := context.WithTimeout(ctx, timeout)
 		p := probe{conn, new(bool)}
-		err = f(attempt, atollpb.NewMetadataClient(p))
+		err = f(attempt, p)
 		cancel()
 		if err == nil {
 			c.mu.Lock()

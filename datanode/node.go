@@ -56,7 +56,7 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: c, id: id, conns: new(connPool), cache: pebble.NewCache(c.BlockCacheBytes + store.MemTables*int64(c.MemTableBytes))}
+	n := &Node{cfg: c, id: id, conns: newConnPool(c.Identity), cache: pebble.NewCache(c.BlockCacheBytes + store.MemTables*int64(c.MemTableBytes))}
 	if err := n.openParts(); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -247,13 +247,19 @@ func (n *Node) serve(ctx context.Context, start func(string, func(context.Contex
 		n.report(ctx)
 		return nil
 	})
+	if n.cfg.Identity != nil {
+		start("renew the certificate", func(ctx context.Context) error {
+			n.renew(ctx)
+			return nil
+		})
+	}
 	return n.member.Run(ctx)
 }
 
 func (n *Node) watch(ctx context.Context) error {
 	w := &tenant.Watcher{
 		Views: n.views, NodeID: n.cfg.NodeID, Incarnation: n.id.Incarnation, ClusterID: n.clusterID(),
-		Seeds: n.meta.seeds, Dial: dial, Log: n.cfg.Log,
+		Seeds: n.meta.seeds, Dial: n.conns.dial, Log: n.cfg.Log,
 	}
 	return w.Run(ctx)
 }

@@ -67,6 +67,14 @@ func newComposed(t *testing.T) *composed {
 // compose runs docker-compose, which has to succeed, and returns what it printed.
 func (c *composed) compose(args ...string) string {
 	c.t.Helper()
+	out, err := c.tryCompose(args...)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return out
+}
+
+func (c *composed) tryCompose(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "docker-compose", append([]string{"-f", "../deploy/compose/docker-compose.yml", "-p", c.project}, args...)...)
@@ -75,9 +83,9 @@ func (c *composed) compose(args ...string) string {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		c.t.Fatalf("docker-compose %s: %v\n%s%s", strings.Join(args, " "), err, out, stderr.String())
+		return "", fmt.Errorf("docker-compose %s: %w\n%s%s", strings.Join(args, " "), err, out, stderr.String())
 	}
-	return string(out)
+	return string(out), nil
 }
 
 func (c *composed) atoll(args ...string) string {
@@ -150,6 +158,12 @@ func TestCompose(t *testing.T) {
 	}
 	need(t, "docker", exec.Command("docker", "info").Run())
 	c := newComposed(t)
+	c.compose("up", "-d", "meta-1")
+	c.until("meta-1 answers", func() error {
+		_, err := c.tryCompose("exec", "-T", "meta-1", "/atoll", "health", "meta")
+		return err
+	})
+	c.env = append(c.env, "ATOLL_JOIN_TOKEN="+strings.TrimSpace(c.atoll("node", "invite", "-q", "--role", "server", "--uses", "6")))
 	c.compose("up", "-d")
 	c.serving(3)
 

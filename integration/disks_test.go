@@ -107,6 +107,7 @@ func TestDiskOfAnotherCluster(t *testing.T) {
 	first.stop() // it would be asked first
 	args := node.args
 	node.args = []string{"--node-id", "wanderer", "--join", second.cluster}
+	node.joinToken = second.invite(adminapi.CreateInvite{})
 	node.start()
 	select {
 	case <-node.exit:
@@ -116,13 +117,14 @@ func TestDiskOfAnotherCluster(t *testing.T) {
 	if node.err == nil || !strings.Contains(node.log(), "belongs to another cluster") || !strings.Contains(node.log(), "--discard-data") {
 		t.Errorf("it ended with %v and said %s", node.err, tail(node.log()))
 	}
-	node.args = args
+	node.args, node.joinToken = args, ""
 	first.restart()
 	node.restart() // at home it is as it was
 	first.idOf(node)
 	node.stop()
 	first.stop()
 	node.args = []string{"--node-id", "wanderer", "--join", second.cluster, "--discard-data"}
+	node.joinToken = second.invite(adminapi.CreateInvite{})
 	node.restart()
 	node.until("a replica of the other", func(ctx context.Context) error {
 		if got, err := node.do(ctx, "", "GET", "precious"); err != nil || fmt.Sprint(got) != "2" {

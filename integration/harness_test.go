@@ -86,6 +86,7 @@ type process struct {
 	respAddr, httpAddr, cluster string
 	args                        []string
 	tokenDir                    string // data directory with the admin's token
+	joinToken                   string // empty: start makes one if it is needed
 
 	cmd  *exec.Cmd
 	exit chan struct{} // closed when the process has ended
@@ -102,6 +103,9 @@ func newProcess(t testing.TB, kind string, args ...string) *process {
 		respAddr: ports[0], httpAddr: ports[1], cluster: ports[2],
 	}
 	p.tokenDir = p.dir
+	if kind != "data" {
+		hosts.Store(p.cluster, p)
+	}
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
@@ -150,6 +154,7 @@ func freeAddrs(t testing.TB, n int) []string {
 func (p *process) start() {
 	p.t.Helper()
 	path := atoll(p.t)
+	p.beInvited()
 	args := []string{p.kind, "--data-dir", p.dir, "--cluster-addr", p.cluster}
 	if p.kind != "meta" {
 		args = append(args, "--resp-addr", p.respAddr)
@@ -166,7 +171,7 @@ func (p *process) start() {
 	p.logs = append(p.logs, name)
 	p.cmd = exec.Command(path, append(args, p.args...)...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.Env = environ()
+	p.cmd.Env = environ("ATOLL_JOIN_TOKEN=" + p.joinToken)
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}

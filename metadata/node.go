@@ -17,6 +17,7 @@ import (
 	"github.com/atolldb/atoll/metadata/control"
 	"github.com/atolldb/atoll/metadata/watch"
 	"github.com/atolldb/atoll/rpc/atollpb"
+	"github.com/atolldb/atoll/rpc/mtls"
 )
 
 // drainWait bounds how long Run waits for HTTP requests after its context has ended.
@@ -37,6 +38,11 @@ type Config struct {
 	SecretBytesMin int           // of a secret that a caller of the API chooses; 0: adminapi.SecretBytesMin
 	Log            *slog.Logger
 
+	// Identity is that of the process, whose roles are Roles; nil: the cluster port is plain text, and nobody
+	// can be invited.
+	Identity *mtls.Identity
+	Roles    []mtls.Role
+
 	tune      func(*consensus.Config) // for tests
 	promotion time.Duration           // control.Config's PromotionMax
 }
@@ -56,6 +62,12 @@ func Open(_ context.Context, c Config) (*Node, error) {
 	config := consensus.Config{
 		Dir: c.Dir, NodeID: c.NodeID, ClusterAddr: c.ClusterAddr, HTTPAddr: c.HTTPAddr, Listener: c.RaftListener,
 		Join: c.Join, AdminTokenFile: c.AdminTokenFile, Log: c.Log,
+	}
+	if c.Identity != nil {
+		config.DialRaft, config.DialOptions = c.Identity.DialRaft, c.Identity.DialOptions()
+		if err := resign(c.Identity, time.Now()); err != nil {
+			return nil, fmt.Errorf("open metadata node: %w", err)
+		}
 	}
 	if c.tune != nil {
 		c.tune(&config)
@@ -84,6 +96,9 @@ func Open(_ context.Context, c Config) (*Node, error) {
 func (n *Node) Register(s grpc.ServiceRegistrar) {
 	atollpb.RegisterConsensusServer(s, &consensusService{node: n})
 	atollpb.RegisterMetadataServer(s, &metadataService{node: n})
+	if n.config.Identity != nil {
+		atollpb.RegisterEnrolmentServer(s, &enrolmentService{node: n, lookups: make(chan struct{}, lookupsMax)})
+	}
 }
 
 // Run serves until the context ends, then ends the watch streams and drains HTTP. It returns nil after a
@@ -98,6 +113,9 @@ func (n *Node) Run(ctx context.Context) error {
 		errs <- n.consensus.Run(ctx)
 	})
 	wg.Go(func() { n.control.Run(ctx) })
+	if n.config.Identity != nil {
+		wg.Go(func() { n.keepEnrolled(ctx) })
+	}
 	wg.Go(func() {
 		defer cancel()
 		err := n.http.Serve(n.config.HTTPListener)

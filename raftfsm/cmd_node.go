@@ -1,6 +1,7 @@
 package raftfsm
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/atolldb/atoll/rpc/atollpb"
@@ -75,14 +76,16 @@ func (c *RegisterNode) apply(t *txn) (Result, *Error) {
 		return Result{}, err
 	}
 	t.putMembership(group, node, c)
+	key := t.NodeKey(c.NodeID).GetKeySha256()
 	if node == nil {
 		node = &atollpb.Node{Id: c.NodeID, RegisteredRevision: t.index, RegisteredMs: t.timeMs}
-	} else if node.Incarnation == c.Incarnation && node.RespAddr == c.RESPAddr &&
+	} else if bytes.Equal(node.KeySha256, key) && node.Incarnation == c.Incarnation && node.RespAddr == c.RESPAddr &&
 		node.ClusterAddr == c.ClusterAddr && node.Version == c.Version {
 		return t.done(), nil
 	}
 	node = clone(node)
 	node.Incarnation, node.RespAddr, node.ClusterAddr, node.Version = c.Incarnation, c.RESPAddr, c.ClusterAddr, c.Version
+	node.KeySha256 = key
 	t.putNode(node)
 	return t.done(), nil
 }
@@ -145,7 +148,7 @@ func newest[T any](list []T, n int) []T {
 	return slices.Delete(list, 0, max(0, len(list)-n))
 }
 
-// RemoveNode forgets a data node. The primary and the target of a promotion can't be removed.
+// RemoveNode forgets a data node and its key, also of one that has only enrolled. The primary and the target of a promotion can't be removed.
 type RemoveNode struct {
 	ID string
 }
@@ -154,6 +157,9 @@ func (c *RemoveNode) fields(f *fields) { f.str(&c.ID) }
 
 func (c *RemoveNode) apply(t *txn) (Result, *Error) {
 	node := t.Node(c.ID)
+	if enrolled := t.expel(c.ID); enrolled && node == nil {
+		return t.done(), nil
+	}
 	if node == nil {
 		return Result{}, refuse(CodeNotFound, "node", "node %q was not found", c.ID)
 	}

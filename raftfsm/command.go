@@ -104,6 +104,11 @@ func commandTable() []entry {
 		{21, 1, 1, func() Command { return new(RotateToken) }},
 		{22, 1, 1, func() Command { return new(UpdateToken) }},
 		{23, 1, 1, func() Command { return new(RestoreCluster) }},
+		{24, 1, 1, func() Command { return new(SetAuthority) }},
+		{25, 1, 1, func() Command { return new(CreateInvite) }},
+		{26, 1, 1, func() Command { return new(UseInvite) }},
+		{27, 1, 1, func() Command { return new(DeleteInvite) }},
+		{28, 1, 1, func() Command { return new(EnrollNode) }},
 	}
 }
 

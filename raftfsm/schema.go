@@ -19,6 +19,9 @@ const (
 	tableGroups     = "groups"
 	tableRequests   = "requests"
 	tableAudit      = "audit"
+	tableAuthority  = "authority"
+	tableInvites    = "invites"
+	tableKeys       = "keys" // of nodes
 
 	indexID        = "id"
 	indexName      = "name"      // of active namespaces
@@ -126,6 +129,15 @@ func newDB() (*memdb.MemDB, error) {
 		}),
 		tableAudit: table(tableAudit, map[string]func(*audit.Record) ([]byte, bool){
 			indexID: func(r *audit.Record) ([]byte, bool) { return idKey(r.Revision), true },
+		}),
+		tableAuthority: table(tableAuthority, map[string]func(*atollpb.CertificateAuthority) ([]byte, bool){
+			indexID: func(*atollpb.CertificateAuthority) ([]byte, bool) { return []byte{0}, true },
+		}),
+		tableInvites: table(tableInvites, map[string]func(*atollpb.Invite) ([]byte, bool){
+			indexID: func(i *atollpb.Invite) ([]byte, bool) { return []byte(i.Id), true },
+		}),
+		tableKeys: table(tableKeys, map[string]func(*atollpb.NodeKey) ([]byte, bool){
+			indexID: func(k *atollpb.NodeKey) ([]byte, bool) { return []byte(k.NodeId), true },
 		}),
 	}})
 }

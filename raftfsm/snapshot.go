@@ -32,7 +32,10 @@ const (
 	recordNode      = 5
 	recordGroup     = 6
 	recordRequest   = 7
+	recordAuthority = 8
 	recordAudit     = 9
+	recordInvite    = 10
+	recordKey       = 11 // of a node
 	recordEnd       = 0xff
 
 	recordBytesMax = 64 << 20
@@ -64,9 +67,14 @@ func (s *State) WriteSnapshot(w io.Writer) error {
 	for r := range all[*request](s.reader, tableRequests, indexRevision) {
 		sw.own(recordRequest, r)
 	}
+	if a := s.Authority(); a != nil {
+		sw.message(recordAuthority, a)
+	}
 	for r := range s.Audit(0) {
 		sw.own(recordAudit, auditRow{r})
 	}
+	messages(sw, recordInvite, s.Invites())
+	messages(sw, recordKey, s.NodeKeys())
 	sw.end()
 	if sw.err == nil {
 		sw.err = buf.Flush()
@@ -208,6 +216,12 @@ func (s *State) load(txn *memdb.Txn, kind byte, payload []byte) error {
 		}
 		s.requests++
 		return txn.Insert(tableRequests, r)
+	case recordAuthority:
+		return loadMessage(txn, tableAuthority, payload, &atollpb.CertificateAuthority{})
+	case recordInvite:
+		return loadMessage(txn, tableInvites, payload, &atollpb.Invite{})
+	case recordKey:
+		return loadMessage(txn, tableKeys, payload, &atollpb.NodeKey{})
 	case recordAudit:
 		r := auditRow{&audit.Record{}}
 		if err := decodeOwn(payload, r); err != nil {

@@ -21,10 +21,10 @@ type txn struct {
 	touched []touched
 }
 
-// changed reports whether the command has written anything.
+// changed reports whether the command has written anything. Some records are noted alone: data nodes don't see them.
 func (t *txn) changed() bool {
 	d := t.delta
-	return d.Cluster != nil || len(d.Namespaces)+len(d.RemovedNamespaces)+len(d.Tokens)+
+	return len(t.touched) > 0 || d.Cluster != nil || len(d.Namespaces)+len(d.RemovedNamespaces)+len(d.Tokens)+
 		len(d.RemovedTokens)+len(d.Nodes)+len(d.RemovedNodes)+len(d.Groups) > 0
 }
 

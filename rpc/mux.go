@@ -20,9 +20,19 @@ const (
 	muxPendingMax = 1024
 )
 
-// Mux splits the connections of one listener by their first byte, so that one port carries Raft and
-// gRPC. A connection that starts otherwise, or not within five seconds, is closed.
+// Part is one of the two services behind a cluster port.
+type Part int
+
+// The parts.
+const (
+	PartGRPC Part = iota + 1
+	PartRaft
+)
+
+// Mux splits the connections of one listener, so that one port carries Raft and gRPC. A connection that doesn't say
+// within five seconds which of them it is for is closed.
 type Mux struct {
+	which    func(context.Context, net.Conn) (net.Conn, Part, error)
 	listener net.Listener
 	grpc     *muxListener
 	raft     *muxListener
@@ -32,9 +42,14 @@ type Mux struct {
 	pending  chan struct{}
 }
 
-// Split takes a listener over. It accepts from it until Close.
-func Split(l net.Listener) *Mux {
-	m := &Mux{listener: l, done: make(chan struct{}), pending: make(chan struct{}, muxPendingMax)}
+// Split takes a listener of plain text over, and tells its connections by their first byte. It accepts until Close.
+func Split(l net.Listener) *Mux { return SplitBy(l, byFirstByte) }
+
+// SplitBy is Split with another way to tell a fresh connection's part, such as a handshake of TLS. The connection
+// that which returns is handed on; after an error the one that it got is closed. What which reads and writes ends
+// after five seconds, its context at Close, and at most 1,024 run at once.
+func SplitBy(l net.Listener, which func(context.Context, net.Conn) (net.Conn, Part, error)) *Mux {
+	m := &Mux{which: which, listener: l, done: make(chan struct{}), pending: make(chan struct{}, muxPendingMax)}
 	m.grpc, m.raft = newMuxListener(l.Addr()), newMuxListener(l.Addr())
 	m.wg.Go(m.accept)
 	return m
@@ -89,24 +104,39 @@ func (m *Mux) accept() {
 	}
 }
 
-// route reads the first byte and hands the connection on.
+// route finds out the connection's part and hands it on.
 func (m *Mux) route(conn net.Conn) {
-	stop := context.AfterFunc(closedContext{m.done}, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	ctx := closedContext{m.done}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	var first [1]byte
-	_ = conn.SetReadDeadline(time.Now().Add(firstByteWait))
-	_, err := conn.Read(first[:])
+	_ = conn.SetDeadline(time.Now().Add(firstByteWait))
+	told, part, err := m.which(ctx, conn)
 	if err == nil {
-		err = conn.SetReadDeadline(time.Time{})
+		err = conn.SetDeadline(time.Time{})
 	}
 	switch {
-	case err == nil && first[0] == raftByte:
-		m.raft.give(conn)
-	case err == nil && first[0] == grpcByte:
-		m.grpc.give(&prefixedConn{Conn: conn, prefix: first[:]})
+	case err == nil && part == PartRaft:
+		m.raft.give(told)
+	case err == nil && part == PartGRPC:
+		m.grpc.give(told)
 	default:
 		_ = conn.Close()
 	}
+}
+
+// byFirstByte tells the part of a connection in plain text.
+func byFirstByte(_ context.Context, conn net.Conn) (net.Conn, Part, error) {
+	var first [1]byte
+	if _, err := conn.Read(first[:]); err != nil {
+		return nil, 0, err
+	}
+	switch first[0] {
+	case raftByte:
+		return conn, PartRaft, nil
+	case grpcByte:
+		return &prefixedConn{Conn: conn, prefix: first[:]}, PartGRPC, nil
+	}
+	return nil, 0, errors.New("neither Raft nor gRPC")
 }
 
 // closedContext is a context that ends when a channel closes.

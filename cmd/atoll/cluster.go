@@ -17,7 +17,8 @@ import (
 const promotionPoll = 50 * time.Millisecond
 
 func (p *program) nodeCommand() *cobra.Command {
-	return group("node", "Look at data nodes, drain and remove them",
+	return group("node", "Look at data nodes, drain and remove them, and invite nodes",
+		p.nodeInvite(), p.nodeInvites(), p.nodeUninvite(),
 		p.adminCommand("list", "List the data nodes", cobra.NoArgs, nil, func(ctx context.Context, a *adminCall, _ []string) error {
 			list, err := a.client.Nodes(ctx)
 			if err != nil {

@@ -54,6 +54,8 @@ func keys() []key {
 		{name: "join", kind: kindAddrs, help: "cluster addresses of metadata nodes of the cluster to join"},
 		{name: "discard-data", kind: kindBool, byDef: "false", help: "throw this node's rows away if they belong to another history than the cluster's"},
 		{name: "begin-empty", kind: kindBool, byDef: "false", help: "begin an empty history if this node is the primary and its disk is empty: what it held is lost"},
+		{name: "join-token", kind: kindText, secret: true, help: "join token of the cluster, from atoll node invite, for the first start of a node with join; better as a variable or a file, which other users don't see"},
+		{name: "join-token-file", kind: kindText, help: "file that holds the join token, if join-token is not given"},
 		{name: "delete-grace", kind: kindDuration, byDef: "24h", min: "0s", max: "8760h", help: "how long a deleted namespace can be undeleted before its data is deleted; 0s: not at all"},
 		{name: "secret-bytes-min", kind: kindInt, byDef: "16", min: "1", max: "512", help: "bytes that a token's secret must have when the caller of the admin API chooses it"},
 		{name: "drain-wait", kind: kindDuration, byDef: "10s", min: "10ms", max: "10m", help: "how long a stop waits for running commands"},
@@ -91,7 +93,7 @@ func keys() []key {
 
 // The keys of the commands that run a node, and of those that call one.
 func (p *program) nodeKeys(more ...string) []string {
-	return append([]string{configKey, "data-dir", "node-id", "cluster-addr", "advertise-host", "join", "pprof-addr", "log-level", "log-format"}, more...)
+	return append([]string{configKey, "data-dir", "node-id", "cluster-addr", "advertise-host", "join", "join-token", "join-token-file", "pprof-addr", "log-level", "log-format"}, more...)
 }
 
 // metaKeys are those of a process with a metadata node.

@@ -22,7 +22,7 @@ func (n *node) listen(ctx context.Context, meta, data bool) (l listeners, err er
 			l.close()
 		}
 	}()
-	if l.cluster, l.advertised.cluster, err = n.take(ctx, "cluster-addr", false); err != nil {
+	if l.cluster, l.advertised.cluster, err = n.take(ctx, "cluster-addr", true); err != nil {
 		return l, err
 	}
 	if meta {

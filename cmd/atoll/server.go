@@ -20,6 +20,7 @@ import (
 	"github.com/atolldb/atoll/datanode"
 	"github.com/atolldb/atoll/metadata"
 	"github.com/atolldb/atoll/rpc"
+	"github.com/atolldb/atoll/rpc/mtls"
 )
 
 func (p *program) serverCommand() *cobra.Command {
@@ -82,6 +83,10 @@ type node struct {
 	meta   *metadata.Node
 	data   *datanode.Node
 	stop   context.CancelFunc // of run
+
+	identity   *mtls.Identity
+	roles      []mtls.Role
+	invitation *mtls.Invitation // to enrol by; nil: there is no need
 }
 
 // open takes the directory and the ports, in this order, and builds what serves them.
@@ -90,11 +95,13 @@ func (n *node) open(ctx context.Context, meta, data bool) (err error) {
 	if n.dir, err = openDataDir(c.text("data-dir"), c.text("node-id")); err != nil {
 		return err
 	}
+	if err := n.identify(meta, data); err != nil {
+		return err
+	}
 	if n.lis, err = n.listen(ctx, meta, data); err != nil {
 		return err
 	}
-	n.mux = rpc.Split(n.lis.cluster)
-	n.grpc = grpc.NewServer(serverOptions(data)...)
+	n.secure(data)
 	if meta {
 		if err := n.openMeta(ctx); err != nil {
 			return err
@@ -103,6 +110,11 @@ func (n *node) open(ctx context.Context, meta, data bool) (err error) {
 		return err
 	}
 	if data {
+		if c.flag("discard-data") { // which asks the cluster
+			if err := n.enroll(ctx); err != nil {
+				return err
+			}
+		}
 		return n.openData(ctx, meta)
 	}
 	return nil
@@ -135,7 +147,8 @@ func (n *node) openMeta(ctx context.Context) error {
 		Version:        version,
 		DeleteGrace:    n.config.duration("delete-grace"),
 		SecretBytesMin: int(n.config.number("secret-bytes-min")),
-		Log:            n.log.With("part", "metadata"),
+		Identity:       n.identity, Roles: n.roles,
+		Log: n.log.With("part", "metadata"),
 	})
 	if err != nil {
 		return err
@@ -157,7 +170,7 @@ func (n *node) openData(ctx context.Context, meta bool) error {
 	conf := datanode.Config{
 		Dir: dir, NodeID: n.dir.nodeID, Version: version,
 		RESPAddr: n.lis.advertised.resp, ClusterAddr: n.lis.advertised.cluster,
-		RESPListener: n.lis.resp, RESPTLSListener: n.lis.respTLS, RESPSocket: n.lis.respSocket, Join: join,
+		RESPListener: n.lis.resp, RESPTLSListener: n.lis.respTLS, RESPSocket: n.lis.respSocket, Join: join, Identity: n.identity,
 		DiscardData: c.flag("discard-data"), BeginEmpty: c.flag("begin-empty"), KeepJoining: meta,
 		BlockCacheBytes: c.number("block-cache"), RowCacheBytes: int(c.number("row-cache")), MemTableBytes: int(c.number("memtable")),
 		SegmentBytes: c.number("log-segment"), RetainBytes: c.number("log-retain"), RetainAge: c.duration("log-retain-age"),
@@ -228,6 +241,14 @@ func (n *node) run(ctx context.Context) error {
 		profiled = n.start(cancel, "serve profiles", func() error { return serveProfiles(metaCtx, n.lis.profiles) })
 	}
 	served := n.start(cancel, "serve the cluster port", func() error { return n.grpc.Serve(n.mux.GRPC()) })
+	enrolled := n.start(cancel, "join the cluster", func() error {
+		err := n.enroll(ctx)
+		if ctx.Err() == nil && err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return nil
+	})
 	metaDone, dataDone := closed(), closed()
 	if n.meta != nil {
 		metaDone = n.start(cancel, "run the metadata node", func() error { return n.meta.Run(metaCtx) })
@@ -242,7 +263,7 @@ func (n *node) run(ctx context.Context) error {
 	n.log.Info("stopping")
 	err := <-dataDone
 	stopMeta()
-	err = errors.Join(err, <-metaDone, <-profiled)
+	err = errors.Join(<-enrolled, err, <-metaDone, <-profiled)
 	n.grpc.Stop()
 	return errors.Join(err, <-served)
 }

@@ -99,6 +99,7 @@ func New(c Config) (http.Handler, error) {
 	a.registerDeleted(h)
 	a.registerTokens(h)
 	a.registerNodes(h)
+	a.registerInvites(h)
 	a.registerGroups(h)
 	a.registerCluster(h)
 	a.registerAudit(h)

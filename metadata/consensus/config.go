@@ -1,12 +1,14 @@
 package consensus
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
 	"time"
 
 	"github.com/hashicorp/raft"
+	"google.golang.org/grpc"
 )
 
 // The errors of Propose, Read and AddVoter, beside *raftfsm.Error.
@@ -41,6 +43,10 @@ type Config struct {
 	Join           []string // cluster addresses of metadata nodes; empty: bootstrap when Dir is new
 	AdminTokenFile string   // written 0600 at bootstrap
 	Log            *slog.Logger
+
+	// DialRaft connects to another node's Raft, and DialOptions are those of gRPC; nil: in plain text.
+	DialRaft    func(ctx context.Context, addr string) (net.Conn, error)
+	DialOptions []grpc.DialOption
 
 	// StallMax is how long one append to the log may take before the node stops; 0 is 20 s. A leader
 	// whose disk hangs would keep its heartbeats, and with them the leadership.

@@ -21,13 +21,13 @@ const silentWait = 2 * time.Second
 // it is not there, it answers, or without it too few of those that answer would be left. Of the options, who asks and
 // where from are used.
 func (n *Node) RemoveVoter(ctx context.Context, id string, o ProposeOptions) error {
-	return n.changeVoters(ctx, &atollpb.ChangeVotersRequest{Op: atollpb.VotersOp_VOTERS_OP_REMOVE, NodeId: id, Actor: o.Actor, Source: o.Source})
+	return n.changeVoters(ctx, &atollpb.ChangeVotersRequest{Op: atollpb.VotersOp_VOTERS_OP_REMOVE, VoterId: id, Actor: o.Actor, Source: o.Source})
 }
 
 // Transfer hands the leadership to another metadata node, to that of an id if one is given, and returns once the one
 // that led has stepped down.
 func (n *Node) Transfer(ctx context.Context, id string) error {
-	return n.changeVoters(ctx, &atollpb.ChangeVotersRequest{Op: atollpb.VotersOp_VOTERS_OP_TRANSFER, NodeId: id})
+	return n.changeVoters(ctx, &atollpb.ChangeVotersRequest{Op: atollpb.VotersOp_VOTERS_OP_TRANSFER, VoterId: id})
 }
 
 func (n *Node) changeVoters(ctx context.Context, r *atollpb.ChangeVotersRequest) error {
@@ -88,9 +88,9 @@ func (n *Node) changeVotersHere(ctx context.Context, r *atollpb.ChangeVotersRequ
 	}
 	switch r.Op {
 	case atollpb.VotersOp_VOTERS_OP_TRANSFER:
-		return n.transfer(r.NodeId)
+		return n.transfer(r.VoterId)
 	case atollpb.VotersOp_VOTERS_OP_REMOVE:
-		return n.removeVoter(ctx, r.NodeId, ProposeOptions{Actor: r.Actor, Source: r.Source})
+		return n.removeVoter(ctx, r.VoterId, ProposeOptions{Actor: r.Actor, Source: r.Source})
 	}
 	return voterRefusal(raftfsm.CodePrecondition, "op %d is unknown", r.Op)
 }

@@ -67,7 +67,7 @@ func Open(config Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		config: config, log: config.Log, fsm: fsm, identity: id, peers: NewPeers(),
+		config: config, log: config.Log, fsm: fsm, identity: id, peers: NewPeers(config.DialOptions...),
 		proposals: make(chan struct{}, proposalsMax), leaderChanged: make(chan struct{}),
 		failed: make(chan struct{}), closing: make(chan struct{}), observed: make(chan raft.Observation, 16),
 	}
@@ -102,6 +102,9 @@ func (n *Node) start() error {
 		return fmt.Errorf("open raft snapshots: %w", err)
 	}
 	n.stream = newStream(n.config.Listener, n.config.ClusterAddr, n.ClusterID)
+	if n.config.DialRaft != nil {
+		n.stream.connect = n.config.DialRaft
+	}
 	n.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: n.stream, MaxPool: 3, MaxRPCsInFlight: 1, Timeout: 10 * time.Second, Logger: rc.Logger,
 		MsgpackUseNewTimeFormat: true,

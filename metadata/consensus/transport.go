@@ -24,6 +24,7 @@ type stream struct {
 	listener  net.Listener
 	addr      string // advertised
 	clusterID func() string
+	connect   func(ctx context.Context, addr string) (net.Conn, error)
 
 	mu     sync.Mutex
 	conns  map[net.Conn]struct{}
@@ -37,7 +38,7 @@ const (
 )
 
 func newStream(l net.Listener, addr string, clusterID func() string) *stream {
-	return &stream{listener: l, addr: addr, clusterID: clusterID, conns: map[net.Conn]struct{}{}}
+	return &stream{listener: l, addr: addr, clusterID: clusterID, connect: rpc.DialRaft, conns: map[net.Conn]struct{}{}}
 }
 
 // Accept implements net.Listener.
@@ -98,7 +99,7 @@ func (s *stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Co
 }
 
 func (s *stream) dial(ctx context.Context, address string) (net.Conn, error) {
-	conn, err := rpc.DialRaft(ctx, address)
+	conn, err := s.connect(ctx, address)
 	if err != nil {
 		return nil, err
 	}

@@ -1715,9 +1715,9 @@ type ChangeVotersRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	Op            VotersOp               `protobuf:"varint,2,opt,name=op,proto3,enum=atoll.v1.VotersOp" json:"op,omitempty"`
-	NodeId        string                 `protobuf:"bytes,3,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"` // of the metadata node that it is about
-	Actor         string                 `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`                 // who asks: a token id
-	Source        string                 `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`               // network address that it asks from
+	VoterId       string                 `protobuf:"bytes,3,opt,name=voter_id,json=voterId,proto3" json:"voter_id,omitempty"` // of the metadata node that it is about
+	Actor         string                 `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`                    // who asks: a token id
+	Source        string                 `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`                  // network address that it asks from
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1766,9 +1766,9 @@ func (x *ChangeVotersRequest) GetOp() VotersOp {
 	return VotersOp_VOTERS_OP_UNSPECIFIED
 }
 
-func (x *ChangeVotersRequest) GetNodeId() string {
+func (x *ChangeVotersRequest) GetVoterId() string {
 	if x != nil {
-		return x.NodeId
+		return x.VoterId
 	}
 	return ""
 }
@@ -2124,12 +2124,12 @@ const file_atoll_v1_metadata_proto_rawDesc = "" +
 	"\fwire_version\x18\a \x01(\rR\vwireVersion\"1\n" +
 	"\x10AddVoterResponse\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x01 \x01(\tR\tclusterId\"\x9f\x01\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\"\xa1\x01\n" +
 	"\x13ChangeVotersRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\"\n" +
-	"\x02op\x18\x02 \x01(\x0e2\x12.atoll.v1.VotersOpR\x02op\x12\x17\n" +
-	"\anode_id\x18\x03 \x01(\tR\x06nodeId\x12\x14\n" +
+	"\x02op\x18\x02 \x01(\x0e2\x12.atoll.v1.VotersOpR\x02op\x12\x19\n" +
+	"\bvoter_id\x18\x03 \x01(\tR\avoterId\x12\x14\n" +
 	"\x05actor\x18\x04 \x01(\tR\x05actor\x12\x16\n" +
 	"\x06source\x18\x05 \x01(\tR\x06source\"\x16\n" +
 	"\x14ChangeVotersResponse\"w\n" +

@@ -658,6 +658,7 @@ type Node struct {
 	RegisteredRevision uint64                 `protobuf:"varint,6,opt,name=registered_revision,json=registeredRevision,proto3" json:"registered_revision,omitempty"`
 	ModifiedRevision   uint64                 `protobuf:"varint,7,opt,name=modified_revision,json=modifiedRevision,proto3" json:"modified_revision,omitempty"`
 	RegisteredMs       int64                  `protobuf:"varint,8,opt,name=registered_ms,json=registeredMs,proto3" json:"registered_ms,omitempty"`
+	KeySha256          []byte                 `protobuf:"bytes,9,opt,name=key_sha256,json=keySha256,proto3" json:"key_sha256,omitempty"` // of the public key that it enrolled with; empty: it has not
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -746,6 +747,13 @@ func (x *Node) GetRegisteredMs() int64 {
 		return x.RegisteredMs
 	}
 	return 0
+}
+
+func (x *Node) GetKeySha256() []byte {
+	if x != nil {
+		return x.KeySha256
+	}
+	return nil
 }
 
 // EpochStart says at which log index an epoch begins.
@@ -1259,7 +1267,7 @@ const file_atoll_v1_types_proto_rawDesc = "" +
 	"created_ms\x18\a \x01(\x03R\tcreatedMs\x12+\n" +
 	"\x11modified_revision\x18\b \x01(\x04R\x10modifiedRevision\x12\x1f\n" +
 	"\vreplaced_by\x18\t \x01(\tR\n" +
-	"replacedBy\"\x95\x02\n" +
+	"replacedBy\"\xb4\x02\n" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x1b\n" +
@@ -1268,7 +1276,9 @@ const file_atoll_v1_types_proto_rawDesc = "" +
 	"\aversion\x18\x05 \x01(\tR\aversion\x12/\n" +
 	"\x13registered_revision\x18\x06 \x01(\x04R\x12registeredRevision\x12+\n" +
 	"\x11modified_revision\x18\a \x01(\x04R\x10modifiedRevision\x12#\n" +
-	"\rregistered_ms\x18\b \x01(\x03R\fregisteredMs\"C\n" +
+	"\rregistered_ms\x18\b \x01(\x03R\fregisteredMs\x12\x1d\n" +
+	"\n" +
+	"key_sha256\x18\t \x01(\fR\tkeySha256\"C\n" +
 	"\n" +
 	"EpochStart\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1f\n" +

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/atolldb/atoll/rpc"
+	"github.com/atolldb/atoll/rpc/mtls"
+)
+
+// inviteHint ends the errors of a node that has to be invited.
+const inviteHint = "an admin of the cluster makes a join token with `atoll node invite`, and this node takes it as --join-token (ATOLL_JOIN_TOKEN) or --join-token-file"
+
+// identify opens the process's certificate, and finds out whether it has to enrol. Metadata nodes that begin a
+// cluster, or know its authority, sign their own.
+func (n *node) identify(meta, data bool) error {
+	dir, err := n.dir.sub("tls")
+	if err != nil {
+		return err
+	}
+	if n.identity, err = mtls.OpenIdentity(dir); err != nil {
+		return err
+	}
+	if meta {
+		n.roles = append(n.roles, mtls.Meta)
+	}
+	if data {
+		n.roles = append(n.roles, mtls.Data)
+	}
+	if meta && len(n.config.list("join")) == 0 {
+		return nil
+	}
+	token, given, err := n.joinToken()
+	if err != nil {
+		return err
+	}
+	if err := n.checkToken(token, given, meta); err != nil {
+		return err
+	}
+	lack := n.lack(token, given)
+	if authority, err := n.identity.KeptAuthority(); err != nil || meta && authority != nil {
+		return err
+	}
+	switch {
+	case lack == "":
+		return nil
+	case !given:
+		return fmt.Errorf("--join: %s: %s", lack, inviteHint)
+	}
+	n.invitation = &mtls.Invitation{Token: token, Addrs: n.config.list("join"), NodeID: n.dir.nodeID, Roles: n.roles}
+	return nil
+}
+
+// joinToken returns the token of the configuration, if there is one.
+func (n *node) joinToken() (t mtls.JoinToken, given bool, err error) {
+	text, from := n.config.text("join-token"), "join-token"
+	if file := n.config.text("join-token-file"); text == "" && file != "" {
+		from = "join-token-file"
+		data, err := os.ReadFile(file)
+		if _, joined := n.identity.Own(); err != nil && !joined {
+			return t, false, fmt.Errorf("--%s (%s): %w", from, envName(from), err)
+		}
+		text = strings.TrimSpace(string(data)) // the file may be gone once it has served its purpose
+	}
+	if text == "" {
+		return t, false, nil
+	}
+	if t, err = mtls.ParseJoinToken(text); err != nil {
+		return t, false, fmt.Errorf("--%s (%s): %w", from, envName(from), err)
+	}
+	return t, true, nil
+}
+
+// checkToken refuses a token of another cluster than the one that the directory belongs to.
+func (n *node) checkToken(t mtls.JoinToken, given, meta bool) error {
+	if !given || !n.foreign(t) || !meta && n.config.flag("discard-data") {
+		return nil
+	}
+	if meta {
+		return errors.New("--join-token: the data directory belongs to another cluster than the token: take an empty one")
+	}
+	return errors.New("--join-token: the data directory belongs to another cluster than the token: start it with --discard-data to throw its data away")
+}
+
+func (n *node) foreign(t mtls.JoinToken) bool {
+	authority := n.identity.Authority()
+	return authority != nil && sha256.Sum256(authority) != t.CA
+}
+
+// lack says why the process has to enrol; empty: it hasn't.
+func (n *node) lack(t mtls.JoinToken, given bool) string {
+	own, ok := n.identity.Own()
+	switch {
+	case !ok:
+		return "this node has no certificate of the cluster yet"
+	case given && n.foreign(t):
+		return "this node's certificate is of another cluster"
+	case n.identity.NotAfter().Before(time.Now()):
+		return fmt.Sprintf("this node's certificate ended at %s", n.identity.NotAfter().UTC().Format(time.RFC3339))
+	case slices.ContainsFunc(n.roles, func(r mtls.Role) bool { return !own.Has(r) }):
+		return "this node's certificate is for another role"
+	}
+	return ""
+}
+
+// enroll gets the certificate, if there is a need; it may be called again.
+func (n *node) enroll(ctx context.Context) error {
+	if n.invitation == nil {
+		return nil
+	}
+	if err := n.identity.Enroll(ctx, *n.invitation, n.log); err != nil {
+		return err
+	}
+	n.invitation = nil
+	return nil
+}
+
+// secure puts TLS on the cluster port, and decides there who may call what.
+func (n *node) secure(data bool) {
+	quiet := &refusals{log: n.log}
+	n.mux = rpc.SplitBy(n.lis.cluster, n.identity.Accept(quiet.connection))
+	access := mtls.Access{Refused: quiet.call, Enrolled: func(ctx context.Context, p mtls.Peer) error {
+		if n.meta != nil {
+			return n.meta.Enrolled(ctx, p)
+		}
+		return n.data.Enrolled(ctx, p)
+	}}
+	options := append(serverOptions(data), grpc.Creds(n.identity.ServerCredentials()))
+	n.grpc = grpc.NewServer(append(options, access.Options()...)...)
+}
+
+// refusals logs who was turned away at the cluster port, at most one line a second: strangers must not fill the log.
+type refusals struct {
+	log *slog.Logger
+
+	mu      sync.Mutex
+	last    time.Time
+	dropped int
+}
+
+// refusalsEvery is the least time between two lines.
+const refusalsEvery = time.Second
+
+// connection hears of handshakes. What only isn't TLS is of no interest.
+func (r *refusals) connection(remote net.Addr, err error) {
+	if !errors.Is(err, mtls.ErrForeign) {
+		r.log.Debug("a connection to the cluster port failed", "remote", remote.String(), "error", err)
+		return
+	}
+	r.warn("refused a connection to the cluster port", "remote", remote.String(), "error", err)
+}
+
+func (r *refusals) call(p mtls.Peer, method string, err error) {
+	r.warn("refused a call", "node", p.NodeID, "method", method, "error", err)
+}
+
+func (r *refusals) warn(message string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	if now.Sub(r.last) < refusalsEvery {
+		r.dropped++
+		return
+	}
+	r.log.Warn(message, append(args, "not_logged", r.dropped)...)
+	r.last, r.dropped = now, 0
+}

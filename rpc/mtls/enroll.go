@@ -1,0 +1,130 @@
+package mtls
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/atolldb/atoll/rpc"
+	"github.com/atolldb/atoll/rpc/atollpb"
+)
+
+// The errors of Enroll that no retry mends.
+var (
+	// ErrRefused means that the cluster has refused the join token or the node.
+	ErrRefused = errors.New("the cluster refuses this node")
+	// ErrClock means that this machine's clock and the cluster's differ by more than an hour.
+	ErrClock = errors.New("this machine's clock differs from the cluster's")
+)
+
+const (
+	enrollWait  = 5 * time.Second // of one attempt
+	enrollPause = time.Second     // between two, at most
+)
+
+// Invitation is what a process knows of the cluster that it is invited to.
+type Invitation struct {
+	Token  JoinToken
+	Addrs  []string // cluster addresses of metadata nodes
+	NodeID string
+	Roles  []Role
+}
+
+// Enroll gets the process's first certificate by an invitation, and installs it. It tries again until a metadata node
+// answers or the context ends. ErrRefused, ErrForeign and ErrClock are final.
+func (i *Identity) Enroll(ctx context.Context, in Invitation, log *slog.Logger) error {
+	request, err := i.Request()
+	if err != nil {
+		return err
+	}
+	r := &atollpb.EnrollRequest{
+		NodeId: in.NodeID, Roles: in.Roles, Request: request, InviteId: in.Token.InviteID, Secret: in.Token.Secret[:],
+		WireVersion: rpc.WireVersion,
+	}
+	warned := ""
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, enrollPause) {
+		err := i.enrollOnce(ctx, in, r)
+		switch {
+		case err == nil:
+			log.Info("enrolled by the join token", "node", in.NodeID, "certificate_until", i.NotAfter().UTC())
+			return nil
+		case ctx.Err() != nil:
+			return fmt.Errorf("enroll: %w", ctx.Err())
+		case errors.Is(err, ErrRefused), errors.Is(err, ErrForeign), errors.Is(err, ErrClock):
+			return fmt.Errorf("enroll: %w", err)
+		}
+		if pause == enrollPause && err.Error() != warned {
+			warned = err.Error()
+			log.Warn("can't enroll yet", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// enrollOnce asks one metadata node after another.
+func (i *Identity) enrollOnce(ctx context.Context, in Invitation, r *atollpb.EnrollRequest) error {
+	var errs []error
+	for _, addr := range in.Addrs {
+		response, err := i.ask(ctx, addr, in.Token.CA, r)
+		if err == nil {
+			return i.accept(in, response)
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", addr, err))
+		if errors.Is(err, ErrRefused) {
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// accept installs the certificate of an answer.
+func (i *Identity) accept(in Invitation, response *atollpb.EnrollResponse) error {
+	cert, err := x509.ParseCertificate(response.GetCert())
+	if err != nil {
+		return fmt.Errorf("read the certificate of the answer: %w", err)
+	}
+	signed := cert.NotBefore.Add(clockSlop)
+	if off := i.now().Sub(signed); off > clockSlop || off < -clockSlop {
+		return fmt.Errorf("%w by %v: set the one that is wrong", ErrClock, off.Round(time.Second))
+	}
+	if sha256.Sum256(response.GetCa()) != in.Token.CA {
+		return fmt.Errorf("%w: the answer has another authority than the join token", ErrForeign)
+	}
+	return i.Install(response.GetCert(), response.GetCa())
+}
+
+func (i *Identity) ask(ctx context.Context, addr string, authority [sha256.Size]byte, r *atollpb.EnrollRequest) (*atollpb.EnrollResponse, error) {
+	var foreign atomic.Pointer[error]
+	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(
+		pinnedCredentials(authority, i.now, func(err error) { foreign.Store(&err) })))
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, enrollWait)
+	defer cancel()
+	response, err := atollpb.NewEnrolmentClient(conn).Enroll(ctx, r)
+	if why := foreign.Load(); err != nil && why != nil {
+		return nil, *why
+	}
+	switch status.Code(err) {
+	case codes.OK:
+		return response, nil
+	case codes.FailedPrecondition, codes.InvalidArgument, codes.PermissionDenied:
+		return nil, fmt.Errorf("%w: %s", ErrRefused, status.Convert(err).Message())
+	}
+	return nil, errors.New(strings.TrimSpace(status.Convert(err).Message()))
+}
