@@ -14,6 +14,7 @@ import (
 
 	"github.com/atolldb/atoll/datanode"
 	"github.com/atolldb/atoll/metadata"
+	"github.com/atolldb/atoll/rpc/mtls"
 )
 
 func (p *program) debugCommand() *cobra.Command {
@@ -113,6 +114,8 @@ func verifyDir(ctx context.Context, path string) (r report, err error) {
 		case "meta":
 			r.Metadata = new(metadata.Verified)
 			*r.Metadata, err = metadata.Verify(ctx, part, d.nodeID, func(f metadata.Finding) { r.add(f.File, f.Offset, f.What, nil) })
+		case "tls":
+			_, err = mtls.OpenIdentity(part)
 		case markerFile, lockFile, adminTokenFile, "lost+found":
 		default:
 			r.add(part, -1, "it belongs to nothing", nil)
