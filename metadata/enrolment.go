@@ -276,7 +276,20 @@ func (n *Node) Enrolled(ctx context.Context, p mtls.Peer) error {
 	if enrolled(n.consensus.State().NodeKey(p.NodeID), p.KeySHA256, []mtls.Role{mtls.Data}) {
 		return nil
 	}
-	state, err := n.consensus.Read(ctx) // this node may be behind
+	return n.enrolledNow(ctx, p) // this node may be behind
+}
+
+// mayRegister refuses a caller that has just been removed, which a node that is behind doesn't know yet.
+func (n *Node) mayRegister(ctx context.Context) error {
+	p := mtls.PeerOf(ctx)
+	if !p.Known() || p.Has(mtls.Meta) {
+		return nil
+	}
+	return n.enrolledNow(ctx, p)
+}
+
+func (n *Node) enrolledNow(ctx context.Context, p mtls.Peer) error {
+	state, err := n.consensus.Read(ctx)
 	switch {
 	case err != nil:
 		return status.Error(codes.Unavailable, err.Error())

@@ -13,6 +13,7 @@ import (
 
 	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/atollpb"
+	"github.com/atolldb/atoll/rpc/mtls"
 )
 
 // process is one metadata node with its listeners, as cmd builds it.
@@ -23,6 +24,8 @@ type process struct {
 	addr   string // of the cluster port, the same after a restart
 	join   []string
 	config func(*Config) // changes what Open gets
+
+	identity *mtls.Identity // nil: the cluster port is plain text
 
 	node   *Node
 	mux    *rpc.Mux
@@ -57,11 +60,21 @@ func (p *process) start() {
 		p.t.Fatal(err)
 	}
 	p.addr = l.Addr().String()
-	p.mux = rpc.Split(l)
+	options, dial := []grpc.ServerOption{}, []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
+	if p.identity == nil {
+		p.mux = rpc.Split(l)
+	} else {
+		p.mux = rpc.SplitBy(l, p.identity.Accept(func(net.Addr, error) {}))
+		access := mtls.Access{Refused: func(mtls.Peer, string, error) {}, Enrolled: func(ctx context.Context, peer mtls.Peer) error { return p.node.Enrolled(ctx, peer) }}
+		options, dial = append(access.Options(), grpc.Creds(p.identity.ServerCredentials())), p.identity.DialOptions()
+	}
 	c := Config{
 		Dir: p.dir, NodeID: p.id, ClusterAddr: p.addr, HTTPAddr: h.Addr().String(),
 		RaftListener: p.mux.Raft(), HTTPListener: h, Join: p.join,
 		AdminTokenFile: filepath.Join(p.dir, "admin-token"), Version: "test", Log: slog.New(slog.DiscardHandler),
+	}
+	if p.identity != nil {
+		c.Identity, c.Roles = p.identity, []mtls.Role{mtls.Meta}
 	}
 	if p.config != nil {
 		p.config(&c)
@@ -70,14 +83,14 @@ func (p *process) start() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.server = grpc.NewServer()
+	p.server = grpc.NewServer(options...)
 	p.node.Register(p.server)
 	p.served, p.ran = make(chan error, 1), make(chan error, 1)
 	go func(s *grpc.Server, l net.Listener, served chan<- error) { served <- s.Serve(l) }(p.server, p.mux.GRPC(), p.served)
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
 	go func(n *Node, ran chan<- error) { ran <- n.Run(ctx) }(p.node, p.ran)
-	p.conn, err = grpc.NewClient("passthrough:///"+p.addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	p.conn, err = grpc.NewClient("passthrough:///"+p.addr, dial...)
 	if err != nil {
 		p.t.Fatal(err)
 	}

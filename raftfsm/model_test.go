@@ -31,6 +31,9 @@ func drawCommand(t *rapid.T, i int) Command {
 	if c := drawSettings(t, newToken, ref); c != nil {
 		return c
 	}
+	if c := drawEnrolment(t); c != nil {
+		return c
+	}
 	switch rapid.IntRange(1, 21).Draw(t, "command") {
 	case 1:
 		return &SetMetadataNodes{Nodes: []MetadataNode{{ID: node.Draw(t, "id"), Incarnation: inc.Draw(t, "incarnation"), ClusterAddr: "x:1"}}, ExpectedRevision: id.Draw(t, "rev")}

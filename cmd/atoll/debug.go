@@ -115,7 +115,7 @@ func verifyDir(ctx context.Context, path string) (r report, err error) {
 			r.Metadata = new(metadata.Verified)
 			*r.Metadata, err = metadata.Verify(ctx, part, d.nodeID, func(f metadata.Finding) { r.add(f.File, f.Offset, f.What, nil) })
 		case "tls":
-			_, err = mtls.OpenIdentity(part)
+			err = mtls.Check(part)
 		case markerFile, lockFile, adminTokenFile, "lost+found":
 		default:
 			r.add(part, -1, "it belongs to nothing", nil)

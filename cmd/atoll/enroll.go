@@ -64,7 +64,7 @@ func (n *node) identify(meta, data bool) error {
 
 // joinToken returns the token of the configuration, if there is one.
 func (n *node) joinToken() (t mtls.JoinToken, given bool, err error) {
-	text, from := n.config.text("join-token"), "join-token"
+	text, from := strings.TrimSpace(n.config.text("join-token")), "join-token"
 	if file := n.config.text("join-token-file"); text == "" && file != "" {
 		from = "join-token-file"
 		data, err := os.ReadFile(file)
