@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -48,7 +50,7 @@ func (p *program) callingCommand(use, short string, args cobra.PositionalArgs, k
 		if err != nil {
 			return err
 		}
-		client, err := adminapi.NewClient(c.text("admin-addr"), token)
+		client, err := apiClient(c, token)
 		if err != nil {
 			return err
 		}
@@ -57,6 +59,22 @@ func (p *program) callingCommand(use, short string, args cobra.PositionalArgs, k
 	})
 	c.PreRunE = func(c *cobra.Command, args []string) error { return checkUTF8(c.Flags(), args) }
 	return c
+}
+
+// apiClient returns a client of the admin API that the configuration names.
+func apiClient(c *config, token string) (*adminapi.Client, error) {
+	private := &tls.Config{MinVersion: tls.VersionTLS12}
+	if file := c.text("ca"); file != "" {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("--ca (%s): %w", envName("ca"), err)
+		}
+		private.RootCAs = x509.NewCertPool()
+		if !private.RootCAs.AppendCertsFromPEM(data) {
+			return nil, fmt.Errorf("--ca (%s): %s holds no certificate", envName("ca"), file)
+		}
+	}
+	return adminapi.NewClient(c.text("admin-addr"), token, adminapi.WithTLS(private))
 }
 
 // checkUTF8 refuses arguments that JSON can't carry: its encoder would send something else in silence.

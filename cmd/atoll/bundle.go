@@ -209,7 +209,7 @@ func (b *bundler) api(ctx context.Context, w io.Writer, ask func(context.Context
 	if err != nil {
 		return err
 	}
-	client, err := adminapi.NewClient(b.config.text("admin-addr"), token)
+	client, err := apiClient(b.config, token)
 	if err != nil {
 		return err
 	}

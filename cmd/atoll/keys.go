@@ -49,6 +49,9 @@ func keys() []key {
 		{name: "resp-socket", kind: kindText, help: "path of a unix socket for Redis clients, who are local ones; empty: none"},
 		{name: "resp-socket-mode", kind: kindMode, byDef: "700", min: "0", max: "777", help: "permissions of the socket, in quotes in the file"},
 		{name: "http-addr", kind: kindAddr, byDef: "127.0.0.1:8379", help: "listens for the admin HTTP API"},
+		{name: "http-tls-cert", kind: kindText, help: "PEM file of the certificate of http-addr and its chain, which then takes TLS alone; it and the key are read again when they change"},
+		{name: "http-tls-key", kind: kindText, help: "PEM file of the certificate's key"},
+		{name: "allow-plaintext", kind: kindBool, byDef: "false", help: "let resp-addr, and http-addr without a certificate, listen beyond the loopback: who can read the network can read tokens and data"},
 		{name: "cluster-addr", kind: kindAddr, byDef: "127.0.0.1:7379", help: "listens for the other nodes of the cluster"},
 		{name: "advertise-host", kind: kindText, help: "host by which clients and other nodes reach this one; needed when an address listens on all interfaces"},
 		{name: "join", kind: kindAddrs, help: "cluster addresses of metadata nodes of the cluster to join"},
@@ -84,6 +87,7 @@ func keys() []key {
 		{name: "auth-timeout", kind: kindDuration, byDef: "60s", min: "1s", max: "1h", help: "a RESP connection that has to authenticate ends after this time without"},
 
 		{name: "admin-addr", kind: kindText, byDef: "127.0.0.1:8379", help: "admin HTTP API that the operator's commands call: host:port or a URL"},
+		{name: "ca", kind: kindText, help: "PEM file of the CAs of the admin API's certificate, if admin-addr is an https URL; empty: the system's"},
 		{name: "token", kind: kindText, secret: true, help: "admin token of the operator's commands, better as a variable, which other users don't see; without one <data-dir>/admin-token is read"},
 		{name: "output", kind: kindWord, byDef: "table", words: []string{"table", "json"}, help: "form of what the operator's commands print"},
 		{name: "timeout", kind: kindDuration, byDef: "45s", min: "1ms", max: "1h", help: "how long an operator's command may take; a promotion is given up after 30s"},
@@ -93,11 +97,13 @@ func keys() []key {
 
 // The keys of the commands that run a node, and of those that call one.
 func (p *program) nodeKeys(more ...string) []string {
-	return append([]string{configKey, "data-dir", "node-id", "cluster-addr", "advertise-host", "join", "join-token", "join-token-file", "pprof-addr", "log-level", "log-format"}, more...)
+	return append([]string{configKey, "data-dir", "node-id", "cluster-addr", "advertise-host", "join", "join-token", "join-token-file", "pprof-addr", "allow-plaintext", "log-level", "log-format"}, more...)
 }
 
 // metaKeys are those of a process with a metadata node.
-func metaKeys() []string { return []string{"http-addr", "delete-grace", "secret-bytes-min"} }
+func metaKeys() []string {
+	return []string{"http-addr", "http-tls-cert", "http-tls-key", "delete-grace", "secret-bytes-min"}
+}
 
 // dataKeys are those of a process with a data node.
 func (p *program) dataKeys(more ...string) []string {
@@ -109,7 +115,7 @@ func (p *program) dataKeys(more ...string) []string {
 }
 
 func (p *program) adminKeys(more ...string) []string {
-	return append([]string{configKey, "data-dir", "admin-addr", "token", "output", "timeout"}, more...)
+	return append([]string{configKey, "data-dir", "admin-addr", "ca", "token", "output", "timeout"}, more...)
 }
 
 func findKey(name string) (key, bool) {

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"net"
 	"syscall"
+
+	"github.com/atolldb/atoll/rpc/tlsfiles"
 )
 
 // listeners are a process's ports and its socket, and how others reach them.
@@ -26,7 +28,10 @@ func (n *node) listen(ctx context.Context, meta, data bool) (l listeners, err er
 		return l, err
 	}
 	if meta {
-		if l.http, l.advertised.http, err = n.take(ctx, "http-addr", false); err != nil {
+		if l.http, l.advertised.http, err = n.take(ctx, "http-addr", n.config.text("http-tls-cert") != ""); err != nil {
+			return l, err
+		}
+		if err = n.httpTLS(&l); err != nil {
 			return l, err
 		}
 	}
@@ -77,9 +82,37 @@ func (n *node) take(ctx context.Context, key string, private bool) (listener net
 		return nil, "", errors.Join(err, listener.Close())
 	}
 	if !private && !isLoopback(listener.Addr()) {
+		if !n.config.flag("allow-plaintext") {
+			return nil, "", errors.Join(fmt.Errorf("--%s (%s): %s is beyond this machine, and would be plain text: use %s, or allow it with --allow-plaintext",
+				key, envName(key), addr, privateWay(key)), listener.Close())
+		}
 		n.log.Warn("listening beyond this machine in plain text: whoever can read the network can read tokens and data", "key", key, "addr", listener.Addr().String())
 	}
 	return listener, advertised, nil
+}
+
+// privateWay names what takes the place of a key's plain text.
+func privateWay(key string) string {
+	if key == "http-addr" {
+		return "--http-tls-cert and --http-tls-key"
+	}
+	return "--resp-tls-addr"
+}
+
+// httpTLS makes the admin API's listener one that takes TLS, if there is a certificate.
+func (n *node) httpTLS(l *listeners) (err error) {
+	files := tlsfiles.Files{Cert: n.config.text("http-tls-cert"), Key: n.config.text("http-tls-key")}
+	if (files.Cert == "") != (files.Key == "") {
+		return errors.New("--http-tls-cert and --http-tls-key go together")
+	}
+	if files.Cert == "" {
+		return nil
+	}
+	if n.httpCerts, err = tlsfiles.Open(files); err != nil {
+		return fmt.Errorf("--http-tls-cert: %w", err)
+	}
+	l.http = n.httpCerts.Listen(l.http)
+	return nil
 }
 
 func listenError(key, addr string, err error) error {

@@ -9,7 +9,10 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -21,6 +24,7 @@ import (
 	"github.com/atolldb/atoll/metadata"
 	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/mtls"
+	"github.com/atolldb/atoll/rpc/tlsfiles"
 )
 
 func (p *program) serverCommand() *cobra.Command {
@@ -86,7 +90,8 @@ type node struct {
 
 	identity   *mtls.Identity
 	roles      []mtls.Role
-	invitation *mtls.Invitation // to enrol by; nil: there is no need
+	invitation *mtls.Invitation       // to enrol by; nil: there is no need
+	httpCerts  *tlsfiles.Certificates // nil: the admin API is plain text
 }
 
 // open takes the directory and the ports, in this order, and builds what serves them.
@@ -249,6 +254,7 @@ func (n *node) run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	})
+	reloaded := n.start(cancel, "reload certificates", func() error { n.reload(ctx); return nil })
 	metaDone, dataDone := closed(), closed()
 	if n.meta != nil {
 		metaDone = n.start(cancel, "run the metadata node", func() error { return n.meta.Run(metaCtx) })
@@ -263,9 +269,37 @@ func (n *node) run(ctx context.Context) error {
 	n.log.Info("stopping")
 	err := <-dataDone
 	stopMeta()
-	err = errors.Join(<-enrolled, err, <-metaDone, <-profiled)
+	err = errors.Join(<-enrolled, <-reloaded, err, <-metaDone, <-profiled)
 	n.grpc.Stop()
 	return errors.Join(err, <-served)
+}
+
+// reload reads certificates again: when their files change, and at once on SIGHUP, which would end the process otherwise.
+func (n *node) reload(ctx context.Context) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	if n.httpCerts != nil {
+		watching.Go(func() { n.httpCerts.Watch(ctx, n.log) })
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+		}
+		n.log.Info("SIGHUP: reading certificates again")
+		_, err := n.identity.Reload()
+		if n.httpCerts != nil {
+			_, httpErr := n.httpCerts.Reload()
+			err = errors.Join(err, httpErr)
+		}
+		if err != nil {
+			n.log.Error("the changed TLS files are no good; going on with the last good ones", "error", err)
+		}
+	}
 }
 
 // start runs one part. Its end, however it comes, cancels the others; the channel then has its error.

@@ -3,6 +3,7 @@ package adminapi
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,9 +29,17 @@ type Client struct {
 	http  *http.Client
 }
 
+// ClientOption changes a client.
+type ClientOption func(*http.Transport)
+
+// WithTLS says which certificates the client takes of an https address.
+func WithTLS(c *tls.Config) ClientOption {
+	return func(t *http.Transport) { t.TLSClientConfig = c }
+}
+
 // NewClient returns a client of a metadata node's HTTP address (host:port, or a URL). The token may be
 // empty for Health and Ready alone.
-func NewClient(addr, token string) (*Client, error) {
+func NewClient(addr, token string, options ...ClientOption) (*Client, error) {
 	if !strings.Contains(addr, "://") {
 		addr = "http://" + addr
 	}
@@ -41,8 +50,12 @@ func NewClient(addr, token string) (*Client, error) {
 	if strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return nil, errors.New("the admin token has control characters")
 	}
+	transport := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 30 * time.Second}
+	for _, o := range options {
+		o(transport)
+	}
 	return &Client{base: strings.TrimSuffix(u.String(), "/"), token: token, http: &http.Client{
-		Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 30 * time.Second},
+		Transport: transport,
 		// The API never redirects. What does would carry a change, and the token, to another path.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
