@@ -98,6 +98,22 @@ func (b *bucket) open(now int64) bool { return b.paid.Load()-now < limitBurst }
 type reserved struct {
 	stats       *namespaceStats
 	keys, bytes int64
+	// grown is how many bytes the run had added when it had taken this size.
+	grown, size int64
+}
+
+// cover reserves what the run's commands have added beyond what they were expected to, which is what they have made
+// without being sent it. A run adds no more than its size, so that seldom has to be counted.
+func (r *reserved) cover(tx *store.Tx) {
+	size := int64(tx.Size())
+	if r.grown+size-r.size <= r.bytes {
+		return
+	}
+	r.grown, r.size = tx.Growth().Bytes, size
+	if more := r.grown - r.bytes; more > 0 {
+		r.stats.bytes.Add(more)
+		r.bytes += more
+	}
 }
 
 // release gives back what the run has reserved: its writes are in the counters, or never happened.
@@ -181,9 +197,10 @@ func (r *rules) reserve(sc *scratch, s *Session, cmd *command, args [][]byte) Er
 	if planted == seedNoReserve {
 		return r.fits(sc.ctx.NS.Counters(), keys, bytes)
 	}
+	sc.reserved.stats = st
+	sc.reserved.cover(&sc.tx)
 	st.keys.Add(keys)
 	st.bytes.Add(bytes)
-	sc.reserved.stats = st
 	sc.reserved.keys += keys
 	sc.reserved.bytes += bytes
 	// The counters are read after what is reserved: a run gives back once its writes are counted, so they are in

@@ -107,6 +107,30 @@ func TestLimitOfBytes(t *testing.T) {
 	expect(t, b, s, "APPEND key1 "+value, "-LIMIT bytes:", "HSET h f "+value, "-LIMIT bytes:", "DEL key1", ":1", "APPEND key2 "+value[:500], ":1500")
 }
 
+// What commands make without being sent it counts for those after them in the same run.
+func TestLimitOfBytesCountsWhatIsMade(t *testing.T) {
+	b := commandtest.New(t)
+	s := b.Session(t, commandtest.AWriteSecret)
+	const most, large = 100_000, 50_000
+	bound(t, b, &atollpb.Limits{Bytes: hard(most)})
+	expect(t, b, s, "SETRANGE from "+fmt.Sprint(large-1)+" x", ":50000")
+	var copies, paddings [][]string
+	for i := range 20 {
+		copies = append(copies, []string{"COPY", "from", fmt.Sprint("copy", i)})
+		paddings = append(paddings, []string{"SETRANGE", fmt.Sprint("padded", i), fmt.Sprint(large - 1), "x"})
+	}
+	for _, lines := range [][][]string{copies, paddings} {
+		got := b.Pipeline(t, s, lines...)
+		if n := strings.Count(got, "-LIMIT bytes:"); n < 18 {
+			t.Errorf("%d of 20 %s were refused", n, lines[0][0])
+		}
+		if n := b.Node.Data.Usage(commandtest.AID).Bytes; n > most+large {
+			t.Errorf("after 20 %s there are %d bytes of %d", lines[0][0], n, most)
+		}
+		expect(t, b, s, "DEL copy0 copy1", ":")
+	}
+}
+
 // However many runs are at it, no more gets in than may.
 func TestLimitsOvershootNothing(t *testing.T) {
 	const most, writers, each, mostBytes = 2000, 8, 1000, 60_000
