@@ -67,10 +67,20 @@ func cost(n int, rate uint64) int64 {
 	return int64(min(float64(n)*float64(time.Second)/float64(rate), float64(limitDebt)))
 }
 
+// load returns up to when is paid. What is beyond the longest debt was paid before the clock was set back.
+func (b *bucket) load(now int64) int64 {
+	paid := b.paid.Load()
+	if most := now + limitDebt; paid > most {
+		b.paid.CompareAndSwap(paid, most)
+		return most
+	}
+	return paid
+}
+
 // take reports whether n more may go now, which it then has paid for. When nothing is owed, anything may.
 func (b *bucket) take(n int, rate uint64, now int64) bool {
 	for {
-		paid := b.paid.Load()
+		paid := b.load(now)
 		next := max(paid, now) + cost(n, rate)
 		if paid > now && next-now > limitBurst {
 			return false
@@ -92,7 +102,7 @@ func (b *bucket) owe(n int, rate uint64, now int64) {
 }
 
 // open reports whether no more is owed than the burst.
-func (b *bucket) open(now int64) bool { return b.paid.Load()-now < limitBurst }
+func (b *bucket) open(now int64) bool { return b.load(now)-now < limitBurst }
 
 // reserved is what a run's commands may add, which no other run can count on until it has ended.
 type reserved struct {

@@ -220,6 +220,21 @@ func TestRates(t *testing.T) {
 	expect(t, b, s, "GET k", "$400", "GET k", "$400")
 }
 
+// A clock that is set back keeps nobody out for longer than the longest debt.
+func TestRatesAfterTheClockWasSetBack(t *testing.T) {
+	for _, limits := range []*atollpb.Limits{{CommandsPerSecond: hard(1)}, {InBytesPerSecond: hard(30)}, {OutBytesPerSecond: hard(1)}} {
+		b := commandtest.New(t)
+		now := clock(b)
+		s := b.Session(t, commandtest.AWriteSecret)
+		bound(t, b, limits)
+		expect(t, b, s, "GET k", "$-1")
+		*now = now.Add(-time.Hour)
+		expect(t, b, s, "GET k", "-LIMIT ", "INFO", "-LIMIT ")
+		*now = now.Add(time.Minute)
+		expect(t, b, s, "GET k", "$-1")
+	}
+}
+
 func TestLimitOfValues(t *testing.T) {
 	b := commandtest.New(t)
 	s := b.Session(t, commandtest.AWriteSecret)
