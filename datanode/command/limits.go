@@ -137,7 +137,10 @@ func (r *reserved) release() {
 
 // ask holds a planned command against the rules of its session, and refuses it where they do.
 func (e *Executor) ask(sc *scratch, s *Session, p *planned, cmd *redcon.Command) {
-	refusal := s.rules.allows(s, p.cmd, cmd, sc.nowNS)
+	refusal := noRefusal
+	if !p.asked { // else a run that was split is at it again, and its rates are paid
+		refusal, p.asked = s.rules.allows(s, p.cmd, cmd, sc.nowNS), true
+	}
 	if refusal == "" && s.rules.counted && p.kind == kindData && p.cmd.Flags&FlagDenyOOM != 0 {
 		refusal = s.rules.reserve(sc, s, p.cmd, cmd.Args)
 	}
