@@ -261,6 +261,39 @@ func TestLimitOfConnections(t *testing.T) {
 	}
 }
 
+// A session that changes its token keeps its place: no other gets it meanwhile.
+func TestLimitOfConnectionsWhileTokensChange(t *testing.T) {
+	b := commandtest.New(t)
+	const most, rounds = 4, 2000
+	var all sync.WaitGroup
+	for range most {
+		s := b.Session(t, commandtest.AWriteSecret)
+		all.Go(func() {
+			for i := range rounds {
+				secret := []string{commandtest.AReadSecret, commandtest.AWriteSecret}[i%2]
+				s.Out.Reset(1 << 10)
+				if err := b.Executor.Execute(t.Context(), s, pipelineOf("AUTH "+secret), func() error { return nil }); err != nil || string(s.Out.Bytes()) != "+OK\r\n" {
+					t.Errorf("%q, %v", s.Out.Bytes(), err)
+				}
+			}
+		})
+	}
+	bound(t, b, &atollpb.Limits{Connections: hard(most)})
+	for range 2 {
+		s := b.Session(t, "")
+		all.Go(func() {
+			for range rounds {
+				s.Out.Reset(1 << 10)
+				if err := b.Executor.Execute(t.Context(), s, pipelineOf("AUTH "+commandtest.AWriteSecret, "RESET"), func() error { return nil }); err != nil || !strings.HasPrefix(string(s.Out.Bytes()), "-LIMIT connections:") {
+					t.Errorf("it got in beside %d: %q, %v", most, s.Out.Bytes(), err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
 func TestLimitsOfForwardedWrites(t *testing.T) {
 	primary, replica, _ := pair(t)
 	now := clock(replica)
