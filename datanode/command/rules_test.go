@@ -343,6 +343,35 @@ func TestJointAsksForTheNewestView(t *testing.T) {
 	expect(t, b, s, "SET k v", "-NOAUTH ")
 }
 
+// Who authenticates by a view that another has just replaced, so late that nobody looks for it any more, doesn't stay.
+func TestRevokedWhileAuthenticating(t *testing.T) {
+	for name, f := range map[string]*atollpb.ViewFrame{
+		"revoked":   {RemovedTokens: []string{"t-a-rw"}},
+		"suspended": {Namespaces: []*atollpb.Namespace{{Id: commandtest.AID, Name: "a", State: atollpb.NamespaceState_NAMESPACE_STATE_ACTIVE, Suspended: true}}},
+		"unrelated": {RemovedTokens: []string{"t-a-ro"}},
+	} {
+		b := commandtest.New(t)
+		s, looks := b.Session(t, ""), 0
+		b.Env.Clock = func() time.Time {
+			if looks++; looks == 2 { // the first is before the view is taken
+				before := b.Node.Views.Current()
+				f.FromRevision, f.Revision, f.Last = before.Revision(), before.Revision()+1, true
+				v := b.Install(t, f)
+				b.Executor.EndFallen(v, []uint64{commandtest.AID}, time.Now())
+			}
+			return time.Now()
+		}
+		got := b.Do(t, s, "AUTH", commandtest.AWriteSecret)
+		if looks < 2 {
+			t.Fatal("the view wasn't replaced")
+		}
+		closing, _ := s.Closing()
+		if stays := name == "unrelated"; stays != (got == "+OK\r\n") || closing == stays {
+			t.Errorf("%s: answered %q, closing: %v", name, got, closing)
+		}
+	}
+}
+
 func TestFallenSessionsEnd(t *testing.T) {
 	b := commandtest.New(t)
 	closed := make(map[string]int)
