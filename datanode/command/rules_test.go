@@ -2,6 +2,7 @@ package command_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -370,6 +371,28 @@ func TestRevokedWhileAuthenticating(t *testing.T) {
 			t.Errorf("%s: answered %q, closing: %v", name, got, closing)
 		}
 	}
+}
+
+// A token that expires while a pipeline waits, for another process perhaps, executes no more of it.
+func TestTokenExpiresInAPipeline(t *testing.T) {
+	var now *time.Time
+	slow := command.Spec{Name: "slow", Arity: 1, Flags: command.FlagNetwork, Scope: command.ScopeTenant}
+	slow.Run = func(c *command.Ctx) {
+		*now = now.Add(10 * time.Second)
+		c.Out.OK()
+	}
+	b := commandtest.NewWith(t, append(slices.Clone(command.All()), slow), command.Limits{})
+	now = clock(b)
+	v := b.Node.Views.Current()
+	token := commandtest.Token("t-short", commandtest.AID, "short-secret", atollpb.Role_ROLE_READ_WRITE)
+	token.ExpiresMs = now.UnixMilli() + 15_000
+	b.Install(t, &atollpb.ViewFrame{FromRevision: v.Revision(), Revision: v.Revision() + 1, Last: true, Tokens: []*atollpb.Token{token}})
+	s := b.Session(t, "short-secret")
+	got := b.Pipeline(t, s, []string{"SLOW"}, []string{"SET", "k", "v"}, []string{"SLOW"}, []string{"SET", "k", "w"}, []string{"GET", "k"})
+	if closing, _ := s.Closing(); !strings.HasPrefix(got, "+OK\r\n+OK\r\n+OK\r\n-NOAUTH ") || !closing {
+		t.Errorf("answered %q, closing: %v", got, closing)
+	}
+	expect(t, b, b.Session(t, commandtest.AWriteSecret), "GET k", "$1\r\nv")
 }
 
 func TestFallenSessionsEnd(t *testing.T) {
