@@ -196,8 +196,8 @@ func (r *rules) allowsValue(st *namespaceStats, args [][]byte) Error {
 }
 
 // reserve takes, from what the namespace may still hold, the most that a command is expected to add. It is called
-// under the run's locks. Beyond the bounds the namespace gets only by what a command makes without being sent it:
-// COPY's copy, SETRANGE's padding.
+// under the run's locks. A command may still add more bytes: a collection that spreads over rows of its own, which hold a
+// sorted set's members twice. cover makes up for that.
 func (r *rules) reserve(sc *scratch, s *Session, cmd *command, args [][]byte) Error {
 	st, keys, bytes := s.stats, int64(1), int64(0)
 	if cmd.Keys.Hashes == nil {
@@ -206,6 +206,9 @@ func (r *rules) reserve(sc *scratch, s *Session, cmd *command, args [][]byte) Er
 	}
 	for _, a := range args[1:] {
 		bytes += int64(len(a)) + argumentFrame
+	}
+	if cmd.Unsent != nil {
+		bytes += cmd.Unsent(&sc.tx, s.DB, args)
 	}
 	if planted == seedNoReserve {
 		return r.fits(sc.ctx.NS.Counters(), keys, bytes)

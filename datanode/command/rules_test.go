@@ -112,9 +112,13 @@ func TestLimitOfBytes(t *testing.T) {
 func TestLimitOfBytesCountsWhatIsMade(t *testing.T) {
 	b := commandtest.New(t)
 	s := b.Session(t, commandtest.AWriteSecret)
-	const most, large = 100_000, 50_000
+	const most, large = 101_000, 50_000
 	bound(t, b, &atollpb.Limits{Bytes: hard(most)})
-	expect(t, b, s, "SETRANGE from "+fmt.Sprint(large-1)+" x", ":50000")
+	expect(t, b, s, "SETRANGE from "+fmt.Sprint(large-1)+" x", ":50000", "SETRANGE huge 100000 x", "-LIMIT bytes:", "SETRANGE huge 536870912 x", "-ERR string exceeds maximum",
+		"SETRANGE from 40000 yy", ":50000", "SETRANGE from 60000 x", ":60001", "DEL from", ":1", "SETRANGE from "+fmt.Sprint(large-1)+" x", ":50000")
+	if got := b.Do(t, s, "SETRANGE", "huge", "200000", ""); got != ":0\r\n" {
+		t.Errorf("an empty value pads: %q", got)
+	}
 	var copies, paddings [][]string
 	for i := range 20 {
 		copies = append(copies, []string{"COPY", "from", fmt.Sprint("copy", i)})
@@ -122,13 +126,13 @@ func TestLimitOfBytesCountsWhatIsMade(t *testing.T) {
 	}
 	for _, lines := range [][][]string{copies, paddings} {
 		got := b.Pipeline(t, s, lines...)
-		if n := strings.Count(got, "-LIMIT bytes:"); n < 18 {
+		if n := strings.Count(got, "-LIMIT bytes:"); n != 19 {
 			t.Errorf("%d of 20 %s were refused", n, lines[0][0])
 		}
-		if n := b.Node.Data.Usage(commandtest.AID).Bytes; n > most+large {
+		if n := b.Node.Data.Usage(commandtest.AID).Bytes; n > most {
 			t.Errorf("after 20 %s there are %d bytes of %d", lines[0][0], n, most)
 		}
-		expect(t, b, s, "DEL copy0 copy1", ":")
+		expect(t, b, s, "DEL copy0 padded0", ":")
 	}
 }
 
