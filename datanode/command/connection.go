@@ -82,7 +82,23 @@ func (c *Ctx) authenticate(name string, secret []byte) bool {
 	}
 	c.ex.adopt(c.Session, v, g)
 	c.Session.countConnection()
+	if !c.lease.Newest() && !c.ex.stands(c.Session) {
+		c.Fail(errRevoked)
+		c.Session.closing = true
+		return false
+	}
 	return true
+}
+
+// stands reports whether the session's grant holds in the newest view. Those whom that ends were looked for when it
+// came, perhaps before this session was there to be found.
+func (e *Executor) stands(s *Session) bool {
+	lease, err := e.node.Acquire()
+	if err != nil {
+		return true // a sweep finds it within a second
+	}
+	defer lease.Release()
+	return e.hold(s, lease.View(), e.env.NowMS())
 }
 
 // helloOptions is what HELLO was asked for.

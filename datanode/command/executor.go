@@ -118,7 +118,8 @@ type planned struct {
 	cmd     *command
 	refusal string
 	kind    kind
-	end     int // of its reply
+	asked   bool // its session's rules have let it through
+	end     int  // of its reply
 }
 
 // kind says how a planned command runs.

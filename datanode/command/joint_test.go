@@ -122,6 +122,21 @@ func TestPanicAmongOthers(t *testing.T) {
 	}
 }
 
+// TestSplitRunsPayOnce: what is tried alone was paid for when it was tried together.
+func TestSplitRunsPayOnce(t *testing.T) {
+	bad := command.Spec{Name: "bad", Arity: 1, Flags: command.FlagReadOnly | command.FlagShort, Scope: command.ScopeTenant}
+	bad.Run = func(*command.Ctx) { panic(store.Damage{Err: fmt.Errorf("%w: block checksum", store.ErrUnreadable)}) }
+	b := commandtest.NewWith(t, append(command.All(), bad), command.Limits{})
+	clock(b)
+	good, hurt := b.Session(t, commandtest.AWriteSecret), b.Session(t, commandtest.AWriteSecret)
+	bound(t, b, &atollpb.Limits{CommandsPerSecond: hard(5)})
+	got := together(t, b.Executor.NewJoint(), []*command.Session{good, hurt}, [][]redcon.Command{pipelineOf("GET k", "GET k"), pipelineOf("BAD", "GET k")})
+	if got[0] != "$-1\r\n$-1\r\n" || !strings.HasPrefix(got[1], "-") || strings.Contains(got[1], "LIMIT") {
+		t.Errorf("got %q", got)
+	}
+	expect(t, b, good, "GET k", "$-1", "GET k", "-LIMIT commands per second:")
+}
+
 // TestTogetherNothingHappened: where the commit fails, every session is told, and what is no write keeps its reply.
 func TestTogetherNothingHappened(t *testing.T) {
 	b := commandtest.New(t)

@@ -11,7 +11,7 @@ func keySpecs() []Spec {
 	many := KeySpec{First: 1, Last: -1, Step: 1}
 	two := KeySpec{First: 1, Last: 2, Step: 1}
 	return []Spec{
-		{Name: "copy", Arity: -3, Flags: flagsGrow, Keys: KeySpec{First: 1, Last: 2, Step: 1, Hashes: copyHashes}, Since: "6.2.0", Summary: "Copies the value of a key to a new key.", Run: onData(copyCommand)},
+		{Name: "copy", Arity: -3, Flags: flagsGrow, Keys: KeySpec{First: 1, Last: 2, Step: 1, Hashes: copyHashes}, Since: "6.2.0", Summary: "Copies the value of a key to a new key.", Run: onData(copyCommand), Unsent: copyUnsent},
 		{Name: "del", Arity: -2, Flags: flagsWrite | FlagShort, Keys: many, Since: "1.0.0", Summary: "Deletes one or more keys.", Run: onData(delCommand)},
 		{Name: "exists", Arity: -2, Flags: flagsReadFast, Keys: many, Since: "1.0.0", Summary: "Determines whether one or more keys exist.", Run: onData(existsCommand)},
 		{Name: "expire", Arity: -3, Flags: flagsWriteFast, Keys: oneKey, Since: "1.0.0", Summary: "Sets the expiration time of a key in seconds.", Run: onData(expireCommand)},
@@ -185,6 +185,12 @@ func copyHashes(db int, args [][]byte, dst []uint64) []uint64 {
 		return dst
 	}
 	return append(dst, store.HashKey(db, args[1]), store.HashKey(target, args[2]))
+}
+
+// copyUnsent is the size of what is copied.
+func copyUnsent(tx *store.Tx, db int, args [][]byte) int64 {
+	row, _ := tx.Get(tx.DB(db), args[1])
+	return int64(len(row.Data)) + int64(row.Bytes)
 }
 
 func copyCommand(c *Ctx, w *work) {

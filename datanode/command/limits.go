@@ -67,10 +67,20 @@ func cost(n int, rate uint64) int64 {
 	return int64(min(float64(n)*float64(time.Second)/float64(rate), float64(limitDebt)))
 }
 
+// load returns up to when is paid. What is beyond the longest debt was paid before the clock was set back.
+func (b *bucket) load(now int64) int64 {
+	paid := b.paid.Load()
+	if most := now + limitDebt; paid > most {
+		b.paid.CompareAndSwap(paid, most)
+		return most
+	}
+	return paid
+}
+
 // take reports whether n more may go now, which it then has paid for. When nothing is owed, anything may.
 func (b *bucket) take(n int, rate uint64, now int64) bool {
 	for {
-		paid := b.paid.Load()
+		paid := b.load(now)
 		next := max(paid, now) + cost(n, rate)
 		if paid > now && next-now > limitBurst {
 			return false
@@ -92,12 +102,28 @@ func (b *bucket) owe(n int, rate uint64, now int64) {
 }
 
 // open reports whether no more is owed than the burst.
-func (b *bucket) open(now int64) bool { return b.paid.Load()-now < limitBurst }
+func (b *bucket) open(now int64) bool { return b.load(now)-now < limitBurst }
 
 // reserved is what a run's commands may add, which no other run can count on until it has ended.
 type reserved struct {
 	stats       *namespaceStats
 	keys, bytes int64
+	// grown is how many bytes the run had added when it had taken this size.
+	grown, size int64
+}
+
+// cover reserves what the run's commands have added beyond what they were expected to, which is what they have made
+// without being sent it. A run adds no more than its size, so that seldom has to be counted.
+func (r *reserved) cover(tx *store.Tx) {
+	size := int64(tx.Size())
+	if r.grown+size-r.size <= r.bytes {
+		return
+	}
+	r.grown, r.size = tx.Growth().Bytes, size
+	if more := r.grown - r.bytes; more > 0 {
+		r.stats.bytes.Add(more)
+		r.bytes += more
+	}
 }
 
 // release gives back what the run has reserved: its writes are in the counters, or never happened.
@@ -111,7 +137,10 @@ func (r *reserved) release() {
 
 // ask holds a planned command against the rules of its session, and refuses it where they do.
 func (e *Executor) ask(sc *scratch, s *Session, p *planned, cmd *redcon.Command) {
-	refusal := s.rules.allows(s, p.cmd, cmd, sc.nowNS)
+	refusal := noRefusal
+	if !p.asked { // else a run that was split is at it again, and its rates are paid
+		refusal, p.asked = s.rules.allows(s, p.cmd, cmd, sc.nowNS), true
+	}
 	if refusal == "" && s.rules.counted && p.kind == kindData && p.cmd.Flags&FlagDenyOOM != 0 {
 		refusal = s.rules.reserve(sc, s, p.cmd, cmd.Args)
 	}
@@ -167,8 +196,8 @@ func (r *rules) allowsValue(st *namespaceStats, args [][]byte) Error {
 }
 
 // reserve takes, from what the namespace may still hold, the most that a command is expected to add. It is called
-// under the run's locks. Beyond the bounds the namespace gets only by what a command makes without being sent it:
-// COPY's copy, SETRANGE's padding.
+// under the run's locks. A command may still add more bytes: a collection that spreads over rows of its own, which hold a
+// sorted set's members twice. cover makes up for that.
 func (r *rules) reserve(sc *scratch, s *Session, cmd *command, args [][]byte) Error {
 	st, keys, bytes := s.stats, int64(1), int64(0)
 	if cmd.Keys.Hashes == nil {
@@ -178,12 +207,16 @@ func (r *rules) reserve(sc *scratch, s *Session, cmd *command, args [][]byte) Er
 	for _, a := range args[1:] {
 		bytes += int64(len(a)) + argumentFrame
 	}
+	if cmd.Unsent != nil {
+		bytes += cmd.Unsent(&sc.tx, s.DB, args)
+	}
 	if planted == seedNoReserve {
 		return r.fits(sc.ctx.NS.Counters(), keys, bytes)
 	}
+	sc.reserved.stats = st
+	sc.reserved.cover(&sc.tx)
 	st.keys.Add(keys)
 	st.bytes.Add(bytes)
-	sc.reserved.stats = st
 	sc.reserved.keys += keys
 	sc.reserved.bytes += bytes
 	// The counters are read after what is reserved: a run gives back once its writes are counted, so they are in

@@ -2,6 +2,7 @@ package command_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -107,6 +108,34 @@ func TestLimitOfBytes(t *testing.T) {
 	expect(t, b, s, "APPEND key1 "+value, "-LIMIT bytes:", "HSET h f "+value, "-LIMIT bytes:", "DEL key1", ":1", "APPEND key2 "+value[:500], ":1500")
 }
 
+// What commands make without being sent it counts for those after them in the same run.
+func TestLimitOfBytesCountsWhatIsMade(t *testing.T) {
+	b := commandtest.New(t)
+	s := b.Session(t, commandtest.AWriteSecret)
+	const most, large = 101_000, 50_000
+	bound(t, b, &atollpb.Limits{Bytes: hard(most)})
+	expect(t, b, s, "SETRANGE from "+fmt.Sprint(large-1)+" x", ":50000", "SETRANGE huge 100000 x", "-LIMIT bytes:", "SETRANGE huge 536870912 x", "-ERR string exceeds maximum",
+		"SETRANGE from 40000 yy", ":50000", "SETRANGE from 60000 x", ":60001", "DEL from", ":1", "SETRANGE from "+fmt.Sprint(large-1)+" x", ":50000")
+	if got := b.Do(t, s, "SETRANGE", "huge", "200000", ""); got != ":0\r\n" {
+		t.Errorf("an empty value pads: %q", got)
+	}
+	var copies, paddings [][]string
+	for i := range 20 {
+		copies = append(copies, []string{"COPY", "from", fmt.Sprint("copy", i)})
+		paddings = append(paddings, []string{"SETRANGE", fmt.Sprint("padded", i), fmt.Sprint(large - 1), "x"})
+	}
+	for _, lines := range [][][]string{copies, paddings} {
+		got := b.Pipeline(t, s, lines...)
+		if n := strings.Count(got, "-LIMIT bytes:"); n != 19 {
+			t.Errorf("%d of 20 %s were refused", n, lines[0][0])
+		}
+		if n := b.Node.Data.Usage(commandtest.AID).Bytes; n > most {
+			t.Errorf("after 20 %s there are %d bytes of %d", lines[0][0], n, most)
+		}
+		expect(t, b, s, "DEL copy0 padded0", ":")
+	}
+}
+
 // However many runs are at it, no more gets in than may.
 func TestLimitsOvershootNothing(t *testing.T) {
 	const most, writers, each, mostBytes = 2000, 8, 1000, 60_000
@@ -196,6 +225,21 @@ func TestRates(t *testing.T) {
 	expect(t, b, s, "GET k", "$400", "GET k", "$400")
 }
 
+// A clock that is set back keeps nobody out for longer than the longest debt.
+func TestRatesAfterTheClockWasSetBack(t *testing.T) {
+	for _, limits := range []*atollpb.Limits{{CommandsPerSecond: hard(1)}, {InBytesPerSecond: hard(30)}, {OutBytesPerSecond: hard(1)}} {
+		b := commandtest.New(t)
+		now := clock(b)
+		s := b.Session(t, commandtest.AWriteSecret)
+		bound(t, b, limits)
+		expect(t, b, s, "GET k", "$-1")
+		*now = now.Add(-time.Hour)
+		expect(t, b, s, "GET k", "-LIMIT ", "INFO", "-LIMIT ")
+		*now = now.Add(time.Minute)
+		expect(t, b, s, "GET k", "$-1")
+	}
+}
+
 func TestLimitOfValues(t *testing.T) {
 	b := commandtest.New(t)
 	s := b.Session(t, commandtest.AWriteSecret)
@@ -220,6 +264,39 @@ func TestLimitOfConnections(t *testing.T) {
 	if got := b.Do(t, third, "INFO", "namespace"); !strings.Contains(got, "namespace_sessions:2\r\n") || !strings.Contains(got, "namespace_limit_connections:2\r\n") {
 		t.Errorf("INFO: %s", got)
 	}
+}
+
+// A session that changes its token keeps its place: no other gets it meanwhile.
+func TestLimitOfConnectionsWhileTokensChange(t *testing.T) {
+	b := commandtest.New(t)
+	const most, rounds = 4, 2000
+	var all sync.WaitGroup
+	for range most {
+		s := b.Session(t, commandtest.AWriteSecret)
+		all.Go(func() {
+			for i := range rounds {
+				secret := []string{commandtest.AReadSecret, commandtest.AWriteSecret}[i%2]
+				s.Out.Reset(1 << 10)
+				if err := b.Executor.Execute(t.Context(), s, pipelineOf("AUTH "+secret), func() error { return nil }); err != nil || string(s.Out.Bytes()) != "+OK\r\n" {
+					t.Errorf("%q, %v", s.Out.Bytes(), err)
+				}
+			}
+		})
+	}
+	bound(t, b, &atollpb.Limits{Connections: hard(most)})
+	for range 2 {
+		s := b.Session(t, "")
+		all.Go(func() {
+			for range rounds {
+				s.Out.Reset(1 << 10)
+				if err := b.Executor.Execute(t.Context(), s, pipelineOf("AUTH "+commandtest.AWriteSecret, "RESET"), func() error { return nil }); err != nil || !strings.HasPrefix(string(s.Out.Bytes()), "-LIMIT connections:") {
+					t.Errorf("it got in beside %d: %q, %v", most, s.Out.Bytes(), err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 func TestLimitsOfForwardedWrites(t *testing.T) {
@@ -269,6 +346,57 @@ func TestJointAsksForTheNewestView(t *testing.T) {
 	j.Execute(new(command.JointScratch), func([]int, [][]redcon.Command, bool) {})
 	j.End()
 	expect(t, b, s, "SET k v", "-NOAUTH ")
+}
+
+// Who authenticates by a view that another has just replaced, so late that nobody looks for it any more, doesn't stay.
+func TestRevokedWhileAuthenticating(t *testing.T) {
+	for name, f := range map[string]*atollpb.ViewFrame{
+		"revoked":   {RemovedTokens: []string{"t-a-rw"}},
+		"suspended": {Namespaces: []*atollpb.Namespace{{Id: commandtest.AID, Name: "a", State: atollpb.NamespaceState_NAMESPACE_STATE_ACTIVE, Suspended: true}}},
+		"unrelated": {RemovedTokens: []string{"t-a-ro"}},
+	} {
+		b := commandtest.New(t)
+		s, looks := b.Session(t, ""), 0
+		b.Env.Clock = func() time.Time {
+			if looks++; looks == 2 { // the first is before the view is taken
+				before := b.Node.Views.Current()
+				f.FromRevision, f.Revision, f.Last = before.Revision(), before.Revision()+1, true
+				v := b.Install(t, f)
+				b.Executor.EndFallen(v, []uint64{commandtest.AID}, time.Now())
+			}
+			return time.Now()
+		}
+		got := b.Do(t, s, "AUTH", commandtest.AWriteSecret)
+		if looks < 2 {
+			t.Fatal("the view wasn't replaced")
+		}
+		closing, _ := s.Closing()
+		if stays := name == "unrelated"; stays != (got == "+OK\r\n") || closing == stays {
+			t.Errorf("%s: answered %q, closing: %v", name, got, closing)
+		}
+	}
+}
+
+// A token that expires while a pipeline waits, for another process perhaps, executes no more of it.
+func TestTokenExpiresInAPipeline(t *testing.T) {
+	var now *time.Time
+	slow := command.Spec{Name: "slow", Arity: 1, Flags: command.FlagNetwork, Scope: command.ScopeTenant}
+	slow.Run = func(c *command.Ctx) {
+		*now = now.Add(10 * time.Second)
+		c.Out.OK()
+	}
+	b := commandtest.NewWith(t, append(slices.Clone(command.All()), slow), command.Limits{})
+	now = clock(b)
+	v := b.Node.Views.Current()
+	token := commandtest.Token("t-short", commandtest.AID, "short-secret", atollpb.Role_ROLE_READ_WRITE)
+	token.ExpiresMs = now.UnixMilli() + 15_000
+	b.Install(t, &atollpb.ViewFrame{FromRevision: v.Revision(), Revision: v.Revision() + 1, Last: true, Tokens: []*atollpb.Token{token}})
+	s := b.Session(t, "short-secret")
+	got := b.Pipeline(t, s, []string{"SLOW"}, []string{"SET", "k", "v"}, []string{"SLOW"}, []string{"SET", "k", "w"}, []string{"GET", "k"})
+	if closing, _ := s.Closing(); !strings.HasPrefix(got, "+OK\r\n+OK\r\n+OK\r\n-NOAUTH ") || !closing {
+		t.Errorf("answered %q, closing: %v", got, closing)
+	}
+	expect(t, b, b.Session(t, commandtest.AWriteSecret), "GET k", "$1\r\nv")
 }
 
 func TestFallenSessionsEnd(t *testing.T) {

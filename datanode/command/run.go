@@ -29,11 +29,15 @@ func (e *Executor) Execute(ctx context.Context, s *Session, cmds []redcon.Comman
 			e.guard.Waited(s.Peer.Remote)
 		}
 		e.dropOverflowed(s)
-		if len(cmds) > 0 && s.Out.Len() > e.limits.RunBytes/16 {
+		if len(cmds) == 0 {
+			break
+		}
+		if s.Out.Len() > e.limits.RunBytes/16 {
 			if err := flush(); err != nil {
 				return err
 			}
 		}
+		now = e.env.NowMS() // the run may have waited for long, and the token be at its end
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package command
 import (
 	"math"
 	"strings"
+
+	"github.com/atolldb/atoll/datanode/store"
 )
 
 // Flags are the facts about a command that the gates, the cutting of runs and COMMAND INFO read.
@@ -104,6 +106,8 @@ type Spec struct {
 	Since   string // the Redis version that has it first
 	Summary string // one line
 	Run     func(*Ctx)
+	// Unsent, for commands that make more than they are sent, returns how many bytes more they would add in a database.
+	Unsent func(tx *store.Tx, db int, args [][]byte) int64
 	// Subs are the subcommands of a container. A container with Run runs it when no subcommand fits.
 	Subs []Spec
 }

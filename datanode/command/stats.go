@@ -69,24 +69,27 @@ func (e *Executor) enter(s *Session, st *namespaceStats, token string, most uint
 	if s.registry == nil || (s.in == st && s.token == token) {
 		return true
 	}
-	if s.in == st {
-		s.depart() // and back: it was let in before
-		most = 0
-	}
 	if !st.add(s, token, most) {
 		return false
 	}
-	s.depart()
+	if s.in != st {
+		s.depart()
+	}
 	s.in, s.token, s.marker = st, token, e
 	e.mark(st)
 	return true
 }
 
-// add is enter, but for the session's own part.
+// add is enter, but for the session's own part. Who is in already keeps the place, also by another token: nobody gets
+// in between.
 func (st *namespaceStats) add(s *Session, token string, most uint64) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if most != 0 && uint64(len(st.sessions)) >= most {
+	was, in := st.sessions[s]
+	switch {
+	case in:
+		st.leave(s, was)
+	case most != 0 && uint64(len(st.sessions)) >= most:
 		return false
 	}
 	if st.sessions == nil {
@@ -115,14 +118,19 @@ func (s *Session) depart() {
 		return
 	}
 	st.mu.Lock()
-	delete(st.sessions, s)
-	if t := st.tokens[s.token]; t != nil {
-		t.connections--
-		t.lastMS = max(t.lastMS, s.active.Load())
-	}
+	st.leave(s, s.token)
 	st.mu.Unlock()
 	s.marker.mark(st)
 	s.in, s.token = nil, ""
+}
+
+// leave takes a session away from its token's, under the lock.
+func (st *namespaceStats) leave(s *Session, token string) {
+	delete(st.sessions, s)
+	if t := st.tokens[token]; t != nil {
+		t.connections--
+		t.lastMS = max(t.lastMS, s.active.Load())
+	}
 }
 
 // count is the number of the namespace's sessions now.

@@ -29,7 +29,7 @@ func stringSpecs() []Spec {
 		{Name: "set", Arity: -3, Flags: flagsGrowShort, Keys: oneKey, Since: "1.0.0", Summary: "Sets the string value of a key, ignoring its type. The key is created if it doesn't exist.", Run: onData(setCommand)},
 		{Name: "setex", Arity: 4, Flags: flagsGrowShort, Keys: oneKey, Since: "2.0.0", Summary: "Sets the string value and expiration time of a key. Creates the key if it doesn't exist.", Run: onData(setexCommand)},
 		{Name: "setnx", Arity: 3, Flags: flagsGrowFast, Keys: oneKey, Since: "1.0.0", Summary: "Sets the string value of a key only when the key doesn't exist.", Run: onData(setnxCommand)},
-		{Name: "setrange", Arity: 4, Flags: flagsGrow, Keys: oneKey, Since: "2.2.0", Summary: "Overwrites a part of a string value with another by an offset. Creates the key if it doesn't exist.", Run: onData(setrangeCommand)},
+		{Name: "setrange", Arity: 4, Flags: flagsGrow, Keys: oneKey, Since: "2.2.0", Summary: "Overwrites a part of a string value with another by an offset. Creates the key if it doesn't exist.", Run: onData(setrangeCommand), Unsent: setrangeUnsent},
 		{Name: "strlen", Arity: 2, Flags: flagsReadFast, Keys: oneKey, Since: "2.2.0", Summary: "Returns the length of a string value.", Run: onData(strlenCommand)},
 		{Name: "substr", Arity: 4, Flags: flagsRead, Keys: oneKey, Since: "1.0.0", Summary: "Returns a substring from a string value.", Run: onData(getrangeCommand)},
 	}
@@ -89,6 +89,16 @@ func getrangeCommand(c *Ctx, w *work) {
 		return
 	}
 	c.Out.Bulk(datatype.Range(value, start, end))
+}
+
+// setrangeUnsent is the padding before the offset.
+func setrangeUnsent(tx *store.Tx, db int, args [][]byte) int64 {
+	offset, _ := datatype.ParseInt(args[2])
+	if offset > datatype.MaxStringBytes-int64(len(args[3])) || len(args[3]) == 0 {
+		return 0 // it pads nothing
+	}
+	row, _ := tx.Get(tx.DB(db), args[1])
+	return max(0, offset-int64(len(row.Data)))
 }
 
 func setrangeCommand(c *Ctx, w *work) {

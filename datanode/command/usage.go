@@ -56,7 +56,12 @@ func (u *Usage) Collect(v *tenant.View, data *store.Store, now time.Time) (token
 	u.sent = u.sent[:0]
 	for _, st := range marks {
 		st.marked.Store(false) // before it is looked at: what comes later marks it again
-		use := u.look(st, v.Namespace(st.id), data, elapsed, now)
+		ns := v.Namespace(st.id)
+		if (ns == nil || ns.Deleted()) && st.count() == 0 { // its id never comes back
+			u.ex.stats.namespaces.CompareAndDelete(st.id, st)
+			continue
+		}
+		use := u.look(st, ns, data, elapsed, now)
 		again := use.CommandsPerSecond+use.InBytesPerSecond+use.OutBytesPerSecond > 0 // it will be less
 		if !sameUse(use, st.told.use) {
 			if len(namespaces) < usesMax {

@@ -115,6 +115,36 @@ func TestUsageIsToldAgain(t *testing.T) {
 	}
 }
 
+// Nothing is kept of a namespace that is gone, and has no sessions any more.
+func TestUsageForgetsNamespaces(t *testing.T) {
+	u := newUses(t)
+	b := u.b
+	before := b.Executor.NamespacesKept()
+	for i := range 10 {
+		v := b.Node.Views.Current()
+		id, secret := uint64(1000+i), fmt.Sprint("secret", i)
+		b.Install(t, &atollpb.ViewFrame{FromRevision: v.Revision(), Revision: v.Revision() + 1, Last: true,
+			Namespaces: []*atollpb.Namespace{{Id: id, Name: fmt.Sprint("n", i), State: atollpb.NamespaceState_NAMESPACE_STATE_ACTIVE}},
+			Tokens:     []*atollpb.Token{commandtest.Token(fmt.Sprint("t", i), id, secret, atollpb.Role_ROLE_READ_WRITE)}})
+		s := b.Session(t, secret)
+		expect(t, b, s, "SET k v", "+OK")
+		u.collect()
+		v = b.Node.Views.Current()
+		gone := b.Install(t, &atollpb.ViewFrame{FromRevision: v.Revision(), Revision: v.Revision() + 1, Last: true, RemovedTokens: []string{fmt.Sprint("t", i)},
+			Namespaces: []*atollpb.Namespace{{Id: id, State: atollpb.NamespaceState_NAMESPACE_STATE_DELETED, DeletedRevision: v.Revision() + 1}}})
+		b.Executor.EndFallen(gone, []uint64{id}, time.Now())
+		u.collect()
+		if n := b.Executor.NamespacesKept(); n != before+1 {
+			t.Errorf("while its session ends, %d are kept", n-before)
+		}
+		b.Registry.Remove(s)
+		u.collect()
+		if n := b.Executor.NamespacesKept(); n != before {
+			t.Errorf("%d are kept for ever", n-before)
+		}
+	}
+}
+
 // Of many namespaces and tokens each report tells a bounded part, and in the end of each.
 func TestUsageIsBounded(t *testing.T) {
 	const n = 2500
