@@ -118,3 +118,22 @@ func TestAuditOmits(t *testing.T) {
 		t.Errorf("%d changes, %d left out", len(last.Changes), last.Omitted)
 	}
 }
+
+// Each change of a list is seen: one far behind what a text shows, and one that only moves a separator.
+func TestAuditSeesEveryChangeOfAList(t *testing.T) {
+	m := newCluster(t)
+	var labels []SetLabel
+	for i := range LabelsMax {
+		labels = append(labels, SetLabel{Key: fmt.Sprintf("k%02d", i), Value: strings.Repeat("v", 100)})
+	}
+	long := m.do(&CreateNamespace{Name: "long", Labels: labels}).NamespaceID
+	m.do(&UpdateNamespace{ID: long, Labels: []SetLabel{{Key: "k63", Value: "changed"}}})
+	one := m.do(&CreateNamespace{Name: "one", Labels: []SetLabel{{Key: "a", Value: "x b=y"}}}).NamespaceID
+	m.do(&UpdateNamespace{ID: one, Labels: []SetLabel{{Key: "a", Value: "x"}, {Key: "b", Value: "y"}}})
+	list := records(m.State())
+	for _, r := range []audit.Record{list[len(list)-3], list[len(list)-1]} {
+		if len(r.Changes) != 1 || r.Changes[0].Field != "labels" {
+			t.Errorf("%s at %d: %+v", r.Action, r.Revision, r.Changes)
+		}
+	}
+}
