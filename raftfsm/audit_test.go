@@ -137,3 +137,24 @@ func TestAuditSeesEveryChangeOfAList(t *testing.T) {
 		}
 	}
 }
+
+// A deletion's record says what became of the namespace, however many tokens it had.
+func TestAuditOfADeletionNamesTheNamespace(t *testing.T) {
+	m := newCluster(t)
+	for _, purgeAt := range []int64{0, 1 << 50} {
+		create := &CreateNamespace{Name: "a"}
+		for i := range 2 * AuditChangesMax {
+			create.Tokens = append(create.Tokens, token(fmt.Sprintf("t%d-%d", purgeAt, i)))
+		}
+		id := m.do(create).NamespaceID
+		m.do(&DeleteNamespace{ID: id, PurgeAtMs: purgeAt})
+		list := records(m.State())
+		last := list[len(list)-1]
+		if !slices.ContainsFunc(last.Changes, func(c audit.FieldChange) bool { return c.Record == "namespace" && c.Field == "state" }) {
+			t.Errorf("purged at %d: %+v", purgeAt, last.Changes)
+		}
+		if slices.Collect(m.State().Tokens(id)) != nil {
+			t.Errorf("purged at %d: it has tokens", purgeAt)
+		}
+	}
+}
