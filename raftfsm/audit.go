@@ -141,18 +141,20 @@ func text(m protoreflect.Message, f protoreflect.FieldDescriptor) string {
 	if !f.IsList() {
 		return cut(scalar(f, m.Get(f)))
 	}
+	// The whole list counts, though cut may shorten it, and no two lists are the same text: else a change could go unseen.
+	plain := strings.NewReplacer(`\`, `\\`, " ", `\ `, "=", `\=`)
 	var b strings.Builder
-	for i, list := 0, m.Get(f).List(); i < list.Len() && b.Len() <= auditTextMax; i++ {
+	for i, list := 0, m.Get(f).List(); i < list.Len(); i++ {
 		if i > 0 {
 			b.WriteByte(' ')
 		}
 		if f.Message() == nil {
-			b.WriteString(scalar(f, list.Get(i)))
+			b.WriteString(plain.Replace(scalar(f, list.Get(i))))
 			continue
 		}
 		separator := ""
 		compare("", nil, list.Get(i).Message(), func(_, _, value string) {
-			b.WriteString(separator + value)
+			b.WriteString(separator + plain.Replace(value))
 			separator = "="
 		})
 	}

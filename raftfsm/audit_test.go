@@ -118,3 +118,43 @@ func TestAuditOmits(t *testing.T) {
 		t.Errorf("%d changes, %d left out", len(last.Changes), last.Omitted)
 	}
 }
+
+// Each change of a list is seen: one far behind what a text shows, and one that only moves a separator.
+func TestAuditSeesEveryChangeOfAList(t *testing.T) {
+	m := newCluster(t)
+	var labels []SetLabel
+	for i := range LabelsMax {
+		labels = append(labels, SetLabel{Key: fmt.Sprintf("k%02d", i), Value: strings.Repeat("v", 100)})
+	}
+	long := m.do(&CreateNamespace{Name: "long", Labels: labels}).NamespaceID
+	m.do(&UpdateNamespace{ID: long, Labels: []SetLabel{{Key: "k63", Value: "changed"}}})
+	one := m.do(&CreateNamespace{Name: "one", Labels: []SetLabel{{Key: "a", Value: "x b=y"}}}).NamespaceID
+	m.do(&UpdateNamespace{ID: one, Labels: []SetLabel{{Key: "a", Value: "x"}, {Key: "b", Value: "y"}}})
+	list := records(m.State())
+	for _, r := range []audit.Record{list[len(list)-3], list[len(list)-1]} {
+		if len(r.Changes) != 1 || r.Changes[0].Field != "labels" {
+			t.Errorf("%s at %d: %+v", r.Action, r.Revision, r.Changes)
+		}
+	}
+}
+
+// A deletion's record says what became of the namespace, however many tokens it had.
+func TestAuditOfADeletionNamesTheNamespace(t *testing.T) {
+	m := newCluster(t)
+	for _, purgeAt := range []int64{0, 1 << 50} {
+		create := &CreateNamespace{Name: "a"}
+		for i := range 2 * AuditChangesMax {
+			create.Tokens = append(create.Tokens, token(fmt.Sprintf("t%d-%d", purgeAt, i)))
+		}
+		id := m.do(create).NamespaceID
+		m.do(&DeleteNamespace{ID: id, PurgeAtMs: purgeAt})
+		list := records(m.State())
+		last := list[len(list)-1]
+		if !slices.ContainsFunc(last.Changes, func(c audit.FieldChange) bool { return c.Record == "namespace" && c.Field == "state" }) {
+			t.Errorf("purged at %d: %+v", purgeAt, last.Changes)
+		}
+		if slices.Collect(m.State().Tokens(id)) != nil {
+			t.Errorf("purged at %d: it has tokens", purgeAt)
+		}
+	}
+}

@@ -6,7 +6,6 @@ import (
 
 	"github.com/atolldb/atoll/raftfsm"
 	"github.com/atolldb/atoll/rpc/adminapi"
-	"github.com/atolldb/atoll/rpc/atollpb"
 )
 
 type rotateTokenInput struct {
@@ -31,7 +30,7 @@ func (a *api) rotateToken(ctx context.Context, in *rotateTokenInput) (*reply[adm
 	if err != nil {
 		return nil, err
 	}
-	return a.createdReply(ctx, &atollpb.Namespace{Name: in.Name}, result, made, in.ChangeParams)
+	return a.createdReply(ctx, result, made, in.ChangeParams)
 }
 
 type updateTokenInput struct {

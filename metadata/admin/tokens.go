@@ -30,29 +30,34 @@ type createTokenInput struct {
 }
 
 func (a *api) createToken(ctx context.Context, in *createTokenInput) (*reply[adminapi.CreatedTokenReply], error) {
-	n, err := namespaceNamed(ctx, in.Name)
-	if err != nil {
-		return nil, err
+	// A retry may find the namespace renamed: the state machine, which remembers the key, answers it. Id 0 is no
+	// namespace's.
+	n, notFound := namespaceNamed(ctx, in.Name)
+	if notFound != nil && in.IdempotencyKey == "" {
+		return nil, notFound
 	}
 	made, refusal := a.newToken(ctx, &in.Body, in.ChangeParams)
 	if refusal != nil {
 		return nil, a.problem(refusal)
 	}
 
-	result, err := a.propose(ctx, &raftfsm.CreateToken{NamespaceID: n.Id, Token: made.NewToken}, in.ChangeParams)
+	result, err := a.propose(ctx, &raftfsm.CreateToken{NamespaceID: n.GetId(), Token: made.NewToken}, in.ChangeParams)
 	if err != nil {
+		if notFound != nil && isCode(err, adminapi.CodeNotFound) {
+			return nil, notFound
+		}
 		return nil, err
 	}
-	return a.createdReply(ctx, n, result, made, in.ChangeParams)
+	return a.createdReply(ctx, result, made, in.ChangeParams)
 }
 
 // createdReply answers a change that has made a token.
-func (a *api) createdReply(ctx context.Context, n *atollpb.Namespace, result raftfsm.Result, made madeToken, p ChangeParams) (*reply[adminapi.CreatedTokenReply], error) {
+func (a *api) createdReply(ctx context.Context, result raftfsm.Result, made madeToken, p ChangeParams) (*reply[adminapi.CreatedTokenReply], error) {
 	state, err := a.stateAt(ctx, result.Revision)
 	if err != nil {
 		return nil, err
 	}
-	created := createdToken(state, n, result, made)
+	created := createdToken(state, state.Namespace(result.NamespaceID), result, made)
 	if created == nil {
 		return nil, newProblem(adminapi.CodePrecondition, "the token was created at revision %d and has been revoked since", result.Revision)
 	}

@@ -146,6 +146,30 @@ func TestMadeSecretsAreShownAgain(t *testing.T) {
 	}
 }
 
+// A retried creation is answered as the first time, also when the namespace has another name by then, or is gone.
+func TestCreateTokenIsRetried(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	id := w.must(&raftfsm.CreateNamespace{Name: "acme"}).NamespaceID
+	key := adminapi.WithIdempotencyKey("a-key-of-16-bytes")
+	first, err := w.client.CreateToken(ctx, "acme", adminapi.CreateToken{}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.must(&raftfsm.UpdateNamespace{ID: id, Name: "new"})
+	again, err := w.client.CreateToken(ctx, "acme", adminapi.CreateToken{}, key)
+	if err != nil || !again.Repeated || again.Token.ID != first.Token.ID || again.Token.Secret != first.Token.Secret || again.Token.Namespace != "new" {
+		t.Errorf("after a renaming: %+v, %v", again, err)
+	}
+	w.must(&raftfsm.DeleteNamespace{ID: id})
+	if _, err := w.client.CreateToken(ctx, "acme", adminapi.CreateToken{}, key); codeOf(err) != adminapi.CodePrecondition {
+		t.Errorf("after the deletion: %v", err)
+	}
+	if _, err := w.client.CreateToken(ctx, "acme", adminapi.CreateToken{}, adminapi.WithIdempotencyKey("another-16-byte-key")); codeOf(err) != adminapi.CodeNotFound {
+		t.Errorf("a first request for what is gone: %v", err)
+	}
+}
+
 // TestRolesOfTheAPI sends every operation as every role: the OpenAPI description says who may.
 func TestRolesOfTheAPI(t *testing.T) {
 	w := newWorld(t)
