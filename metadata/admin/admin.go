@@ -106,7 +106,13 @@ func New(c Config) (http.Handler, error) {
 	a.registerBackup(h)
 	a.registerMetadataNodes(h)
 	a.registerStreams(h)
-	return a.guard(mux), nil
+	a.registerProfiles(mux)
+	// The token is in a header, which no page of another origin can set; this refuses what such a page sends all the same.
+	origins := http.NewCrossOriginProtection()
+	origins.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		writeProblem(w, newProblem(adminapi.CodeForbidden, "the request comes from a page of another origin"))
+	}))
+	return origins.Handler(a.guard(mux)), nil
 }
 
 // NewServer returns a server of the handler with its time-outs set; what net/http has to say goes to
