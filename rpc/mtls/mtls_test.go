@@ -454,6 +454,13 @@ func TestFiles(t *testing.T) {
 		t.Errorf("no authority: %v, %v", a, err)
 	}
 
+	if found := findings(t, i.dir, "m1"); len(found) != 0 {
+		t.Errorf("a check finds %q", found)
+	}
+	if found := findings(t, i.dir, "m2"); len(found) != 1 {
+		t.Errorf("a check for another node finds %q", found)
+	}
+
 	foreign := c.identity("m1", now, Meta)
 	read := func(name string) []byte {
 		data, err := os.ReadFile(filepath.Join(foreign.dir, name))
@@ -491,8 +498,20 @@ func TestFiles(t *testing.T) {
 			if _, err := OpenIdentity(dir); !errors.Is(err, ErrDamage) {
 				t.Errorf("%v", err)
 			}
+			if found := findings(t, dir, "m1"); len(found) != 1 {
+				t.Errorf("a check finds %q", found)
+			}
 		})
 	}
+}
+
+func findings(t *testing.T, dir, node string) []string {
+	t.Helper()
+	var found []string
+	if err := Verify(dir, node, func(file, what string) { found = append(found, file+": "+what) }); err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
 
 func TestEnroll(t *testing.T) {
