@@ -162,10 +162,15 @@ func infoOf(p Peer) authInfo {
 }
 
 // serverCredentials take connections that Accept has made.
-type serverCredentials struct{ i *Identity }
+type serverCredentials struct {
+	i      *Identity
+	guests *guests
+}
 
 // ServerCredentials returns gRPC's credentials for the connections of Accept.
-func (i *Identity) ServerCredentials() credentials.TransportCredentials { return serverCredentials{i} }
+func (i *Identity) ServerCredentials() credentials.TransportCredentials {
+	return serverCredentials{i, new(guests)}
+}
 
 // ServerHandshake implements credentials.TransportCredentials.
 func (c serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -175,7 +180,8 @@ func (c serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.
 	}
 	certs := conn.ConnectionState().PeerCertificates
 	if len(certs) == 0 {
-		return conn, infoOf(Peer{}), nil
+		guest, err := c.guests.admit(conn)
+		return guest, infoOf(Peer{}), err
 	}
 	p, err := c.i.check(certs)
 	return conn, infoOf(p), err
