@@ -179,3 +179,53 @@ func TestInvitedServer(t *testing.T) {
 		return err
 	})
 }
+
+// TestRenewal: a certificate that is two thirds through its life is renewed at the start, by the metadata service or by
+// the metadata node itself; one that has ended takes a new invitation.
+func TestRenewal(t *testing.T) {
+	server := startServer(t)
+	replica := server.joinData()
+	id := server.idOf(replica)
+	age := func(p *process, d time.Duration) {
+		t.Helper()
+		host, err := mtls.OpenIdentity(filepath.Join(server.dir, "tls"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := host.KeptAuthority()
+		if err != nil {
+			t.Fatal(err)
+		}
+		i, err := mtls.OpenIdentity(filepath.Join(p.dir, "tls"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		own, _ := i.Own()
+		public, _ := i.PublicKey()
+		cert, err := a.Sign(public, own.Name, time.Now().Add(-d))
+		if err == nil {
+			err = i.Install(cert, a.CA.Raw)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	const day = 24 * time.Hour
+	replica.stop()
+	replica.joinToken = " " // none
+	age(replica, 70*day)
+	replica.restart()
+	replica.waitLog("renewed this node's certificate")
+	replica.stop()
+	server.stop()
+	age(server, 100*day)
+	server.restart()
+	server.stop()
+	age(replica, 100*day)
+	server.restart()
+	replica.start()
+	replica.ends("this node's certificate ended at")
+	replica.joinToken = server.invite(adminapi.CreateInvite{NodeID: id})
+	replica.restart()
+	server.idOf(replica)
+}

@@ -270,7 +270,7 @@ func (n *Node) certify(public any, name mtls.Name) (cert, ca []byte, err error) 
 	return cert, record.Cert, nil
 }
 
-// Enrolled is mtls.Access's: it returns nil for a data node whose key the cluster knows it by. PermissionDenied is the
+// Enrolled is mtls.Access's: it returns nil for a data node whose id has no other key, and wasn't removed. PermissionDenied is the
 // cluster's word, Unavailable that this node can't tell.
 func (n *Node) Enrolled(ctx context.Context, p mtls.Peer) error {
 	if enrolled(n.consensus.State().NodeKey(p.NodeID), p.KeySHA256, []mtls.Role{mtls.Data}) {
@@ -279,13 +279,21 @@ func (n *Node) Enrolled(ctx context.Context, p mtls.Peer) error {
 	return n.enrolledNow(ctx, p) // this node may be behind
 }
 
-// mayRegister refuses a caller that has just been removed, which a node that is behind doesn't know yet.
-func (n *Node) mayRegister(ctx context.Context) error {
+// admit is for a node that registers: it refuses one that has just been removed, which a node that is behind doesn't
+// know yet, and enrols one that has come with a certificate and no invitation.
+func (n *Node) admit(ctx context.Context) error {
 	p := mtls.PeerOf(ctx)
 	if !p.Known() || p.Has(mtls.Meta) {
 		return nil
 	}
-	return n.enrolledNow(ctx, p)
+	if err := n.enrolledNow(ctx, p); err != nil || n.consensus.State().NodeKey(p.NodeID) != nil {
+		return err
+	}
+	_, err := n.consensus.Propose(ctx, &raftfsm.EnrollNode{NodeID: p.NodeID, KeySHA256: p.KeySHA256[:], Roles: p.Roles}, consensus.ProposeOptions{Actor: p.NodeID})
+	if err != nil {
+		return statusError(err)
+	}
+	return nil
 }
 
 func (n *Node) enrolledNow(ctx context.Context, p mtls.Peer) error {
@@ -293,6 +301,8 @@ func (n *Node) enrolledNow(ctx context.Context, p mtls.Peer) error {
 	switch {
 	case err != nil:
 		return status.Error(codes.Unavailable, err.Error())
+	case state.NodeKey(p.NodeID) == nil: // never invited, never removed: somebody with the authority's key has signed it
+		return nil
 	case !enrolled(state.NodeKey(p.NodeID), p.KeySHA256, []mtls.Role{mtls.Data}):
 		return status.Errorf(codes.PermissionDenied, "node %q was removed, or another has its place: it has to be invited again (atoll node invite)", p.NodeID)
 	}

@@ -144,6 +144,26 @@ func TestEnrolment(t *testing.T) {
 			t.Errorf("a removed node at %s: %v", p.id, err)
 		}
 	}
+
+	// A certificate that an operator has signed does without an invitation, once.
+	a, err := first.identity.KeptAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []codes.Code{codes.OK, codes.PermissionDenied} {
+		signed := newIdentity(t)
+		if err := sign(signed, a, mtls.Name{ClusterID: cluster, NodeID: "n4", Roles: []mtls.Role{mtls.Data}}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		join := newDataNode(t, "n4").join
+		join.RespAddr, join.ClusterAddr = "n4:1", "n4:2"
+		if _, err := atollpb.NewMetadataClient(second.dialAs(signed)).Join(t.Context(), join); status.Code(err) != want {
+			t.Errorf("with a certificate alone: %v, want %v", err, want)
+		}
+	}
+	if k := first.node.consensus.State().NodeKey("n4"); k == nil || first.node.consensus.State().Node("n4").GetKeySha256() == nil {
+		t.Errorf("the key of a node with a certificate is %v", k)
+	}
 }
 
 // TestLiveNodeKeepsItsKey: an invitation for a node's id doesn't cut that node off while it lives.

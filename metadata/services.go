@@ -87,7 +87,7 @@ func (s *metadataService) Join(ctx context.Context, r *atollpb.JoinRequest) (*at
 			return nil, status.Error(codes.Unavailable, "the cluster is not initialised")
 		}
 	}
-	if err := s.node.mayRegister(ctx); err != nil {
+	if err := s.node.admit(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.idFree(ctx, r); err != nil {

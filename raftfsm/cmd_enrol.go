@@ -17,6 +17,9 @@ const (
 	inviteLifeMsMax = 365 * 24 * 3600 * 1000 // how long one may be good
 
 	authorityBytesMax = 16 << 10 // of the certificate, and of the key
+
+	// removedMs is how long the key of a removed node is remembered: longer than a certificate is good.
+	removedMs = 92 * 24 * 3600 * 1000
 )
 
 // SetAuthority gives the cluster the authority that signs its nodes' certificates. It is refused once there is one.
@@ -187,11 +190,13 @@ func (c *UseInvite) check(r reader, timeMs int64) (i *atollpb.Invite, used bool,
 		}
 	}
 	used = slices.ContainsFunc(i.UsedBy, func(k []byte) bool { return bytes.Equal(k, c.KeySHA256) })
-	if !used && i.Uses >= i.UsesMax {
+	old := r.NodeKey(c.NodeID)
+	// A retry is one only as long as its effect stands: it brings no removed node back.
+	undone := used && (len(old.GetRoles()) == 0 || !bytes.Equal(old.KeySha256, c.KeySHA256))
+	if undone || !used && i.Uses >= i.UsesMax {
 		return nil, false, refuse(CodeForbidden, "join_token", "the join token has been used: make another (atoll node invite)")
 	}
-	old := r.NodeKey(c.NodeID)
-	if old != nil && i.NodeId == "" && !bytes.Equal(old.KeySha256, c.KeySHA256) {
+	if len(old.GetRoles()) > 0 && i.NodeId == "" && !bytes.Equal(old.KeySha256, c.KeySHA256) {
 		return nil, false, refuse(CodeForbidden, "node_id",
 			"node id %q belongs to another key: choose another --node-id, or take its place by an invitation of its own (atoll node invite --for %s)", c.NodeID, c.NodeID)
 	}
@@ -213,7 +218,8 @@ func (c *UseInvite) apply(t *txn) (Result, *Error) {
 	return t.done(), nil
 }
 
-// EnrollNode enrols a metadata node by its own word: it has the authority's key, so nothing stands above that.
+// EnrollNode enrols a node by the word of a metadata node, which has the authority's key: itself, or one that came with
+// a certificate of the cluster.
 type EnrollNode struct {
 	NodeID    string
 	KeySHA256 []byte
@@ -258,7 +264,8 @@ func (t *txn) enrol(nodeID string, key []byte, roles []atollpb.NodeRole, invite 
 	}
 }
 
-// expel takes the role of a data node from a key, and forgets one that has no other; false when there is none.
+// expel takes the role of a data node from a key; false when it hasn't got it. A key without any role is remembered
+// for as long as there may be certificates for it, and those that are older go.
 func (t *txn) expel(nodeID string) bool {
 	old := t.NodeKey(nodeID)
 	if old == nil || !slices.Contains(old.Roles, atollpb.NodeRole_NODE_ROLE_DATA) {
@@ -266,13 +273,17 @@ func (t *txn) expel(nodeID string) bool {
 	}
 	left := clone(old)
 	left.Roles = slices.DeleteFunc(left.Roles, func(r atollpb.NodeRole) bool { return r == atollpb.NodeRole_NODE_ROLE_DATA })
-	if len(left.Roles) > 0 {
-		t.note("node_key", nodeID, old, left)
-		t.insert(tableKeys, left)
-		return true
+	if len(left.Roles) == 0 {
+		left.EnrolledMs = t.timeMs
 	}
-	t.note("node_key", nodeID, old, nil)
-	t.delete(tableKeys, old)
+	t.note("node_key", nodeID, old, left)
+	t.insert(tableKeys, left)
+	for _, k := range slices.Collect(t.NodeKeys()) {
+		if len(k.Roles) == 0 && k.EnrolledMs+removedMs < t.timeMs {
+			t.note("node_key", k.NodeId, k, nil)
+			t.delete(tableKeys, k)
+		}
+	}
 	return true
 }
 

@@ -83,6 +83,8 @@ func TestInvites(t *testing.T) {
 		t.Error(got)
 	}
 
+	m.refused(CodeForbidden, use("i1", "n2", "k1", roleData)) // the same key under another id
+
 	// A key that was invited doesn't take another's id, unless the invitation is for that.
 	m.do(invite("i2", roleData))
 	if got := m.refused(CodeForbidden, use("i2", "n1", "k2", roleData)); !strings.Contains(got.Message, "--for n1") {
@@ -100,6 +102,12 @@ func TestInvites(t *testing.T) {
 	if got := m.State().Node("n1"); !bytes.Equal(got.KeySha256, sum("k2")) || got.ModifiedRevision != m.index {
 		t.Errorf("the node's record has the key %x", got.KeySha256)
 	}
+
+	spare := invite("spare", roleData)
+	spare.NodeID = "n1"
+	m.do(spare)
+	m.do(use("spare", "n1", "k3", roleData))
+	m.refused(CodeForbidden, use("i3", "n1", "k2", roleData)) // the one whose place was taken
 
 	several := invite("i4", roleMeta, roleData)
 	several.UsesMax = 3
@@ -191,16 +199,28 @@ func TestKeysOfNodes(t *testing.T) {
 
 	// n2 has never registered; its key goes nevertheless, and so does its way back.
 	m.do(&RemoveNode{ID: "n2"})
-	if m.State().NodeKey("n2") != nil {
-		t.Error("a removed node's key stays")
+	if k := m.State().NodeKey("n2"); len(k.GetRoles()) != 0 || !bytes.Equal(k.GetKeySha256(), sum("k2")) {
+		t.Errorf("a removed node's key is %v", k)
 	}
 	m.refused(CodeNotFound, &RemoveNode{ID: "n2"})
+	m.refused(CodeForbidden, use("i1", "n2", "k2", roleData))
 	m.do(invite("i2", roleData))
 	m.do(use("i2", "n3", "k3", roleData))
 	m.do(register("n3"))
 	m.do(&RemoveNode{ID: "n3"})
-	if m.State().NodeKey("n3") != nil || m.State().Node("n3") != nil {
+	if len(m.State().NodeKey("n3").GetRoles()) != 0 || m.State().Node("n3") != nil {
 		t.Error("a removed node stays")
+	}
+	m.do(invite("i3", roleData))
+	m.do(use("i3", "n3", "k4", roleData)) // the id is free again
+	if k := m.State().NodeKey("n3"); !bytes.Equal(k.GetKeySha256(), sum("k4")) {
+		t.Errorf("the new key is %v", k)
+	}
+	if out := m.propose(Proposal{Command: &RemoveNode{ID: "n3"}, TimeMs: 2 * removedMs}); out.Refusal != nil {
+		t.Error(out.Refusal)
+	}
+	if m.State().NodeKey("n2") != nil || m.State().NodeKey("n3") == nil {
+		t.Error("removed keys are remembered for ever, or not at all")
 	}
 	m.refused(CodePrecondition, &RemoveNode{ID: "n1"}) // the primary
 	if k := m.State().NodeKey("n1"); !slices.Equal(k.Roles, both) {

@@ -57,7 +57,8 @@ func (p *program) debugVerify() *cobra.Command {
 	c.Long = `Check a data directory that no process uses.
 
 Every file is read: checksums of the log, of sstables, views and Raft's store; the log's chain; each row;
-counters, expiry index and sizes, recounted after a replay of the log in memory; what belongs to nothing.
+counters, expiry index and sizes, recounted after a replay of the log in memory; whether the node's key and
+certificate fit each other; what belongs to nothing.
 Nothing on disk is changed. There is one line for each finding, with the file, the offset in it where that
 is known, and the namespaces whose rows it hits. The exit code is 0 if there are none.`
 	return c
@@ -115,7 +116,7 @@ func verifyDir(ctx context.Context, path string) (r report, err error) {
 			r.Metadata = new(metadata.Verified)
 			*r.Metadata, err = metadata.Verify(ctx, part, d.nodeID, func(f metadata.Finding) { r.add(f.File, f.Offset, f.What, nil) })
 		case "tls":
-			err = mtls.Check(part)
+			err = mtls.Verify(part, d.nodeID, func(file, what string) { r.add(file, -1, what, nil) })
 		case markerFile, lockFile, adminTokenFile, "lost+found":
 		default:
 			r.add(part, -1, "it belongs to nothing", nil)

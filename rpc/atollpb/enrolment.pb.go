@@ -243,14 +243,15 @@ func (x *Invite) GetUsedBy() [][]byte {
 	return nil
 }
 
-// NodeKey is a node's enrolment: the public key that certificates of the node must have.
+// NodeKey is a node's enrolment: the public key that certificates of the node must have. One without roles is of a
+// node that was removed: it is kept until the last certificate for it has ended.
 type NodeKey struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	KeySha256     []byte                 `protobuf:"bytes,2,opt,name=key_sha256,json=keySha256,proto3" json:"key_sha256,omitempty"` // of the public key's PKIX form
 	Roles         []NodeRole             `protobuf:"varint,3,rep,packed,name=roles,proto3,enum=atoll.v1.NodeRole" json:"roles,omitempty"`
-	EnrolledMs    int64                  `protobuf:"varint,4,opt,name=enrolled_ms,json=enrolledMs,proto3" json:"enrolled_ms,omitempty"`
-	InviteId      string                 `protobuf:"bytes,5,opt,name=invite_id,json=inviteId,proto3" json:"invite_id,omitempty"` // empty: it enrolled itself, as metadata nodes do
+	EnrolledMs    int64                  `protobuf:"varint,4,opt,name=enrolled_ms,json=enrolledMs,proto3" json:"enrolled_ms,omitempty"` // of a removed node: when it was
+	InviteId      string                 `protobuf:"bytes,5,opt,name=invite_id,json=inviteId,proto3" json:"invite_id,omitempty"`        // empty: it came with a certificate, as metadata nodes do
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

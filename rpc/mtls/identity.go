@@ -72,29 +72,6 @@ func OpenIdentity(dir string) (*Identity, error) {
 	return i, nil
 }
 
-// Check reads what OpenIdentity would, and changes nothing. A directory without a key is that of a node that never ran.
-func Check(dir string) error {
-	data, err := os.ReadFile(filepath.Join(dir, keyFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Stat(filepath.Join(dir, certFile)); err == nil {
-			return fmt.Errorf("%w: there is a certificate, and no %s", ErrDamage, keyFile)
-		}
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read the node's key: %w", err)
-	}
-	i := &Identity{dir: dir, ready: make(chan struct{}), now: time.Now}
-	if i.key, err = parseKey(data); err != nil {
-		return fmt.Errorf("%s: %w", filepath.Join(dir, keyFile), err)
-	}
-	if _, err := i.Reload(); err != nil {
-		return err
-	}
-	_, err = i.KeptAuthority()
-	return err
-}
-
 func (i *Identity) makeKey() error {
 	var err error
 	if i.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {

@@ -424,6 +424,41 @@ func TestSilentHandshakes(t *testing.T) {
 	}
 }
 
+// TestGuests: who has no certificate sends little, and there are few of them; members don't notice.
+func TestGuests(t *testing.T) {
+	now := time.Now()
+	c := newCluster(t, "c1", now)
+	s := serve(t, c.identity("m1", now, Meta), known)
+	s.enroll = func(*atollpb.EnrollRequest) (*atollpb.EnrollResponse, error) { return &atollpb.EnrollResponse{}, nil }
+	pinned := grpc.WithTransportCredentials(pinnedCredentials(sha256.Sum256(c.cert), time.Now, func(error) {}))
+	large := &atollpb.EnrollRequest{NodeId: strings.Repeat("x", 2*guestBytesMax)}
+	if _, err := atollpb.NewEnrolmentClient(s.dial(t, pinned)).Enroll(t.Context(), large); status.Code(err) != codes.Unavailable {
+		t.Errorf("a large message: %v", err)
+	}
+	small := &atollpb.EnrollRequest{NodeId: "n1"}
+	var conns []*grpc.ClientConn
+	for range guestsMax {
+		conn := s.dial(t, pinned)
+		conns = append(conns, conn)
+		if _, err := atollpb.NewEnrolmentClient(conn).Enroll(t.Context(), small, grpc.WaitForReady(true)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := atollpb.NewEnrolmentClient(s.dial(t, pinned)).Enroll(t.Context(), small); status.Code(err) != codes.Unavailable {
+		t.Errorf("one too many: %v", err)
+	}
+	member := s.dial(t, c.identity("m2", now, Meta).DialOptions()...)
+	if _, err := atollpb.NewConsensusClient(member).ReadIndex(t.Context(), &atollpb.ReadIndexRequest{}); err != nil {
+		t.Errorf("a member: %v", err)
+	}
+	if err := conns[0].Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := atollpb.NewEnrolmentClient(s.dial(t, pinned)).Enroll(t.Context(), small, grpc.WaitForReady(true)); err != nil {
+		t.Errorf("after one has left: %v", err)
+	}
+}
+
 // TestFiles looks at what an identity takes from its directory.
 func TestFiles(t *testing.T) {
 	now := time.Now()
@@ -452,6 +487,13 @@ func TestFiles(t *testing.T) {
 	}
 	if a, err := c.identity("m2", now, Meta).KeptAuthority(); a != nil || err != nil {
 		t.Errorf("no authority: %v, %v", a, err)
+	}
+
+	if found := findings(t, i.dir, "m1"); len(found) != 0 {
+		t.Errorf("a check finds %q", found)
+	}
+	if found := findings(t, i.dir, "m2"); len(found) != 1 {
+		t.Errorf("a check for another node finds %q", found)
 	}
 
 	foreign := c.identity("m1", now, Meta)
@@ -491,8 +533,20 @@ func TestFiles(t *testing.T) {
 			if _, err := OpenIdentity(dir); !errors.Is(err, ErrDamage) {
 				t.Errorf("%v", err)
 			}
+			if found := findings(t, dir, "m1"); len(found) != 1 {
+				t.Errorf("a check finds %q", found)
+			}
 		})
 	}
+}
+
+func findings(t *testing.T, dir, node string) []string {
+	t.Helper()
+	var found []string
+	if err := Verify(dir, node, func(file, what string) { found = append(found, file+": "+what) }); err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
 
 func TestEnroll(t *testing.T) {
