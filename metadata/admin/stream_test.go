@@ -249,6 +249,38 @@ func TestStreamsEndWithTheServer(t *testing.T) {
 	}
 }
 
+// The records of a namespace are those of all changes of its tokens, too, and not those of others'.
+func TestAuditOfANamespace(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	for _, name := range []string{"a", "b"} {
+		w.must(&raftfsm.CreateNamespace{Name: name})
+		for _, revoke := range []bool{false, true} {
+			made, err := w.client.CreateToken(ctx, name, adminapi.CreateToken{})
+			if err == nil {
+				_, err = w.client.UpdateToken(ctx, name, made.Token.ID, adminapi.UpdateToken{Label: pointer("new")})
+			}
+			if err == nil && revoke {
+				_, err = w.client.RevokeToken(ctx, name, made.Token.ID)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	list, err := w.client.Audit(ctx, adminapi.AuditFilter{Namespace: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var actions []string
+	for _, r := range list {
+		actions = append(actions, r.Action)
+	}
+	if want := "create-namespace create-token update-token create-token update-token revoke-token"; strings.Join(actions, " ") != want {
+		t.Errorf("%q, want %q", actions, want)
+	}
+}
+
 // recorder is a client that counts how often its time to read begins anew.
 type recorder struct {
 	*httptest.ResponseRecorder
