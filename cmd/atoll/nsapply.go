@@ -67,6 +67,9 @@ func (p *program) nsApply() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if prune && want.Namespaces == nil {
+				return fmt.Errorf("%s: it has no list of namespaces, and --prune would delete all: write namespaces: [] if that is meant", file)
+			}
 			have, err := a.client.Namespaces(ctx)
 			if err != nil {
 				return err

@@ -84,6 +84,29 @@ func TestApplyNothing(t *testing.T) {
 	}
 }
 
+// A file without a list deletes nothing; one with an empty list does.
+func TestApplyPrunesByAList(t *testing.T) {
+	a := newAPI(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			answer(200, `{"namespaces":[{"id":7,"name":"acme","state":"active","durability":"async","modified_revision":9}]}`)(w, r)
+			return
+		}
+		answer(200, `{}`)(w, r)
+	})
+	for _, text := range []string{"namespaces:\n", "{}"} {
+		if _, stderr, code := a.cli(text, "ns", "apply", "-f", "-", "--prune", "--yes"); code != 1 || len(a.bodies) != 0 || !strings.Contains(stderr, "namespaces: []") {
+			t.Errorf("%q: exit code %d, stderr %q, sent %q", text, code, stderr, a.bodies)
+		}
+		if stdout, stderr, code := a.cli(text, "ns", "apply", "-f", "-", "--yes"); code != 0 || stdout != "nothing to change\n" {
+			t.Errorf("%q without --prune: exit code %d, stdout %q, stderr %q", text, code, stdout, stderr)
+		}
+		a.bodies = nil
+	}
+	if _, stderr, code := a.cli("namespaces: []", "ns", "apply", "-f", "-", "--prune", "--yes"); code != 0 || len(a.bodies) != 2 || !strings.HasPrefix(a.bodies[1], "DELETE /v1/namespaces/acme") {
+		t.Errorf("an empty list: exit code %d, stderr %q, sent %q", code, stderr, a.bodies)
+	}
+}
+
 // What fails is named with how far it came.
 func TestApplyStops(t *testing.T) {
 	a := newAPI(t, func(w http.ResponseWriter, r *http.Request) {
