@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 const declaredNamespaces = `namespaces:
@@ -104,6 +105,24 @@ func TestApplyPrunesByAList(t *testing.T) {
 	}
 	if _, stderr, code := a.cli("namespaces: []", "ns", "apply", "-f", "-", "--prune", "--yes"); code != 0 || len(a.bodies) != 2 || !strings.HasPrefix(a.bodies[1], "DELETE /v1/namespaces/acme") {
 		t.Errorf("an empty list: exit code %d, stderr %q, sent %q", code, stderr, a.bodies)
+	}
+}
+
+// The time limit is of each step, and not of all together.
+func TestApplyTakesItsTime(t *testing.T) {
+	a := newAPI(t, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(waitSlack/2 + 100*time.Millisecond):
+		case <-r.Context().Done():
+		}
+		if r.Method == http.MethodGet {
+			answer(200, `{"namespaces":[]}`)(w, r)
+			return
+		}
+		answer(200, `{}`)(w, r)
+	})
+	if _, stderr, code := a.cli("namespaces: [{name: a}]", "ns", "apply", "-f", "-", "--yes", "--timeout", "1ms", "--wait", "0s"); code != 0 || len(a.bodies) != 2 {
+		t.Errorf("exit code %d, stderr %q, sent %q", code, stderr, a.bodies)
 	}
 }
 
