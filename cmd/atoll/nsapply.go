@@ -61,13 +61,16 @@ type applyStep struct {
 func (p *program) nsApply() *cobra.Command {
 	var file string
 	var yes, dryRun, prune bool
-	c := p.adminCommand("apply -f FILE", "Make namespaces what a file declares, after showing the difference", cobra.NoArgs, []string{"wait"},
+	c := p.callingCommand("apply -f FILE", "Make namespaces what a file declares, after showing the difference", cobra.NoArgs, []string{"wait"},
 		func(ctx context.Context, a *adminCall, _ []string) error {
 			want, err := readDeclaration(file, a.stdin)
 			if err != nil {
 				return err
 			}
-			have, err := a.client.Namespaces(ctx)
+			if prune && want.Namespaces == nil {
+				return fmt.Errorf("%s: it has no list of namespaces, and --prune would delete all: write namespaces: [] if that is meant", file)
+			}
+			have, err := a.listed(ctx)
 			if err != nil {
 				return err
 			}
@@ -94,7 +97,8 @@ func (p *program) nsApply() *cobra.Command {
 
 What is absent stays as it is; labels and limits, where they are given, are all that the namespace has afterwards. New
 namespaces have no token: make one with atoll token create. A namespace that has changed since the difference was shown is
-left alone, and an error says so; what was done before stays done, and another apply goes on.`
+left alone, and an error says so; what was done before stays done, and another apply goes on.
+--timeout is of each step.`
 	c.Flags().StringVarP(&file, "file", "f", "", "the YAML file; - reads stdin")
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "show the difference and change nothing")
@@ -290,6 +294,17 @@ func (a *adminCall) confirm(file string) error {
 	return nil
 }
 
+// within limits the time of one call: a person reads the difference as long as they like, and steps may be many.
+func (a *adminCall) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, max(a.duration("timeout"), a.duration("wait")+waitSlack))
+}
+
+func (a *adminCall) listed(ctx context.Context) ([]adminapi.Namespace, error) {
+	ctx, cancel := a.within(ctx)
+	defer cancel()
+	return a.client.Namespaces(ctx)
+}
+
 func (a *adminCall) apply(ctx context.Context, steps []applyStep) error {
 	for i, s := range steps {
 		change, err := a.applyOne(ctx, s)
@@ -302,6 +317,8 @@ func (a *adminCall) apply(ctx context.Context, steps []applyStep) error {
 }
 
 func (a *adminCall) applyOne(ctx context.Context, s applyStep) (adminapi.Change, error) {
+	ctx, cancel := a.within(ctx)
+	defer cancel()
 	options := a.options()
 	if s.revision > 0 {
 		options = append(options, adminapi.WithIfMatch(s.revision))

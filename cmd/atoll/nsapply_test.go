@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 const declaredNamespaces = `namespaces:
@@ -81,6 +82,47 @@ func TestApplyNothing(t *testing.T) {
 	const same = "namespaces: [{name: acme, durability: local, labels: {a: b}, limits: {keys: 10:5, bytes: 0}, suspended: true, read-only: true}]"
 	if stdout, stderr, code := a.cli(same, "ns", "apply", "-f", "-"); code != 0 || stdout != "nothing to change\n" {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+}
+
+// A file without a list deletes nothing; one with an empty list does.
+func TestApplyPrunesByAList(t *testing.T) {
+	a := newAPI(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			answer(200, `{"namespaces":[{"id":7,"name":"acme","state":"active","durability":"async","modified_revision":9}]}`)(w, r)
+			return
+		}
+		answer(200, `{}`)(w, r)
+	})
+	for _, text := range []string{"namespaces:\n", "{}"} {
+		if _, stderr, code := a.cli(text, "ns", "apply", "-f", "-", "--prune", "--yes"); code != 1 || len(a.bodies) != 0 || !strings.Contains(stderr, "namespaces: []") {
+			t.Errorf("%q: exit code %d, stderr %q, sent %q", text, code, stderr, a.bodies)
+		}
+		if stdout, stderr, code := a.cli(text, "ns", "apply", "-f", "-", "--yes"); code != 0 || stdout != "nothing to change\n" {
+			t.Errorf("%q without --prune: exit code %d, stdout %q, stderr %q", text, code, stdout, stderr)
+		}
+		a.bodies = nil
+	}
+	if _, stderr, code := a.cli("namespaces: []", "ns", "apply", "-f", "-", "--prune", "--yes"); code != 0 || len(a.bodies) != 2 || !strings.HasPrefix(a.bodies[1], "DELETE /v1/namespaces/acme") {
+		t.Errorf("an empty list: exit code %d, stderr %q, sent %q", code, stderr, a.bodies)
+	}
+}
+
+// The time limit is of each step, and not of all together.
+func TestApplyTakesItsTime(t *testing.T) {
+	a := newAPI(t, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(waitSlack/2 + 100*time.Millisecond):
+		case <-r.Context().Done():
+		}
+		if r.Method == http.MethodGet {
+			answer(200, `{"namespaces":[]}`)(w, r)
+			return
+		}
+		answer(200, `{}`)(w, r)
+	})
+	if _, stderr, code := a.cli("namespaces: [{name: a}]", "ns", "apply", "-f", "-", "--yes", "--timeout", "1ms", "--wait", "0s"); code != 0 || len(a.bodies) != 2 {
+		t.Errorf("exit code %d, stderr %q, sent %q", code, stderr, a.bodies)
 	}
 }
 

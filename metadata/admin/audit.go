@@ -68,16 +68,39 @@ func auditFilter(state *raftfsm.State, in *listAuditInput) (func(*audit.Record) 
 			return nil, newProblem(adminapi.CodeNotFound, "namespace %q was not found: give the id of a deleted one", in.Namespace)
 		}
 	}
+	tokens := map[string]bool{}
+	if id != "" {
+		tokens = tokensOf(state, id)
+	}
 	return func(r *audit.Record) bool {
-		return (in.Actor == "" || r.Actor == in.Actor) && (id == "" || concerns(r, id))
+		return (in.Actor == "" || r.Actor == in.Actor) && (id == "" || concerns(r, id, tokens))
 	}, nil
 }
 
-// concerns reports whether a record is of a change of a namespace or its tokens.
-func concerns(r *audit.Record, namespaceID string) bool {
+// tokensOf returns the ids of the tokens that a namespace has or, as far as the records tell, had: the record of a
+// token's change names the token alone.
+func tokensOf(state *raftfsm.State, namespaceID string) map[string]bool {
+	tokens := map[string]bool{}
+	if id, err := strconv.ParseUint(namespaceID, 10, 64); err == nil {
+		for t := range state.Tokens(id) {
+			tokens[t.Id] = true
+		}
+	}
+	for r := range state.Audit(0) {
+		for i := range r.Changes {
+			if c := &r.Changes[i]; c.Field == "namespace_id" && (c.Before == namespaceID || c.After == namespaceID) {
+				tokens[c.ID] = true
+			}
+		}
+	}
+	return tokens
+}
+
+// concerns reports whether a record is of a change of a namespace or one of its tokens.
+func concerns(r *audit.Record, namespaceID string, tokens map[string]bool) bool {
 	for i := range r.Changes {
 		c := &r.Changes[i]
-		if c.Record == "namespace" && c.ID == namespaceID || c.Field == "namespace_id" && (c.Before == namespaceID || c.After == namespaceID) {
+		if c.Record == "namespace" && c.ID == namespaceID || c.Record == "token" && tokens[c.ID] {
 			return true
 		}
 	}

@@ -320,3 +320,20 @@ func TestUsage(t *testing.T) {
 		t.Errorf("a token of nobody: %d", resp.StatusCode)
 	}
 }
+
+// The client reads a list of namespaces whose labels are as many, as long and as wide in JSON as they may be.
+func TestListOfTheLargestNamespaces(t *testing.T) {
+	w := newWorld(t)
+	var labels []raftfsm.SetLabel
+	for i := range raftfsm.LabelsMax {
+		labels = append(labels, raftfsm.SetLabel{Key: fmt.Sprintf("%0*d", raftfsm.LabelKeyBytesMax, i), Value: strings.Repeat(`"`, raftfsm.LabelValueBytesMax)})
+	}
+	const n = 500
+	for i := range n {
+		w.must(&raftfsm.CreateNamespace{Name: fmt.Sprintf("ns-%03d", i), Labels: labels})
+	}
+	list, err := w.client.Namespaces(t.Context())
+	if err != nil || len(list) != n+1 { // and the default one
+		t.Errorf("%d namespaces, %v", len(list), err)
+	}
+}

@@ -72,7 +72,8 @@ func stream[T any](a *api, h huma.API, path, id, summary string, next func(uint6
 			return nil, newProblem(adminapi.CodeTooMuch, "this node has %d streams, the most that it takes: ask another metadata node", streamsMax)
 		}
 		if after == 0 {
-			after = a.Consensus.State().Revision()
+			// This node may be behind what the caller has seen.
+			after = max(a.Consensus.State().Revision(), callerOf(ctx).state.Revision())
 		}
 		return &huma.StreamResponse{Body: func(h huma.Context) {
 			defer func() { <-a.streams }()
@@ -92,6 +93,9 @@ func (a *api) serveStream(h huma.Context, c caller, after uint64, next func(uint
 	for {
 		changed := a.Consensus.Feed().Changed()
 		events, to := next(after)
+		if ending(h.Context()) || !a.holds(c) { // at each turn: changes may never pause
+			return
+		}
 		if err := writeEvents(w, control, events); err != nil || len(events) > 0 && events[len(events)-1].name == "reset" {
 			return
 		}
@@ -102,6 +106,9 @@ func (a *api) serveStream(h huma.Context, c caller, after uint64, next func(uint
 		select {
 		case <-changed:
 		case <-timer.C:
+			if !a.holds(c) {
+				return
+			}
 			beat := event{name: "heartbeat", data: adminapi.Heartbeat{Revision: a.Consensus.State().Revision()}}
 			if writeEvents(w, control, []event{beat}) != nil {
 				return
@@ -114,9 +121,18 @@ func (a *api) serveStream(h huma.Context, c caller, after uint64, next func(uint
 			return
 		}
 		timer.Stop()
-		if !a.holds(c) {
-			return
-		}
+	}
+}
+
+// ending reports whether the client has left or the server begins to stop.
+func ending(ctx context.Context) bool {
+	select {
+	case <-stopping(ctx):
+		return true
+	case <-ctx.Done():
+		return true
+	default:
+		return false
 	}
 }
 
@@ -132,7 +148,8 @@ func (a *api) holds(c caller) bool {
 }
 
 func writeEvents(w http.ResponseWriter, control *http.ResponseController, events []event) error {
-	if err := control.SetWriteDeadline(time.Now().Add(streamWait)); err != nil {
+	wait := func() error { return control.SetWriteDeadline(time.Now().Add(streamWait)) }
+	if err := wait(); err != nil {
 		return err
 	}
 	for _, e := range events {
@@ -143,6 +160,9 @@ func writeEvents(w http.ResponseWriter, control *http.ResponseController, events
 		id := ""
 		if e.id > 0 {
 			id = fmt.Sprintf("id: %d\n", e.id)
+		}
+		if err := wait(); err != nil { // anew for each: what a client has missed may be megabytes
+			return err
 		}
 		if _, err := fmt.Fprintf(w, "event: %s\n%sdata: %s\n\n", e.name, id, data); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -8,9 +9,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/atolldb/atoll/raftfsm"
 	"github.com/atolldb/atoll/rpc/adminapi"
@@ -241,4 +247,119 @@ func TestStreamsEndWithTheServer(t *testing.T) {
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		t.Errorf("serve: %v", err)
 	}
+}
+
+// The records of a namespace are those of all changes of its tokens, too, and not those of others'.
+func TestAuditOfANamespace(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	for _, name := range []string{"a", "b"} {
+		w.must(&raftfsm.CreateNamespace{Name: name})
+		for _, revoke := range []bool{false, true} {
+			made, err := w.client.CreateToken(ctx, name, adminapi.CreateToken{})
+			if err == nil {
+				_, err = w.client.UpdateToken(ctx, name, made.Token.ID, adminapi.UpdateToken{Label: pointer("new")})
+			}
+			if err == nil && revoke {
+				_, err = w.client.RevokeToken(ctx, name, made.Token.ID)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	list, err := w.client.Audit(ctx, adminapi.AuditFilter{Namespace: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var actions []string
+	for _, r := range list {
+		actions = append(actions, r.Action)
+	}
+	if want := "create-namespace create-token update-token create-token update-token revoke-token"; strings.Join(actions, " ") != want {
+		t.Errorf("%q, want %q", actions, want)
+	}
+}
+
+// recorder is a client that counts how often its time to read begins anew.
+type recorder struct {
+	*httptest.ResponseRecorder
+	deadlines int
+}
+
+func (r *recorder) SetWriteDeadline(time.Time) error {
+	r.deadlines++
+	return nil
+}
+
+// A stream that always has something to tell ends with its token and with the server all the same, and a client has
+// time for each event.
+func TestStreamsThatNeverPause(t *testing.T) {
+	w := newWorld(t)
+	a := &api{Config: Config{Consensus: w, Now: time.Now}}
+	start := w.fsm.State()
+	const most = 100
+	serve := func(ctx context.Context, end func()) *recorder {
+		rec := &recorder{ResponseRecorder: httptest.NewRecorder()}
+		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/v1/events", nil)
+		turn := uint64(0)
+		a.serveStream(humago.NewContext(&huma.Operation{}, r, rec), caller{state: start, tokenID: "t1"}, 0, func(uint64) ([]event, uint64) {
+			switch turn++; turn {
+			case 2:
+				end()
+			case most:
+				return []event{{name: "reset"}}, turn
+			}
+			return []event{{"audit", turn, 1}, {"audit", turn, 2}}, turn
+		})
+		return rec
+	}
+	check := func(name string, r *recorder) {
+		t.Helper()
+		if n := strings.Count(r.Body.String(), "event: "); n != 2 {
+			t.Errorf("%s: %d events", name, n)
+		}
+		if r.deadlines < 3 { // one more for the header
+			t.Errorf("%s: %d deadlines", name, r.deadlines)
+		}
+	}
+	w.must(&raftfsm.CreateToken{NamespaceID: start.Cluster().DefaultNamespaceId, Token: raftfsm.NewToken{
+		ID: "t1", Hash: make([]byte, raftfsm.HashBytes), Role: atollpb.Role_ROLE_VIEWER,
+	}})
+	start = w.fsm.State()
+	ctx, cancel := context.WithCancel(t.Context())
+	check("the client left", serve(ctx, cancel))
+	stop := make(chan struct{})
+	check("the server stops", serve(context.WithValue(t.Context(), stoppingKey{}, stop), func() { close(stop) }))
+	check("the token was revoked", serve(t.Context(), func() { w.must(&raftfsm.RevokeToken{TokenRef: raftfsm.TokenRef{ID: "t1"}}) }))
+}
+
+// A stream of what is to come doesn't tell, at a node that is behind, what its caller has seen.
+func TestStreamAtFollower(t *testing.T) {
+	w := newWorld(t)
+	w.role, w.behind = "follower", w.fsm.State()
+	w.must(&raftfsm.CreateNamespace{Name: "seen"})
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+"/v1/watch", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+adminSecret)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = resp.Body.Close()
+		http.DefaultClient.CloseIdleConnections()
+	}()
+	w.must(&raftfsm.CreateNamespace{Name: "new"})
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+			if !strings.Contains(data, `"new"`) {
+				t.Errorf("the first event is %s", data)
+			}
+			return
+		}
+	}
+	t.Error("no event")
 }

@@ -15,11 +15,12 @@ import (
 	"time"
 )
 
-// replyBytesMax bounds what the client reads of one answer: a page of namespaces is far smaller.
+// replyBytesMax bounds what the client reads of one answer.
 const replyBytesMax = 16 << 20
 
-// pageLen is how many records of a list the client asks for at once.
-const pageLen = 1000
+// pageLen is how many records of a list the client asks for at once. So many namespaces with all the labels that they
+// take, each of their bytes two of JSON, are within replyBytesMax.
+const pageLen = 400
 
 // Client calls the admin API of one metadata node, any of the cluster. Its methods may be called from
 // any goroutine. A refusal is a *Problem.
@@ -136,9 +137,12 @@ func (c *Client) do(ctx context.Context, method, path string, in any, opts []Opt
 		return nil, fmt.Errorf("call the admin API: %w", err)
 	}
 	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, replyBytesMax))
+	data, err := io.ReadAll(io.LimitReader(resp.Body, replyBytesMax+1))
 	if err != nil {
 		return nil, fmt.Errorf("read the admin API's answer: %w", err)
+	}
+	if len(data) > replyBytesMax {
+		return nil, fmt.Errorf("the admin API's answer is longer than %d bytes", replyBytesMax)
 	}
 	if resp.StatusCode/100 != 2 {
 		return nil, problemOf(resp, data)
