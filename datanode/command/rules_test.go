@@ -438,10 +438,13 @@ func TestFallenSessionsEnd(t *testing.T) {
 	}
 	end(&atollpb.ViewFrame{Nodes: []*atollpb.Node{{Id: "another"}}})
 	check(0, 0, 0)
-	end(&atollpb.ViewFrame{RemovedTokens: []string{"t-a-rw"}})
-	check(3, 0, 0)
+	ids := []uint64{commandtest.AID, commandtest.AID, commandtest.BID, 12345}
+	b.Executor.EndFallen(b.Node.Views.Current(), ids, time.Now())
+	check(0, 0, 0)
+	v := b.Node.Views.Current() // one change of several namespaces, which isn't looked at yet
+	b.Install(t, &atollpb.ViewFrame{FromRevision: v.Revision(), Revision: v.Revision() + 1, Last: true, RemovedTokens: []string{"t-a-rw"}, RemovedNamespaces: []uint64{commandtest.BID}})
+	b.Executor.EndFallen(b.Node.Views.Current(), ids, time.Now())
+	check(3, 0, 3)
 	end(&atollpb.ViewFrame{Namespaces: []*atollpb.Namespace{{Id: commandtest.AID, Name: "a", State: atollpb.NamespaceState_NAMESPACE_STATE_ACTIVE, Suspended: true}}})
-	check(3, 3, 0)
-	end(&atollpb.ViewFrame{RemovedNamespaces: []uint64{commandtest.BID}})
 	check(3, 3, 3)
 }
