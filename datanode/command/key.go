@@ -187,10 +187,18 @@ func copyHashes(db int, args [][]byte, dst []uint64) []uint64 {
 	return append(dst, store.HashKey(db, args[1]), store.HashKey(target, args[2]))
 }
 
-// copyUnsent is the size of what is copied.
-func copyUnsent(tx *store.Tx, db int, args [][]byte) int64 {
-	row, _ := tx.Get(tx.DB(db), args[1])
-	return int64(len(row.Data)) + int64(row.Bytes)
+// copyUnsent is what is copied, if it will be.
+func copyUnsent(tx *store.Tx, db int, args [][]byte) (keys, bytes int64) {
+	row, ok := tx.Get(tx.DB(db), args[1])
+	target, replace, code := copyOptions(args, db)
+	if !ok || code != "" {
+		return 0, 0
+	}
+	_, taken := tx.Get(tx.DB(target), args[2])
+	if taken && !replace {
+		return 0, 0
+	}
+	return bit(!taken), int64(len(row.Data)) + int64(row.Bytes)
 }
 
 func copyCommand(c *Ctx, w *work) {

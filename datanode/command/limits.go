@@ -29,8 +29,9 @@ const (
 	limitBurst    = int64(time.Second)
 	// limitDebt is the most that one large command or reply makes those after it wait.
 	limitDebt = int64(time.Minute)
-	// freeGroup is the group of the commands that no rate is asked of.
+	// freeGroup is the group of the commands that no rate is asked of, unless they are larger than freeBytes.
 	freeGroup = "connection"
+	freeBytes = 1 << 10
 )
 
 // rules are what the settings of a namespace ask of each command. Where they ask nothing, its sessions have none.
@@ -162,7 +163,7 @@ func (r *rules) allows(s *Session, cmd *command, c *redcon.Command, now int64) E
 			return refusal
 		}
 	}
-	if s.registry == nil || cmd.Group == freeGroup { // a forwarded one was counted where its client is
+	if s.registry == nil || cmd.free(len(c.Raw)) { // a forwarded one was counted where its client is
 		return noRefusal
 	}
 	l, st := &r.limits, s.stats
@@ -175,6 +176,12 @@ func (r *rules) allows(s *Session, cmd *command, c *redcon.Command, now int64) E
 		return errLimitIn
 	}
 	return noRefusal
+}
+
+// free reports whether no rate is asked of a command of that size. What ECHO sends back is not for nothing; what anybody
+// may send is no namespace's.
+func (c *command) free(size int) bool {
+	return c.Group == freeGroup && (size <= freeBytes || c.Scope == ScopeConnection)
 }
 
 func (r *rules) allowsValue(st *namespaceStats, args [][]byte) Error {
@@ -199,7 +206,7 @@ func (r *rules) allowsValue(st *namespaceStats, args [][]byte) Error {
 // under the run's locks. A command may still add more bytes: a collection that spreads over rows of its own, which hold a
 // sorted set's members twice. cover makes up for that.
 func (r *rules) reserve(sc *scratch, s *Session, cmd *command, args [][]byte) Error {
-	st, keys, bytes := s.stats, int64(1), int64(0)
+	st, keys, bytes := s.stats, int64(0), int64(0)
 	if cmd.Keys.Hashes == nil {
 		sc.positions = cmd.Keys.Positions(args, sc.positions[:0])
 		keys = int64(len(sc.positions))
@@ -208,7 +215,8 @@ func (r *rules) reserve(sc *scratch, s *Session, cmd *command, args [][]byte) Er
 		bytes += int64(len(a)) + argumentFrame
 	}
 	if cmd.Unsent != nil {
-		bytes += cmd.Unsent(&sc.tx, s.DB, args)
+		made, more := cmd.Unsent(&sc.tx, s.DB, args)
+		keys, bytes = keys+made, bytes+more
 	}
 	if planted == seedNoReserve {
 		return r.fits(sc.ctx.NS.Counters(), keys, bytes)
@@ -230,11 +238,14 @@ func (r *rules) reserve(sc *scratch, s *Session, cmd *command, args [][]byte) Er
 	grown := sc.tx.Growth()
 	others, more := k-sc.reserved.keys, b-sc.reserved.bytes+bytes+grown.Bytes
 	refusal := r.fits(sum, others+keys+grown.Keys, more)
-	if refusal == errLimitKeys && cmd.Keys.Hashes == nil { // keys that are there already are no more keys
-		there := keys - sc.missing(s.DB, args)
-		st.keys.Add(-there)
-		sc.reserved.keys -= there
-		if keys -= there; keys > 0 {
+	if refusal == errLimitKeys { // keys that are there already are no more keys
+		if cmd.Keys.Hashes == nil {
+			there := keys - sc.missing(s.DB, args)
+			st.keys.Add(-there)
+			sc.reserved.keys -= there
+			keys -= there
+		}
+		if keys > 0 {
 			refusal = r.fits(sum, others+keys+grown.Keys, more)
 		} else { // however many there are
 			refusal = r.fitsBytes(sum, more)

@@ -71,7 +71,7 @@ func TestLimitOfKeysLetsFreeingCommandsPass(t *testing.T) {
 	s := b.Session(t, commandtest.AWriteSecret)
 	expect(t, b, s, "HSET h f v g w", ":2", "ZADD z 1 a 2 b 3 c 4 d 5 e", ":5", "MSET a 1 b 2 c 3 d 4", "+OK", "SELECT 3", "+OK", "SET x 1", "+OK", "SELECT 0", "+OK")
 	bound(t, b, &atollpb.Limits{Keys: hard(3)})
-	expect(t, b, s, "SET n v", "-LIMIT keys:", "HSET n f x", "-LIMIT keys:", "ZADD n 1 n", "-LIMIT keys:", "COPY a n", "-LIMIT keys:", "MSET a 1 n 1", "-LIMIT keys:",
+	expect(t, b, s, "SET n v", "-LIMIT keys:", "HSET n f x", "-LIMIT keys:", "ZADD n 1 n", "-LIMIT keys:", "COPY a n", "-LIMIT keys:", "COPY a b DB 2", "-LIMIT keys:", "COPY a b", ":0", "COPY a x DB 3", ":0", "COPY a x DB 3 REPLACE", ":1", "COPY none n", ":0", "MSET a 1 n 1", "-LIMIT keys:",
 		"HSET h f x", ":0", "ZADD z 1 n", ":1", "INCR a", ":2", "INCRBY a -1", ":1", "ZREM z n", ":1", // no key more
 		"HDEL h g", ":1", "ZREM z a", ":1", "ZPOPMIN z", "*2", "ZPOPMAX z", "*2", "ZREMRANGEBYRANK z 0 0", ":1", "EXPIRE h 1000", ":1", "PERSIST h", ":1",
 		"RENAME a e", "+OK", "GETDEL e", "$1\r\n1", "DEL b", ":1", "UNLINK c", ":1", "GET d", "$1\r\n4", "SET e 5", "-LIMIT keys:",
@@ -206,6 +206,13 @@ func TestRates(t *testing.T) {
 		*now = now.Add(time.Minute)
 	}
 	expect(t, b, other, "GET k", "$-1")
+	large := "ECHO " + strings.Repeat("v", 1100)
+	bound(t, b, &atollpb.Limits{InBytesPerSecond: hard(1200)})
+	expect(t, b, s, large, "$1100", large, "-LIMIT request bytes per second:", "ECHO x", "$1", "AUTH "+strings.Repeat("v", 1100), "-WRONGPASS ")
+	*now = now.Add(time.Minute)
+	bound(t, b, &atollpb.Limits{OutBytesPerSecond: hard(1000)})
+	expect(t, b, s, large, "$1100", large, "-LIMIT reply bytes per second:", "ECHO x", "$1")
+	*now = now.Add(time.Minute)
 	bound(t, b, &atollpb.Limits{InBytesPerSecond: hard(100)})
 	*now = now.Add(time.Minute)
 	expect(t, b, s, "SET k "+strings.Repeat("v", 40), "+OK", "SET k "+strings.Repeat("v", 40), "+OK", "SET k "+strings.Repeat("v", 40), "-LIMIT request bytes per second:")
@@ -431,10 +438,13 @@ func TestFallenSessionsEnd(t *testing.T) {
 	}
 	end(&atollpb.ViewFrame{Nodes: []*atollpb.Node{{Id: "another"}}})
 	check(0, 0, 0)
-	end(&atollpb.ViewFrame{RemovedTokens: []string{"t-a-rw"}})
-	check(3, 0, 0)
+	ids := []uint64{commandtest.AID, commandtest.AID, commandtest.BID, 12345}
+	b.Executor.EndFallen(b.Node.Views.Current(), ids, time.Now())
+	check(0, 0, 0)
+	v := b.Node.Views.Current() // one change of several namespaces, which isn't looked at yet
+	b.Install(t, &atollpb.ViewFrame{FromRevision: v.Revision(), Revision: v.Revision() + 1, Last: true, RemovedTokens: []string{"t-a-rw"}, RemovedNamespaces: []uint64{commandtest.BID}})
+	b.Executor.EndFallen(b.Node.Views.Current(), ids, time.Now())
+	check(3, 0, 3)
 	end(&atollpb.ViewFrame{Namespaces: []*atollpb.Namespace{{Id: commandtest.AID, Name: "a", State: atollpb.NamespaceState_NAMESPACE_STATE_ACTIVE, Suspended: true}}})
-	check(3, 3, 0)
-	end(&atollpb.ViewFrame{RemovedNamespaces: []uint64{commandtest.BID}})
 	check(3, 3, 3)
 }

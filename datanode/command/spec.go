@@ -106,8 +106,9 @@ type Spec struct {
 	Since   string // the Redis version that has it first
 	Summary string // one line
 	Run     func(*Ctx)
-	// Unsent, for commands that make more than they are sent, returns how many bytes more they would add in a database.
-	Unsent func(tx *store.Tx, db int, args [][]byte) int64
+	// Unsent, for commands that make more than they are sent, returns how many bytes more they would add, and, if there
+	// is KeySpec.Hashes, how many keys.
+	Unsent func(tx *store.Tx, db int, args [][]byte) (keys, bytes int64)
 	// Subs are the subcommands of a container. A container with Run runs it when no subcommand fits.
 	Subs []Spec
 }

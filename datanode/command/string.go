@@ -92,13 +92,13 @@ func getrangeCommand(c *Ctx, w *work) {
 }
 
 // setrangeUnsent is the padding before the offset.
-func setrangeUnsent(tx *store.Tx, db int, args [][]byte) int64 {
+func setrangeUnsent(tx *store.Tx, db int, args [][]byte) (keys, bytes int64) {
 	offset, _ := datatype.ParseInt(args[2])
 	if offset > datatype.MaxStringBytes-int64(len(args[3])) || len(args[3]) == 0 {
-		return 0 // it pads nothing
+		return 0, 0 // it pads nothing
 	}
 	row, _ := tx.Get(tx.DB(db), args[1])
-	return max(0, offset-int64(len(row.Data)))
+	return 0, max(0, offset-int64(len(row.Data)))
 }
 
 func setrangeCommand(c *Ctx, w *work) {

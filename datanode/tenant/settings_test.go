@@ -182,6 +182,10 @@ func TestTouched(t *testing.T) {
 	moved := tok("t6", 5, "six")
 	install(t, s, delta(t, 13, 14, &atollpb.ViewFrame{Tokens: []*atollpb.Token{moved}, RemovedNamespaces: []uint64{6}}))
 	check(5, 6, 102)
+	install(t, s, delta(t, 14, 15, &atollpb.ViewFrame{Tokens: []*atollpb.Token{tok("brief", 7, "brief")}}), delta(t, 15, 16, &atollpb.ViewFrame{RemovedTokens: []string{"brief"}}))
+	check(5, 6, 7, 102)
+	install(t, s, delta(t, 16, 17, &atollpb.ViewFrame{Tokens: []*atollpb.Token{tok("t1", 9, "one")}}))
+	check(1, 5, 6, 7, 9, 102) // a token's namespace before and after
 	install(t, s, full(t, 20))
 	if _, _, ok := s.Touched(first); ok {
 		t.Error("since before a whole view")

@@ -14,7 +14,6 @@ func (s *Views) Touched(since *View) (now *View, ids []uint64, ok bool) {
 		now.cluster.GetDefaultNamespaceId() != since.cluster.GetDefaultNamespaceId():
 		return now, nil, false
 	}
-	owner := make(map[string]uint64) // of tokens that came with these changes
 	for _, c := range s.ring {
 		if c.Revision <= since.revision {
 			continue
@@ -27,14 +26,11 @@ func (s *Views) Touched(since *View) (now *View, ids []uint64, ok bool) {
 			if old := since.Token(t.ID); old != nil {
 				ids = append(ids, old.NamespaceID)
 			}
-			ids, owner[t.ID] = append(ids, t.NamespaceID), t.NamespaceID
+			ids = append(ids, t.NamespaceID)
 		}
-		for _, id := range c.removedTokens {
+		for _, id := range c.removedTokens { // one that has come since then is among these ids already
 			if old := since.Token(id); old != nil {
 				ids = append(ids, old.NamespaceID)
-			}
-			if of := owner[id]; of != 0 {
-				ids = append(ids, of)
 			}
 		}
 	}
