@@ -113,7 +113,8 @@ func TestMonitor(t *testing.T) {
 	play(t, b, m, []exchange{{"MONITOR", "+OK\r\n"}, {"GET k", "-ERR Replica can't interact with the keyspace\r\n"}, {"PING", "+PONG\r\n"}})
 	play(t, b, boss, []exchange{{"MONITOR", "+OK\r\n"}})
 	b.Pipeline(t, s, []string{"SET", "k", "\x00\n\"q"}, []string{"nosuch"}, []string{"CONFIG", "GET", "save"}, []string{"AUTH", "a", commandtest.AWriteSecret},
-		[]string{"HELLO", "2", "AUTH", "a", commandtest.AWriteSecret}, []string{"SELECT", "3"}, []string{"SET", "long", strings.Repeat("x", 5000)})
+		[]string{"HELLO", "2", "AUTH", "a", commandtest.AWriteSecret}, []string{"HELLO", "AUTH", "a", commandtest.AWriteSecret}, []string{"HELLO", "auth", commandtest.AWriteSecret},
+		[]string{"SELECT", "3"}, []string{"SET", "long", strings.Repeat("x", 5000)})
 	b.Do(t, neighbour, "SET", "of-b", "1")
 	b.Do(t, admin, "SET", "of-admin", "1")
 	b.Do(t, admin, "NAMESPACE", "ADD", "new", "the-new-token")
@@ -130,7 +131,8 @@ func TestMonitor(t *testing.T) {
 	}
 	want := []string{
 		`[0 192.0.2.1:1] "PING"`, `[0 192.0.2.1:1] "SET" "k" "\x00\n\"q"`, `[0 192.0.2.1:1] "AUTH" "(redacted)" "(redacted)"`,
-		`[0 192.0.2.1:1] "HELLO" "2" "AUTH" "(redacted)" "(redacted)"`, `[3 192.0.2.1:1] "SELECT" "3"`,
+		`[0 192.0.2.1:1] "HELLO" "2" "AUTH" "(redacted)" "(redacted)"`,
+		`[0 192.0.2.1:1] "HELLO" "AUTH" "(redacted)" "(redacted)"`, `[0 192.0.2.1:1] "HELLO" "auth" "(redacted)"`, `[3 192.0.2.1:1] "SELECT" "3"`,
 		`[3 192.0.2.1:1] "SET" "long" "` + strings.Repeat("x", 4096) + `... (904 more bytes)"`,
 	}
 	if got := lines(m); strings.Join(got, "\n") != strings.Join(want, "\n") {
