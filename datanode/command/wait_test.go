@@ -1,6 +1,7 @@
 package command_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -179,4 +180,20 @@ func TestMonitorsAreBounded(t *testing.T) {
 		}
 	}
 	t.Error("a monitor that doesn't read is never cut")
+}
+
+// TestMonitorOfLargeCommands: one that reads is not cut, whatever single commands are like.
+func TestMonitorOfLargeCommands(t *testing.T) {
+	b := commandtest.New(t)
+	m, s := b.Session(t, commandtest.AReadSecret), b.Session(t, commandtest.AWriteSecret)
+	play(t, b, m, []exchange{{"MONITOR", "+OK\r\n"}})
+	mset := []string{"MSET"}
+	for i := range 100 {
+		mset = append(mset, fmt.Sprint("k", i), strings.Repeat("\x00", 4096))
+	}
+	b.Do(t, s, mset...)
+	text, ok := m.Pushes().Take(nil)
+	if !ok || len(text) > 100<<10 || !strings.HasSuffix(string(text), ` "... (192 more arguments)"`+"\r\n") {
+		t.Errorf("the monitor reads %d bytes that end with %q", len(text), text[max(0, len(text)-40):])
+	}
 }
