@@ -91,7 +91,11 @@ func TestClientPause(t *testing.T) {
 	if got := <-write; got != "" {
 		t.Errorf("the write of a connection that is gone answered %q", got)
 	}
-	play(t, b, admin, []exchange{{"CLIENT UNPAUSE", "+OK\r\n"}})
+	other = b.Session(t, commandtest.BWriteSecret) // one that comes during a pause may authenticate, and do no more
+	read = begun(t, b, other, "GET", "k")
+	fresh := b.Session(t, "")
+	play(t, b, fresh, []exchange{{"HELLO 2 AUTH default " + commandtest.AdminSecret, "*14\r\n…"}, {"CLIENT UNPAUSE", "+OK\r\n"}})
+	<-read
 	if got := b.Do(t, b.Session(t, commandtest.BWriteSecret), "GET", "k"); got != "$1\r\n1\r\n" {
 		t.Errorf("the write of a connection that is gone was done: %q", got)
 	}
