@@ -16,6 +16,10 @@ const monitorsMax = 16
 // monitorShown is how much of a command monitors are shown. Redis shows all of it.
 var monitorShown = shownArgs{count: 256, bytes: 4096}
 
+// monitorLineMax is how long a monitor's line gets before the rest of the arguments is left out, in bytes: one command
+// must not be more than what may wait for a monitor.
+const monitorLineMax = pushBytesMax / 16
+
 // monitors are the sessions that MONITOR.
 type monitors struct {
 	any      atomic.Bool // false: there are none, which is all that a run looks at
@@ -58,7 +62,7 @@ func (m *monitors) remove(s *Session) {
 func monitor(c *Ctx) {
 	s := c.Session
 	if s.pushes == nil {
-		s.pushes = newPushes()
+		s.pushes = newPushes(&c.ex.sessions.pushed)
 	}
 	if !c.ex.sessions.monitors.add(s) {
 		c.Out.Error("ERR too many connections monitor this namespace: at most " + strconv.Itoa(monitorsMax))
@@ -86,7 +90,7 @@ func checkMonitor(c *candidate) string {
 }
 
 // feed shows monitors a command that a session has executed. As in Redis, operators' commands are not shown. A tenant
-// sees what CLIENT LIST would show it the session of.
+// sees what CLIENT LIST would show it the session of. The run's locks may be held: it does not log.
 func (e *Executor) feed(s *Session, cmd *command, args [][]byte) {
 	if cmd.Flags&FlagAdmin != 0 {
 		return
@@ -108,8 +112,7 @@ func (e *Executor) feed(s *Session, cmd *command, args [][]byte) {
 		if *text == nil {
 			*text = monitorLine(s, &g, now, cmd, args)
 		}
-		if !to.pushes.add(*text) && !to.closed.Load() {
-			e.log.Warn("monitor dropped: the peer does not read", "session", to.ID, "peer", to.Peer.Remote, "limit", pushBytesMax)
+		if !to.pushes.add(*text) {
 			to.Close()
 		}
 	}
@@ -133,8 +136,14 @@ func monitorLine(s *Session, g *tenant.Grant, now time.Time, cmd *command, args 
 		}
 	}
 	b := fmt.Appendf(nil, "+%d.%06d [%d %s]", now.Unix(), now.Nanosecond()/1000, s.DB, addr)
+	shown := 0
 	for a := range monitorShown.of(cmd, args) {
+		if len(b) > monitorLineMax {
+			b = fmt.Appendf(b, ` "... (%d more arguments)"`, len(args)-shown)
+			break
+		}
 		b = appendQuoted(append(b, ' '), a)
+		shown++
 	}
 	return append(b, '\r', '\n')
 }

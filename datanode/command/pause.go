@@ -126,16 +126,17 @@ func (e *Executor) paused(s *Session, plan []planned) (n int, wait func(context.
 	}
 }
 
-// pausable reports whether a pause holds a command up. CLIENT's subcommands about pauses are what ends one; and a
-// refusal has nothing to wait for.
+// pausable reports whether a pause holds a command up. CLIENT's subcommands about pauses are what ends one, and whoever
+// is to send them must be able to authenticate; and a refusal has nothing to wait for.
 func (p *planned) pausable(all bool) bool {
-	switch {
-	case p.kind == kindRefused || p.cmd.full == "client|pause" || p.cmd.full == "client|unpause":
+	if p.kind == kindRefused {
 		return false
-	case all:
-		return true
 	}
-	return p.cmd.Flags&FlagWrite != 0
+	switch p.cmd.full {
+	case "client|pause", "client|unpause", "auth", "hello":
+		return false
+	}
+	return all || p.cmd.Flags&FlagWrite != 0
 }
 
 // sendFirst sends the replies that are there before a command waits for others. No lease is held.

@@ -189,6 +189,7 @@ func TestP6EveryCommandHasAScope(t *testing.T) {
 // Whatever is sent, the neighbour stays as it was, and nothing of it is in a reply.
 func TestP6Isolation(t *testing.T) {
 	b := commandtest.New(t)
+	everythingIsSlow(t, b) // so that the slow log has something of the neighbour's
 	neighbour := b.Session(t, commandtest.BWriteSecret)
 	fill(t, b, neighbour, marker)
 	b.Do(t, neighbour, "CLIENT", "SETNAME", marker)

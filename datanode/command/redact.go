@@ -14,7 +14,7 @@ func secretAt(cmd *command, args [][]byte, i int) bool {
 	case "auth":
 		return i > 0
 	case "hello":
-		return i > 2 && is(args[i-1], "auth") || i > 3 && is(args[i-2], "auth")
+		return i > 1 && is(args[i-1], "auth") || i > 2 && is(args[i-2], "auth") // also where the version was forgotten
 	case "namespace|add", "namespace|set":
 		return i > 2
 	}

@@ -247,6 +247,7 @@ type Registry struct {
 	rejected atomic.Uint64
 	evicted  atomic.Uint64
 	monitors monitors
+	pushed   atomic.Int64 // bytes of all sessions' pushes
 }
 
 // NewRegistry returns an empty registry.

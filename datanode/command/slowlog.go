@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"sync"
@@ -121,17 +122,40 @@ func (l *slowLogs) forgetOldest() {
 	delete(l.rings, oldest)
 }
 
-// list returns the entries of one log, or of all, newest first.
-func (l *slowLogs) list(part uint64) (list []slowEntry) {
+// list returns the newest entries of one log, or of all, newest first: count of them, or with -1 all.
+func (l *slowLogs) list(part uint64, count int64) (list []slowEntry) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	for of, r := range l.rings {
 		if part == operators || of == part {
-			list = append(list, r.entries...)
+			n := int64(len(r.entries))
+			if count >= 0 {
+				n = min(n, count)
+			}
+			list = append(list, r.entries[int64(len(r.entries))-n:]...)
 		}
 	}
-	slices.SortFunc(list, func(a, b slowEntry) int { return int(b.nodeID - a.nodeID) })
+	l.mu.Unlock() // those that have a slow command to note, and may hold a run's locks, don't wait for the sorting
+	slices.SortFunc(list, func(a, b slowEntry) int { return cmp.Compare(b.nodeID, a.nodeID) })
+	if count >= 0 {
+		list = list[:min(int64(len(list)), count)]
+	}
 	return list
+}
+
+// count returns how many entries list has.
+func (l *slowLogs) count(part uint64) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if part != operators {
+		if r := l.rings[part]; r != nil {
+			n = len(r.entries)
+		}
+		return n
+	}
+	for _, r := range l.rings {
+		n += len(r.entries)
+	}
+	return n
 }
 
 // reset empties one log, or all. Ids go on.
@@ -199,10 +223,7 @@ func slowlogGet(c *Ctx) {
 			return
 		}
 	}
-	list := c.ex.slow.list(c.Session.partOf())
-	if count >= 0 && count < int64(len(list)) {
-		list = list[:count]
-	}
+	list := c.ex.slow.list(c.Session.partOf(), count)
 	admin := c.Session.grant.Admin()
 	c.Out.Array(len(list))
 	for i := range list {
@@ -232,7 +253,7 @@ func (c *Ctx) namespaceName(id uint64) string {
 	return ""
 }
 
-func slowlogLen(c *Ctx) { c.Out.Int(int64(len(c.ex.slow.list(c.Session.partOf())))) }
+func slowlogLen(c *Ctx) { c.Out.Int(int64(c.ex.slow.count(c.Session.partOf()))) }
 
 func slowlogReset(c *Ctx) {
 	c.ex.slow.reset(c.Session.partOf())

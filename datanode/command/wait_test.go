@@ -1,6 +1,7 @@
 package command_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -90,7 +91,11 @@ func TestClientPause(t *testing.T) {
 	if got := <-write; got != "" {
 		t.Errorf("the write of a connection that is gone answered %q", got)
 	}
-	play(t, b, admin, []exchange{{"CLIENT UNPAUSE", "+OK\r\n"}})
+	other = b.Session(t, commandtest.BWriteSecret) // one that comes during a pause may authenticate, and do no more
+	read = begun(t, b, other, "GET", "k")
+	fresh := b.Session(t, "")
+	play(t, b, fresh, []exchange{{"HELLO 2 AUTH default " + commandtest.AdminSecret, "*14\r\n…"}, {"CLIENT UNPAUSE", "+OK\r\n"}})
+	<-read
 	if got := b.Do(t, b.Session(t, commandtest.BWriteSecret), "GET", "k"); got != "$1\r\n1\r\n" {
 		t.Errorf("the write of a connection that is gone was done: %q", got)
 	}
@@ -113,7 +118,8 @@ func TestMonitor(t *testing.T) {
 	play(t, b, m, []exchange{{"MONITOR", "+OK\r\n"}, {"GET k", "-ERR Replica can't interact with the keyspace\r\n"}, {"PING", "+PONG\r\n"}})
 	play(t, b, boss, []exchange{{"MONITOR", "+OK\r\n"}})
 	b.Pipeline(t, s, []string{"SET", "k", "\x00\n\"q"}, []string{"nosuch"}, []string{"CONFIG", "GET", "save"}, []string{"AUTH", "a", commandtest.AWriteSecret},
-		[]string{"HELLO", "2", "AUTH", "a", commandtest.AWriteSecret}, []string{"SELECT", "3"}, []string{"SET", "long", strings.Repeat("x", 5000)})
+		[]string{"HELLO", "2", "AUTH", "a", commandtest.AWriteSecret}, []string{"HELLO", "AUTH", "a", commandtest.AWriteSecret}, []string{"HELLO", "auth", commandtest.AWriteSecret},
+		[]string{"SELECT", "3"}, []string{"SET", "long", strings.Repeat("x", 5000)})
 	b.Do(t, neighbour, "SET", "of-b", "1")
 	b.Do(t, admin, "SET", "of-admin", "1")
 	b.Do(t, admin, "NAMESPACE", "ADD", "new", "the-new-token")
@@ -130,7 +136,8 @@ func TestMonitor(t *testing.T) {
 	}
 	want := []string{
 		`[0 192.0.2.1:1] "PING"`, `[0 192.0.2.1:1] "SET" "k" "\x00\n\"q"`, `[0 192.0.2.1:1] "AUTH" "(redacted)" "(redacted)"`,
-		`[0 192.0.2.1:1] "HELLO" "2" "AUTH" "(redacted)" "(redacted)"`, `[3 192.0.2.1:1] "SELECT" "3"`,
+		`[0 192.0.2.1:1] "HELLO" "2" "AUTH" "(redacted)" "(redacted)"`,
+		`[0 192.0.2.1:1] "HELLO" "AUTH" "(redacted)" "(redacted)"`, `[0 192.0.2.1:1] "HELLO" "auth" "(redacted)"`, `[3 192.0.2.1:1] "SELECT" "3"`,
 		`[3 192.0.2.1:1] "SET" "long" "` + strings.Repeat("x", 4096) + `... (904 more bytes)"`,
 	}
 	if got := lines(m); strings.Join(got, "\n") != strings.Join(want, "\n") {
@@ -177,4 +184,20 @@ func TestMonitorsAreBounded(t *testing.T) {
 		}
 	}
 	t.Error("a monitor that doesn't read is never cut")
+}
+
+// TestMonitorOfLargeCommands: one that reads is not cut, whatever single commands are like.
+func TestMonitorOfLargeCommands(t *testing.T) {
+	b := commandtest.New(t)
+	m, s := b.Session(t, commandtest.AReadSecret), b.Session(t, commandtest.AWriteSecret)
+	play(t, b, m, []exchange{{"MONITOR", "+OK\r\n"}})
+	mset := []string{"MSET"}
+	for i := range 100 {
+		mset = append(mset, fmt.Sprint("k", i), strings.Repeat("\x00", 4096))
+	}
+	b.Do(t, s, mset...)
+	text, ok := m.Pushes().Take(nil)
+	if !ok || len(text) > 100<<10 || !strings.HasSuffix(string(text), ` "... (192 more arguments)"`+"\r\n") {
+		t.Errorf("the monitor reads %d bytes that end with %q", len(text), text[max(0, len(text)-40):])
+	}
 }

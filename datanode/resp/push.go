@@ -1,5 +1,7 @@
 package resp
 
+import "time"
+
 // pushing reports whether others send the session something. Once they do, a goroutine beside the connection's own
 // writes that until the connection ends: a session that waits for others is never parked.
 func (c *conn) pushing() bool {
@@ -25,8 +27,10 @@ func (c *conn) pushing() bool {
 
 // endPushing ends that goroutine, and waits for it. The connection is closed, so that it can't be writing for long.
 func (c *conn) endPushing() {
-	if p := c.session.Pushes(); p != nil {
-		p.Close()
+	if p := c.session.Pushes(); p != nil && p.Close() {
+		if suppressed, ok := c.server.pushLines.pass(time.Now()); ok {
+			c.server.Log.Warn("monitor cut: too much waited to be sent to it", "session", c.session.ID, "peer", c.session.Peer.Remote, "suppressed", suppressed)
+		}
 	}
 	if c.pushed != nil {
 		<-c.pushed

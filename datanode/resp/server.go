@@ -72,7 +72,7 @@ type Server struct {
 	begun     sync.Once
 	commands  context.Context // of what they execute
 
-	cutLines, crossLines rarely
+	cutLines, crossLines, pushLines rarely
 }
 
 // WithDefaults returns l with the defaults in place of zero fields.
