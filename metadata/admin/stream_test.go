@@ -258,7 +258,7 @@ func TestAuditOfANamespace(t *testing.T) {
 		for _, revoke := range []bool{false, true} {
 			made, err := w.client.CreateToken(ctx, name, adminapi.CreateToken{})
 			if err == nil {
-				_, err = w.client.UpdateToken(ctx, name, made.Token.ID, adminapi.UpdateToken{Label: pointer("new")})
+				_, err = w.client.UpdateToken(ctx, name, made.Token.ID, adminapi.UpdateToken{Label: new("new")})
 			}
 			if err == nil && revoke {
 				_, err = w.client.RevokeToken(ctx, name, made.Token.ID)
