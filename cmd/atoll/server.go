@@ -225,6 +225,10 @@ func (n *node) run(ctx context.Context) error {
 	if n.lis.profiles != nil {
 		profiled = n.start(cancel, "serve profiles", func() error { return serveProfiles(metaCtx, n.lis.profiles) })
 	}
+	scraped := closed()
+	if n.lis.metrics != nil {
+		scraped = n.start(cancel, "serve metrics", func() error { return n.serveMetrics(metaCtx) })
+	}
 	served := n.start(cancel, "serve the cluster port", func() error { return n.grpc.Serve(n.mux.GRPC()) })
 	metaDone, dataDone := closed(), closed()
 	if n.meta != nil {
@@ -240,7 +244,7 @@ func (n *node) run(ctx context.Context) error {
 	n.log.Info("stopping")
 	err := <-dataDone
 	stopMeta()
-	err = errors.Join(err, <-metaDone, <-profiled)
+	err = errors.Join(err, <-metaDone, <-profiled, <-scraped)
 	n.grpc.Stop()
 	return errors.Join(err, <-served)
 }

@@ -51,6 +51,7 @@ type Config struct {
 	Log            *slog.Logger
 	DeleteGrace    time.Duration // for which a deleted namespace can be undeleted; 0: not at all
 	SecretBytesMin int           // of a secret that a caller chooses; 0: adminapi.SecretBytesMin
+	Metrics        *Metrics      // nil: requests are not counted
 }
 
 // The server's bounds.
@@ -101,7 +102,14 @@ func New(c Config) (http.Handler, error) {
 	a.registerCluster(h)
 	a.registerAudit(h)
 	a.registerStreams(h)
-	return a.guard(mux), nil
+	handler := a.guard(mux)
+	if a.Metrics != nil {
+		handler = a.Metrics.Around(handler, func(r *http.Request) string {
+			_, pattern := mux.Handler(r)
+			return pattern
+		})
+	}
+	return handler, nil
 }
 
 // NewServer returns a server of the handler with its time-outs set; what net/http has to say goes to
