@@ -63,8 +63,8 @@ func TestNamespaceLabels(t *testing.T) {
 	sessions := []*command.Session{b.Session(t, commandtest.AWriteSecret), b.Session(t, commandtest.BWriteSecret)}
 	r := scraped(b, 1)
 	before, done := map[string]float64{}, 0.0
-	for round, n := range []int{3, 9, 20, 2, 0, 40, 90, 1, 0, 200} {
-		s := sessions[round%2]
+	for round, n := range []int{3, 3, 9, 4, 20, 2, 90, 5, 300, 1} {
+		s := sessions[round/2%2]
 		for i := range n {
 			b.Do(t, s, "SET", fmt.Sprint("k", i), "v")
 		}
