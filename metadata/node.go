@@ -54,6 +54,7 @@ type Node struct {
 	control   *control.Controller
 	watch     *watch.Server
 	http      *http.Server
+	metrics   *admin.Metrics
 }
 
 // Open opens the directory and starts Raft. It fails with consensus.ErrForeign on a directory of another
@@ -79,11 +80,11 @@ func Open(_ context.Context, c Config) (*Node, error) {
 	n := &Node{
 		config: c, consensus: raft,
 		control: control.New(control.Config{Node: raft, Log: c.Log, PromotionMax: c.promotion}),
-		watch:   watch.New(raft, c.Log),
+		watch:   watch.New(raft, c.Log), metrics: admin.NewMetrics(),
 	}
 	handler, err := admin.New(admin.Config{
 		Consensus: raft, Control: n.control, HTTPAddr: c.HTTPAddr, Version: c.Version, Now: time.Now, Log: c.Log,
-		DeleteGrace: c.DeleteGrace, SecretBytesMin: c.SecretBytesMin,
+		DeleteGrace: c.DeleteGrace, SecretBytesMin: c.SecretBytesMin, Metrics: n.metrics,
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make the admin API: %w", err), raft.Close())

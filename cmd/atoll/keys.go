@@ -63,6 +63,8 @@ func keys() []key {
 		{name: "secret-bytes-min", kind: kindInt, byDef: "16", min: "1", max: "512", help: "bytes that a token's secret must have when the caller of the admin API chooses it"},
 		{name: "drain-wait", kind: kindDuration, byDef: "10s", min: "10ms", max: "10m", help: "how long a stop waits for running commands"},
 		{name: "pprof-addr", kind: kindAddr, none: true, help: "serves profiles of the Go runtime under /debug/pprof/, on a loopback address; empty: not at all"},
+		{name: "metrics-addr", kind: kindAddr, none: true, help: "serves metrics in Prometheus' form at /metrics, without authentication; empty: not at all"},
+		{name: "metrics-namespaces", kind: kindInt, byDef: "1000", min: "0", max: "100000", help: "namespaces that have metrics of their own, the busiest; the others are summed up as _other"},
 		{name: "log-level", kind: kindWord, byDef: "info", words: []string{"debug", "info", "warn", "error"}, help: "the least severe lines to log"},
 		{name: "log-format", kind: kindWord, byDef: "text", words: []string{"text", "json"}, help: "form of the log on stderr"},
 
@@ -97,7 +99,7 @@ func keys() []key {
 
 // The keys of the commands that run a node, and of those that call one.
 func (p *program) nodeKeys(more ...string) []string {
-	return append([]string{configKey, "data-dir", "node-id", "cluster-addr", "advertise-host", "join", "join-token", "join-token-file", "pprof-addr", "allow-plaintext", "log-level", "log-format"}, more...)
+	return append([]string{configKey, "data-dir", "node-id", "cluster-addr", "advertise-host", "join", "join-token", "join-token-file", "pprof-addr", "metrics-addr", "allow-plaintext", "log-level", "log-format"}, more...)
 }
 
 // metaKeys are those of a process with a metadata node.
@@ -108,7 +110,7 @@ func metaKeys() []string {
 // dataKeys are those of a process with a data node.
 func (p *program) dataKeys(more ...string) []string {
 	return p.nodeKeys(append([]string{
-		"resp-addr", "resp-tls-addr", "resp-tls-cert", "resp-tls-key", "resp-tls-client-ca", "resp-tls-clients", "resp-socket", "resp-socket-mode",
+		"metrics-namespaces", "resp-addr", "resp-tls-addr", "resp-tls-cert", "resp-tls-key", "resp-tls-client-ca", "resp-tls-clients", "resp-socket", "resp-socket-mode",
 		"discard-data", "begin-empty", "replica-writes", "block-cache", "row-cache", "memtable", "log-segment", "log-retain", "log-retain-age",
 		"disk-reserve", "sync-rate", "packed-members", "packed-size", "max-clients", "bulk-max", "output-max", "client-memory", "memory-limit", "idle-timeout", "auth-timeout", "view-stale-max", "drain-wait",
 	}, more...)...)

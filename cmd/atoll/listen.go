@@ -13,8 +13,8 @@ import (
 
 // listeners are a process's ports and its socket, and how others reach them.
 type listeners struct {
-	resp, respTLS, respSocket, http, cluster, profiles net.Listener
-	advertised                                         struct{ resp, http, cluster string }
+	resp, respTLS, respSocket, http, cluster, profiles, metrics net.Listener
+	advertised                                                  struct{ resp, http, cluster string }
 }
 
 // listen takes the ports of the parts that run.
@@ -39,6 +39,9 @@ func (n *node) listen(ctx context.Context, meta, data bool) (l listeners, err er
 		if l.profiles, err = listenProfiles(ctx, addr); err != nil {
 			return l, err
 		}
+	}
+	if l.metrics, err = n.listenMetrics(ctx); err != nil {
+		return l, err
 	}
 	if data {
 		err = n.listenRESP(ctx, &l)
@@ -148,7 +151,7 @@ func isLoopback(addr net.Addr) bool {
 
 // close closes what no part has taken over; closing twice is harmless.
 func (l listeners) close() {
-	for _, listener := range []net.Listener{l.resp, l.respTLS, l.respSocket, l.http, l.cluster, l.profiles} {
+	for _, listener := range []net.Listener{l.resp, l.respTLS, l.respSocket, l.http, l.cluster, l.profiles, l.metrics} {
 		if listener != nil {
 			_ = listener.Close() // closed already by its owner
 		}

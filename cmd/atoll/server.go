@@ -245,6 +245,10 @@ func (n *node) run(ctx context.Context) error {
 	if n.lis.profiles != nil {
 		profiled = n.start(cancel, "serve profiles", func() error { return serveProfiles(metaCtx, n.lis.profiles) })
 	}
+	scraped := closed()
+	if n.lis.metrics != nil {
+		scraped = n.start(cancel, "serve metrics", func() error { return n.serveMetrics(metaCtx) })
+	}
 	served := n.start(cancel, "serve the cluster port", func() error { return n.grpc.Serve(n.mux.GRPC()) })
 	enrolled := n.start(cancel, "join the cluster", func() error {
 		err := n.enroll(ctx)
@@ -269,7 +273,7 @@ func (n *node) run(ctx context.Context) error {
 	n.log.Info("stopping")
 	err := <-dataDone
 	stopMeta()
-	err = errors.Join(<-enrolled, <-reloaded, err, <-metaDone, <-profiled)
+	err = errors.Join(<-enrolled, <-reloaded, err, <-metaDone, <-profiled, <-scraped)
 	n.grpc.Stop()
 	return errors.Join(err, <-served)
 }

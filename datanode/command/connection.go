@@ -64,6 +64,7 @@ func (c *Ctx) authenticate(name string, secret []byte) bool {
 		return false
 	}
 	if err != nil {
+		c.ex.stats.authFailures.Add(1)
 		wait, cut := c.ex.guard.Failed(c.Session.Peer.Remote, name, c.Env.Clock())
 		if wait > 0 || !cut {
 			c.Fail(errWrongPass)

@@ -3,6 +3,7 @@ package command
 import (
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/atolldb/atoll/datanode/store"
@@ -139,4 +140,6 @@ type stats struct {
 	namespaces sync.Map       // uint64 to *namespaceStats
 	marksMu    sync.Mutex
 	marks      []*namespaceStats // what Usage has to look at
+
+	authFailures atomic.Uint64
 }

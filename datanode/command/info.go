@@ -43,6 +43,7 @@ func infoSections() []infoSection {
 		{"node", "Node", true, true, infoNode},
 		{"group", "Group", true, true, infoGroup},
 		{"namespace", "Namespace", true, false, infoNamespace},
+		{"errorstats", "Errorstats", true, false, infoErrorStats},
 		{"cluster", "Cluster", true, false, infoCluster},
 		{"keyspace", "Keyspace", true, false, infoKeyspace},
 	}
@@ -183,8 +184,12 @@ func infoStats(w *infoWriter) {
 			commands += w.ex.stats.commands[i].calls.Load()
 		}
 	}
+	sum := w.sums()
 	w.line("total_connections_received", connections)
 	w.line("total_commands_processed", commands)
+	w.line("total_net_input_bytes", sum.in)
+	w.line("total_net_output_bytes", sum.out)
+	w.line("total_error_replies", sum.errorReplies())
 	w.line("rejected_connections", rejected)
 	w.line("evicted_keys", 0)
 	w.line("evicted_clients", evicted)

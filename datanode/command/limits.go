@@ -321,6 +321,7 @@ func (sh *share) refused() (n int) {
 // measure counts what a session's commands have taken and given. Refusals are given, but not owed for: who tries again
 // too early must not have to wait longer for that.
 func (e *Executor) measure(s *Session, cmds []redcon.Command, out, refused int) {
+	e.tally(s)
 	st := s.stats
 	if st == nil {
 		return

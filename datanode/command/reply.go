@@ -16,6 +16,9 @@ type Reply struct {
 	room  int // bytes that need no asking
 	grow  func() bool
 	over  bool
+
+	failed bool // errors holds something
+	errors *[len(errorCodes)]uint32
 }
 
 // frameMax is more than RESP writes around a value, in bytes.
@@ -143,6 +146,7 @@ func (r *Reply) Simple(s string) {
 // Error writes an error; text starts with its code. Line breaks in it become spaces.
 func (r *Reply) Error(text string) {
 	if r.fits(len(text)) {
+		r.note(text)
 		r.buf = redcon.AppendError(r.buf, text)
 	}
 }

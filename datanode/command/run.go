@@ -20,6 +20,7 @@ func (e *Executor) Execute(ctx context.Context, s *Session, cmds []redcon.Comman
 	s.flush, s.sent = flush, 0
 	for len(cmds) > 0 && !s.closing && !s.drop {
 		n := e.run(ctx, s, cmds, now)
+		e.tally(s)
 		if cmds = cmds[n:]; n == 0 {
 			now = e.env.NowMS() // it has waited
 		}
@@ -209,6 +210,7 @@ func (e *Executor) transact(sc *scratch, shares []share, lease Lease, data bool)
 	if errors.Is(err, errSplit) {
 		for i := range shares {
 			shares[i].session.Out.truncate(shares[i].from)
+			shares[i].session.Out.forget()
 		}
 		for i := range shares {
 			e.transact(sc, shares[i:i+1], lease, data)
@@ -369,11 +371,12 @@ func (e *Executor) replace(sc *scratch, sh *share, err error) {
 	sc.spare = append(sc.spare[:0], out.buf[start:]...)
 	text := ErrorText(err)
 	out.truncate(start)
+	out.forget()
 	from := start
 	for i := range sh.plan[:sh.done] {
 		p := &sh.plan[i]
 		if p.kind == kindRefused || p.kind == kindPlain {
-			out.Raw(sc.spare[from-start : p.end-start])
+			out.rawReply(sc.spare[from-start : p.end-start])
 		} else {
 			out.Error(text)
 		}
@@ -407,6 +410,7 @@ func (e *Executor) alone(ctx context.Context, s *Session, lease Lease, call *red
 		defer func() {
 			if r := recover(); r != nil {
 				s.Out.truncate(start)
+				s.Out.forget()
 				s.Out.Error(ErrorText(e.panicked(s, r)))
 				if held {
 					noteDamage(lease, r)
@@ -485,7 +489,7 @@ func (e *Executor) forward(ctx context.Context, s *Session, cmds []redcon.Comman
 			s.Out.Error("TRYAGAIN " + r.Refused + ", nothing was written")
 			return
 		}
-		s.Out.Raw(r.RESP)
+		s.Out.rawReply(r.RESP)
 		if r.Index > 0 {
 			s.wait = written{r.Index, history}
 		}
@@ -535,6 +539,9 @@ func (e *Executor) count(s *Session, cmd *command, n int, took time.Duration) {
 	st.micros.Add(uint64(took.Microseconds()))
 	if s.stats != nil {
 		s.stats.commands.Add(uint64(n))
+		if s.registry != nil { // a forwarded command counts where its client is
+			s.stats.observe(cmd.family, n, took)
+		}
 	}
 	if s.last.Load() != cmd {
 		s.last.Store(cmd)

@@ -2,6 +2,7 @@ package command
 
 import (
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/atolldb/atoll/datanode/store"
@@ -124,15 +125,17 @@ func (s *Spec) arityOK(n int) bool {
 // command is a spec in the table, with what the executor keeps about it.
 type command struct {
 	Spec
-	full  string // "client|list" for a subcommand
-	order int    // place in the table: the index of its counters
-	subs  map[string]*command
+	full   string // "client|list" for a subcommand
+	order  int    // place in the table: the index of its counters
+	family int    // place of its group in the table's families
+	subs   map[string]*command
 }
 
 // Table finds commands by name. It is immutable.
 type Table struct {
-	byName map[string]*command
-	list   []*command // containers before their subcommands, in the order of the specs
+	byName   map[string]*command
+	list     []*command // containers before their subcommands, in the order of the specs
+	families []string   // the groups, in the order of the specs; at most familiesMax
 }
 
 // nameBytesMax bounds the names that are looked up; no command has a longer one.
@@ -168,7 +171,14 @@ func (t *Table) add(s Spec, into map[string]*command, prefix string) *command {
 	if s.Arity == 0 || s.Arity == math.MinInt {
 		panic("command: no arity for " + prefix + s.Name)
 	}
-	c := &command{Spec: s, full: prefix + s.Name, order: len(t.list)}
+	family := slices.Index(t.families, s.Group)
+	if family < 0 {
+		if family = len(t.families); family == familiesMax {
+			panic("command: too many groups: " + s.Group)
+		}
+		t.families = append(t.families, s.Group)
+	}
+	c := &command{Spec: s, full: prefix + s.Name, order: len(t.list), family: family}
 	into[s.Name] = c
 	t.list = append(t.list, c)
 	return c

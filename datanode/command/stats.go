@@ -19,9 +19,11 @@ type commandStats struct {
 type namespaceStats struct {
 	id          uint64
 	commands    atomic.Uint64
-	connections atomic.Uint64 // that authenticated
-	in, out     atomic.Uint64 // bytes of requests and replies
-	limited     atomic.Uint64 // commands that a hard limit refused
+	connections atomic.Uint64                            // that authenticated
+	in, out     atomic.Uint64                            // bytes of requests and replies
+	limited     atomic.Uint64                            // commands that a hard limit refused
+	families    [familiesMax]atomic.Pointer[familyStats] // by command.family; nil before the first command of it
+	errors      [len(errorCodes)]atomic.Uint64           // error replies
 
 	rules                     atomic.Pointer[rules] // the last that were made
 	callRate, inRate, outRate bucket

@@ -48,6 +48,7 @@ func (f *follower) adopt(ctx context.Context) error {
 	f.m.update(func(st *Status) {
 		st.State, st.Note, st.Syncing = atollpb.NodeState_NODE_STATE_SERVING, "", false
 	})
+	f.m.syncs.ended.Add(1)
 	f.m.cfg.Logger.Info("the full sync is done", "generation", n, "index", s.Applied().Index, "min_revision", s.Applied().MinRevision)
 	if seedViewAfterSwap {
 		f.installLate()

@@ -206,6 +206,7 @@ func (f *follower) fetch(ctx context.Context, client atollpb.ReplicationClient) 
 	err = t.run(stream)
 	err = errors.Join(err, t.finishFiles())
 	if err != nil {
+		f.m.syncs.broken.Add(1)
 		return fmt.Errorf("snapshot: %w", err)
 	}
 	f.staged.complete = true
@@ -295,6 +296,7 @@ func (t *taking) begin(h *atollpb.SnapshotHeader) error {
 		if err := syncDir(f.m.cfg.FS, f.m.disk.path(generationsDir)); err != nil {
 			return fmt.Errorf("%w: %w", errLocal, err)
 		}
+		f.m.syncs.started.Add(1)
 		f.staged.header, t.have = h, nil
 		if err := f.writeManifest(); err != nil {
 			return err

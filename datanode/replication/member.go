@@ -69,6 +69,7 @@ type Member struct {
 	source   *source
 	follow   *follower
 	closers  sync.WaitGroup // generations being closed behind
+	syncs    syncCounts
 
 	mu     sync.Mutex
 	status Status

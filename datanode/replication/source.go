@@ -47,6 +47,7 @@ type sink struct {
 // SinkStatus describes one follower.
 type SinkStatus struct {
 	NodeID  string
+	Written uint64
 	Applied uint64
 	Heard   time.Time
 }
@@ -115,7 +116,7 @@ func (m *Member) Sinks() []SinkStatus {
 	var list []SinkStatus
 	for k := range m.source.sinks {
 		k.mu.Lock()
-		list = append(list, SinkStatus{NodeID: k.nodeID, Applied: k.ack.GetAppliedIndex(), Heard: k.heard})
+		list = append(list, SinkStatus{NodeID: k.nodeID, Written: k.ack.GetWrittenIndex(), Applied: k.ack.GetAppliedIndex(), Heard: k.heard})
 		k.mu.Unlock()
 	}
 	return list

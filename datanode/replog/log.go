@@ -77,7 +77,8 @@ type State struct {
 	SyncedIndex  uint64
 	EndOffset    uint64
 	SyncedOffset uint64
-	Syncs        uint64 // how often this process has fsynced the log
+	Syncs        uint64        // how often this process has fsynced the log
+	SyncTime     time.Duration // that it took altogether
 	History      string
 }
 
@@ -252,6 +253,7 @@ func (l *Log) SyncTo(index uint64) error {
 	}
 	last, end := l.state.Last, l.state.EndOffset
 	l.mu.Unlock()
+	began := time.Now()
 	for _, s := range dirty {
 		if err := s.sync(); err != nil {
 			return l.fail(fmt.Errorf("sync log %s: %w", s.path, err))
@@ -268,6 +270,7 @@ func (l *Log) SyncTo(index uint64) error {
 		s.fresh = false
 	}
 	l.state.Syncs++
+	l.state.SyncTime += time.Since(began)
 	if end > l.state.SyncedOffset {
 		l.state.SyncedIndex, l.state.SyncedOffset = last, end
 	}

@@ -89,6 +89,8 @@ type rowShard struct {
 	slots  []rowSlot
 	door   []uint32 // fingerprints of rows that were lately refused
 	slabs  slabs
+
+	hits, misses uint64 // of get
 }
 
 // newRowTable makes a table with so many bytes for values and for slots.
@@ -210,16 +212,20 @@ func (t *rowTable) get(hash uint64, key []byte, into *rowSet) rowFound {
 	case e == nil:
 	case e.flags&rowAbsent != 0:
 		e.flags |= rowUsed
+		s.hits++
 		return rowFound{known: true}
 	case e.flags&rowSmall != 0:
 		e.flags |= rowUsed
+		s.hits++
 		return rowFound{value: into.keep(e.word[:e.small]), here: true, known: true}
 	case e.at != 0:
 		if k, v := s.slabs.read(e.at); bytes.Equal(k, key) {
 			e.flags |= rowUsed | rowHot
+			s.hits++
 			return rowFound{value: into.keep(v), here: true, known: true}
 		}
 	}
+	s.misses++
 	return rowFound{seen: s.seq}
 }
 

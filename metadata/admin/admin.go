@@ -53,6 +53,7 @@ type Config struct {
 	Log            *slog.Logger
 	DeleteGrace    time.Duration // for which a deleted namespace can be undeleted; 0: not at all
 	SecretBytesMin int           // of a secret that a caller chooses; 0: adminapi.SecretBytesMin
+	Metrics        *Metrics      // nil: requests are not counted
 }
 
 // The server's bounds.
@@ -112,7 +113,14 @@ func New(c Config) (http.Handler, error) {
 	origins.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeProblem(w, newProblem(adminapi.CodeForbidden, "the request comes from a page of another origin"))
 	}))
-	return origins.Handler(a.guard(mux)), nil
+	handler := origins.Handler(a.guard(mux))
+	if a.Metrics != nil {
+		handler = a.Metrics.Around(handler, func(r *http.Request) string {
+			_, pattern := mux.Handler(r)
+			return pattern
+		})
+	}
+	return handler, nil
 }
 
 // NewServer returns a server of the handler with its time-outs set; what net/http has to say goes to
