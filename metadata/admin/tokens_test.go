@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -143,6 +144,24 @@ func TestMadeSecretsAreShownAgain(t *testing.T) {
 		if err != nil || out.Token.Secret != secret {
 			t.Errorf("a chosen secret: %+v, %v", out, err)
 		}
+	}
+}
+
+// Two callers with one key make two secrets.
+func TestMadeSecretsAreOfTheirCaller(t *testing.T) {
+	w := newWorld(t)
+	a := &api{Config: Config{Consensus: w}}
+	secrets := map[string]bool{}
+	for _, id := range []string{"root", "other", "root"} {
+		ctx := context.WithValue(t.Context(), callerKey{}, caller{state: w.State(), tokenID: id})
+		made, refusal := a.newToken(ctx, &adminapi.CreateToken{}, ChangeParams{IdempotencyKey: "a-key-of-16-bytes"})
+		if refusal != nil {
+			t.Fatal(refusal)
+		}
+		secrets[made.secret] = true
+	}
+	if len(secrets) != 2 {
+		t.Errorf("%d secrets of two callers", len(secrets))
 	}
 }
 
