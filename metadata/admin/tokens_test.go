@@ -165,6 +165,19 @@ func TestMadeSecretsAreOfTheirCaller(t *testing.T) {
 	}
 }
 
+// A secret that isn't the token's is not shown as it.
+func TestAnotherSecretIsNotShown(t *testing.T) {
+	w := newWorld(t)
+	state := w.State()
+	n, result := state.NamespaceByName(raftfsm.DefaultNamespace), raftfsm.Result{TokenIDs: []string{"root"}}
+	for secret, want := range map[string]string{adminSecret: adminSecret, "another": ""} {
+		made := madeToken{raftfsm.NewToken{Hash: consensus.HashSecret(state.Cluster().TokenKey, secret)}, secret}
+		if got := createdToken(state, n, result, made); got.ID != "root" || got.Secret != want {
+			t.Errorf("%q: %+v", secret, got)
+		}
+	}
+}
+
 // A retried creation is answered as the first time, also when the namespace has another name by then, or is gone.
 func TestCreateTokenIsRetried(t *testing.T) {
 	w := newWorld(t)
