@@ -158,3 +158,16 @@ func TestAuditOfADeletionNamesTheNamespace(t *testing.T) {
 		}
 	}
 }
+
+// A snapshot with a record that was changed is not taken.
+func TestRestoreChecksTheAudit(t *testing.T) {
+	record := records(newCluster(t).State())[0]
+	for _, actor := range []string{record.Actor, "somebody else"} {
+		record.Actor = actor
+		f := &fields{}
+		auditRow{&record}.fields(f)
+		if err := decodeOwn(f.buf, auditRow{&audit.Record{}}); (err != nil) != (actor == "somebody else") {
+			t.Errorf("by %q: %v", actor, err)
+		}
+	}
+}

@@ -92,6 +92,21 @@ func TestSettingsAreBounded(t *testing.T) {
 	m.do(&UpdateNamespace{ID: id, Labels: many[:LabelsMax]})
 }
 
+// Where no node is registered, none has to purge: a namespace in grace is kept all the same.
+func TestGraceWithoutNodes(t *testing.T) {
+	m := newCluster(t)
+	id := m.do(&CreateNamespace{Name: "a"}).NamespaceID
+	m.refused(CodePrecondition, &DropTombstones{IDs: []uint64{id}})
+	m.do(&DeleteNamespace{ID: id, PurgeAtMs: 1 << 50})
+	m.refused(CodePrecondition, &DropTombstones{IDs: []uint64{id}})
+	m.do(&UndeleteNamespace{ID: id})
+	m.do(&DeleteNamespace{ID: id})
+	m.do(&DropTombstones{IDs: []uint64{id}})
+	if m.State().Namespace(id) != nil {
+		t.Error("a tombstone that no node has to purge stays")
+	}
+}
+
 func TestGrace(t *testing.T) {
 	m := newCluster(t)
 	m.do(register("n1"))

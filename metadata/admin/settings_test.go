@@ -288,6 +288,24 @@ func TestNowIsPartOfTheRequest(t *testing.T) {
 	}
 }
 
+// What a caller has seen is part of the request: a key stands for one If-Match.
+func TestIfMatchIsPartOfTheRequest(t *testing.T) {
+	w := newWorld(t)
+	seen := w.must(&raftfsm.CreateNamespace{Name: "a"}).Revision
+	key := adminapi.WithIdempotencyKey("a-key-of-16-bytes")
+	in := adminapi.UpdateNamespace{ReadOnly: pointer(true)}
+	for i := range 2 {
+		if out, err := w.client.UpdateNamespace(t.Context(), "a", in, key, adminapi.WithIfMatch(seen)); err != nil || out.Repeated != (i == 1) {
+			t.Errorf("change %d: %+v, %v", i, out, err)
+		}
+	}
+	for _, other := range [][]adminapi.Option{{key}, {key, adminapi.WithIfMatch(seen + 1)}} {
+		if _, err := w.client.UpdateNamespace(t.Context(), "a", in, other...); codeOf(err) != adminapi.CodeRequestReused {
+			t.Errorf("another If-Match: %v", err)
+		}
+	}
+}
+
 func TestUsage(t *testing.T) {
 	w := newWorld(t)
 	id := w.must(&raftfsm.CreateNamespace{Name: "acme", Tokens: []raftfsm.NewToken{{ID: "tok", Hash: make([]byte, 32), Role: atollpb.Role_ROLE_READ_ONLY}}}).NamespaceID

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -142,6 +143,37 @@ func TestMadeSecretsAreShownAgain(t *testing.T) {
 		out, err := other.CreateToken(ctx, "acme", adminapi.CreateToken{Secret: secret}, adminapi.WithIdempotencyKey(key+"3"))
 		if err != nil || out.Token.Secret != secret {
 			t.Errorf("a chosen secret: %+v, %v", out, err)
+		}
+	}
+}
+
+// Two callers with one key make two secrets.
+func TestMadeSecretsAreOfTheirCaller(t *testing.T) {
+	w := newWorld(t)
+	a := &api{Config: Config{Consensus: w}}
+	secrets := map[string]bool{}
+	for _, id := range []string{"root", "other", "root"} {
+		ctx := context.WithValue(t.Context(), callerKey{}, caller{state: w.State(), tokenID: id})
+		made, refusal := a.newToken(ctx, &adminapi.CreateToken{}, ChangeParams{IdempotencyKey: "a-key-of-16-bytes"})
+		if refusal != nil {
+			t.Fatal(refusal)
+		}
+		secrets[made.secret] = true
+	}
+	if len(secrets) != 2 {
+		t.Errorf("%d secrets of two callers", len(secrets))
+	}
+}
+
+// A secret that isn't the token's is not shown as it.
+func TestAnotherSecretIsNotShown(t *testing.T) {
+	w := newWorld(t)
+	state := w.State()
+	n, result := state.NamespaceByName(raftfsm.DefaultNamespace), raftfsm.Result{TokenIDs: []string{"root"}}
+	for secret, want := range map[string]string{adminSecret: adminSecret, "another": ""} {
+		made := madeToken{raftfsm.NewToken{Hash: consensus.HashSecret(state.Cluster().TokenKey, secret)}, secret}
+		if got := createdToken(state, n, result, made); got.ID != "root" || got.Secret != want {
+			t.Errorf("%q: %+v", secret, got)
 		}
 	}
 }
