@@ -355,6 +355,27 @@ func TestJointAsksForTheNewestView(t *testing.T) {
 	expect(t, b, s, "SET k v", "-NOAUTH ")
 }
 
+// A session that didn't join because it is revoked is tried alone, by the same view: that refuses it too.
+func TestRevokedIsRefusedAgain(t *testing.T) {
+	b := commandtest.New(t)
+	s := b.Session(t, commandtest.AWriteSecret)
+	v := b.Node.Views.Current()
+	b.Install(t, &atollpb.ViewFrame{FromRevision: v.Revision(), Revision: v.Revision() + 1, Last: true, RemovedTokens: []string{"t-a-rw"}})
+	j := b.Executor.NewJoint()
+	if !j.Begin() {
+		t.Fatal("no lease")
+	}
+	for range 2 {
+		if j.Add(s, pipelineOf("SET k v")) {
+			t.Error("a revoked session's command joined")
+		}
+	}
+	j.Execute(new(command.JointScratch), func([]int, [][]redcon.Command, bool) {})
+	j.End()
+	expect(t, b, s, "SET k v", "-NOAUTH ")
+	expect(t, b, b.Session(t, commandtest.AReadSecret), "GET k", "$-1")
+}
+
 // Who authenticates by a view that another has just replaced, so late that nobody looks for it any more, doesn't stay.
 func TestRevokedWhileAuthenticating(t *testing.T) {
 	for name, f := range map[string]*atollpb.ViewFrame{
