@@ -136,6 +136,22 @@ func TestLimitOfBytesCountsWhatIsMade(t *testing.T) {
 	}
 }
 
+// A sorted set on rows of its own holds its members twice: a run's next command knows.
+func TestLimitOfBytesCountsSpreadMembers(t *testing.T) {
+	b := commandtest.New(t)
+	s := b.Session(t, commandtest.AWriteSecret)
+	const most, large = 100_000, 10_000
+	bound(t, b, &atollpb.Limits{Bytes: hard(most)})
+	var lines [][]string
+	for i := range 20 {
+		lines = append(lines, []string{"ZADD", "z", "1", fmt.Sprint(i, strings.Repeat("m", large))})
+	}
+	b.Pipeline(t, s, lines...)
+	if n := b.Node.Data.Usage(commandtest.AID).Bytes; n > most+large+1000 || n < most-2*large {
+		t.Errorf("there are %d bytes of %d", n, most)
+	}
+}
+
 // However many runs are at it, no more gets in than may.
 func TestLimitsOvershootNothing(t *testing.T) {
 	const most, writers, each, mostBytes = 2000, 8, 1000, 60_000
