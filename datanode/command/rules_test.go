@@ -136,6 +136,22 @@ func TestLimitOfBytesCountsWhatIsMade(t *testing.T) {
 	}
 }
 
+// A sorted set on rows of its own holds its members twice: a run's next command knows.
+func TestLimitOfBytesCountsSpreadMembers(t *testing.T) {
+	b := commandtest.New(t)
+	s := b.Session(t, commandtest.AWriteSecret)
+	const most, large = 100_000, 10_000
+	bound(t, b, &atollpb.Limits{Bytes: hard(most)})
+	var lines [][]string
+	for i := range 20 {
+		lines = append(lines, []string{"ZADD", "z", "1", fmt.Sprint(i, strings.Repeat("m", large))})
+	}
+	b.Pipeline(t, s, lines...)
+	if n := b.Node.Data.Usage(commandtest.AID).Bytes; n > most+large+1000 || n < most-2*large {
+		t.Errorf("there are %d bytes of %d", n, most)
+	}
+}
+
 // However many runs are at it, no more gets in than may.
 func TestLimitsOvershootNothing(t *testing.T) {
 	const most, writers, each, mostBytes = 2000, 8, 1000, 60_000
@@ -353,6 +369,27 @@ func TestJointAsksForTheNewestView(t *testing.T) {
 	j.Execute(new(command.JointScratch), func([]int, [][]redcon.Command, bool) {})
 	j.End()
 	expect(t, b, s, "SET k v", "-NOAUTH ")
+}
+
+// A session that didn't join because it is revoked is tried alone, by the same view: that refuses it too.
+func TestRevokedIsRefusedAgain(t *testing.T) {
+	b := commandtest.New(t)
+	s := b.Session(t, commandtest.AWriteSecret)
+	v := b.Node.Views.Current()
+	b.Install(t, &atollpb.ViewFrame{FromRevision: v.Revision(), Revision: v.Revision() + 1, Last: true, RemovedTokens: []string{"t-a-rw"}})
+	j := b.Executor.NewJoint()
+	if !j.Begin() {
+		t.Fatal("no lease")
+	}
+	for range 2 {
+		if j.Add(s, pipelineOf("SET k v")) {
+			t.Error("a revoked session's command joined")
+		}
+	}
+	j.Execute(new(command.JointScratch), func([]int, [][]redcon.Command, bool) {})
+	j.End()
+	expect(t, b, s, "SET k v", "-NOAUTH ")
+	expect(t, b, b.Session(t, commandtest.AReadSecret), "GET k", "$-1")
 }
 
 // Who authenticates by a view that another has just replaced, so late that nobody looks for it any more, doesn't stay.

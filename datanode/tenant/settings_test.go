@@ -73,6 +73,22 @@ func TestSuspendedNamespaceLetsNobodyIn(t *testing.T) {
 			t.Errorf("%q %q learns that the namespace is suspended: %v", name, secret, err)
 		}
 	}
+	local, ok := v.OpenGrant()
+	if !ok {
+		t.Fatal("the default namespace isn't open")
+	}
+	d := ns(1, "__namespace")
+	d.Suspended = true
+	v, err = v.apply(delta(t, 11, 12, &atollpb.ViewFrame{Namespaces: []*atollpb.Namespace{d}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := v.OpenGrant(); ok {
+		t.Error("a local peer gets in")
+	}
+	if _, ok := v.Renew(local, 0); ok {
+		t.Error("a local peer stays")
+	}
 }
 
 func TestNamespaceInGrace(t *testing.T) {
