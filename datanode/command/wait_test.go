@@ -117,6 +117,8 @@ func TestMonitor(t *testing.T) {
 	admin, boss := b.Session(t, commandtest.AdminSecret), b.Session(t, commandtest.AdminSecret)
 	play(t, b, m, []exchange{{"MONITOR", "+OK\r\n"}, {"GET k", "-ERR Replica can't interact with the keyspace\r\n"}, {"PING", "+PONG\r\n"}})
 	play(t, b, boss, []exchange{{"MONITOR", "+OK\r\n"}})
+	tenant := b.Session(t, commandtest.DefaultSecret) // of the namespace that admins are in, too
+	play(t, b, tenant, []exchange{{"MONITOR", "+OK\r\n"}})
 	b.Pipeline(t, s, []string{"SET", "k", "\x00\n\"q"}, []string{"nosuch"}, []string{"CONFIG", "GET", "save"}, []string{"AUTH", "a", commandtest.AWriteSecret},
 		[]string{"HELLO", "2", "AUTH", "a", commandtest.AWriteSecret}, []string{"HELLO", "AUTH", "a", commandtest.AWriteSecret}, []string{"HELLO", "auth", commandtest.AWriteSecret},
 		[]string{"SELECT", "3"}, []string{"SET", "long", strings.Repeat("x", 5000)})
@@ -151,6 +153,10 @@ func TestMonitor(t *testing.T) {
 	}
 	if strings.Contains(got, "secret") || strings.Contains(got, "the-new-token") {
 		t.Errorf("a secret is shown: %q", got)
+	}
+	b.Do(t, tenant, "PING")
+	if got := lines(tenant); fmt.Sprint(got) != `[[0 192.0.2.1:1] "PING"]` {
+		t.Errorf("a tenant is shown an admin's commands: %q", got)
 	}
 	if list := b.Do(t, s, "CLIENT", "LIST"); !strings.Contains(list, " flags=O ") {
 		t.Errorf("CLIENT LIST is %q", list)

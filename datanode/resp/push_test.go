@@ -115,3 +115,17 @@ func TestStopWithWaiting(t *testing.T) {
 		t.Errorf("answered %q", got)
 	}
 }
+
+// TestStopWithPaused: what was read before the node's end is answered, paused or not.
+func TestStopWithPaused(t *testing.T) {
+	r := start(t, true, Limits{DrainTimeout: 10 * time.Second})
+	c, other := r.dial(t), r.dial(t)
+	waits := r.waits(c)
+	other.say("CLIENT PAUSE 1000000\r\n", 1)
+	_, _ = io.WriteString(c, "SET k v\r\nGET k\r\n")
+	until(t, "the write to wait", waits)
+	r.stop()
+	if got := c.ends(); got != "+OK\r\n$1\r\nv\r\n" {
+		t.Errorf("answered %q", got)
+	}
+}
