@@ -293,7 +293,7 @@ func TestIfMatchIsPartOfTheRequest(t *testing.T) {
 	w := newWorld(t)
 	seen := w.must(&raftfsm.CreateNamespace{Name: "a"}).Revision
 	key := adminapi.WithIdempotencyKey("a-key-of-16-bytes")
-	in := adminapi.UpdateNamespace{ReadOnly: pointer(true)}
+	in := adminapi.UpdateNamespace{ReadOnly: new(true)}
 	for i := range 2 {
 		if out, err := w.client.UpdateNamespace(t.Context(), "a", in, key, adminapi.WithIfMatch(seen)); err != nil || out.Repeated != (i == 1) {
 			t.Errorf("change %d: %+v, %v", i, out, err)
