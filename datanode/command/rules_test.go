@@ -152,6 +152,27 @@ func TestLimitOfBytesCountsSpreadMembers(t *testing.T) {
 	}
 }
 
+// What a run that hasn't ended may add is not to be had by another.
+func TestLimitOfKeysCountsRunsInFlight(t *testing.T) {
+	begun, end := make(chan bool), make(chan bool)
+	slow := command.Spec{Name: "slow", Arity: 2, Flags: command.FlagWrite | command.FlagDenyOOM, Keys: command.KeySpec{First: 1, Last: 1, Step: 1}, Scope: command.ScopeTenant}
+	slow.Run = func(c *command.Ctx) {
+		close(begun)
+		<-end
+		c.Out.OK()
+	}
+	b := commandtest.NewWith(t, append(slices.Clone(command.All()), slow), command.Limits{})
+	s, other := b.Session(t, commandtest.AWriteSecret), b.Session(t, commandtest.AWriteSecret)
+	bound(t, b, &atollpb.Limits{Keys: hard(1)})
+	var all sync.WaitGroup
+	all.Go(func() { b.Do(t, s, "SLOW", "one") })
+	<-begun
+	expect(t, b, other, "SET two v", "-LIMIT keys:")
+	close(end)
+	all.Wait()
+	expect(t, b, other, "SET two v", "+OK")
+}
+
 // However many runs are at it, no more gets in than may.
 func TestLimitsOvershootNothing(t *testing.T) {
 	const most, writers, each, mostBytes = 2000, 8, 1000, 60_000
