@@ -69,7 +69,7 @@ func (l *lease) Store() *store.Store { return l.store }
 func (l *lease) Primary() bool { return l.primary }
 
 // Newest is command.Lease.
-func (l *lease) Newest() bool { return l.views.Current() == l.view }
+func (l *lease) Newest() *tenant.View { return l.views.Current() }
 
 // Release is command.Lease.
 func (l *lease) Release() { l.store.Leave() }

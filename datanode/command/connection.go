@@ -83,23 +83,14 @@ func (c *Ctx) authenticate(name string, secret []byte) bool {
 	}
 	c.ex.adopt(c.Session, v, g)
 	c.Session.countConnection()
-	if !c.lease.Newest() && !c.ex.stands(c.Session) {
+	// Those whom a newer view ends were looked for when it came, perhaps before this session was there to be found. No
+	// second lease is taken for it: it would wait for a change of role that waits for the first.
+	if newest := c.lease.Newest(); newest != v && !c.ex.hold(c.Session, newest, c.Env.NowMS()) {
 		c.Fail(errRevoked)
 		c.Session.closing = true
 		return false
 	}
 	return true
-}
-
-// stands reports whether the session's grant holds in the newest view. Those whom that ends were looked for when it
-// came, perhaps before this session was there to be found.
-func (e *Executor) stands(s *Session) bool {
-	lease, err := e.node.Acquire()
-	if err != nil {
-		return true // a sweep finds it within a second
-	}
-	defer lease.Release()
-	return e.hold(s, lease.View(), e.env.NowMS())
 }
 
 // helloOptions is what HELLO was asked for.

@@ -67,7 +67,7 @@ func (j *Joint) Begin() bool {
 // for a disk, for another process or for another client. Otherwise nothing has happened.
 func (j *Joint) Add(s *Session, cmds []redcon.Command) bool {
 	// What was read after a newer view had come, which may have been told, is not executed by an older one.
-	if newest := j.lease.Newest() || planted == seedStaleGrant; !newest || s.replies != replyOn || s.wait.index != 0 ||
+	if newest := j.lease.Newest() == j.lease.View() || planted == seedStaleGrant; !newest || s.replies != replyOn || s.wait.index != 0 ||
 		s.closed.Load() || !j.ex.hold(s, j.lease.View(), j.nowMS) ||
 		!s.grant.Valid() || s.durability != store.Async || j.ex.pauses.any.Load() && j.ex.pauses.holds(s, j.nowMS) {
 		return false

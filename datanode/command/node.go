@@ -39,8 +39,8 @@ type Lease interface {
 	Store() *store.Store
 	// Primary reports whether this node is the group's primary in View.
 	Primary() bool
-	// Newest reports whether the node still has no newer view than View.
-	Newest() bool
+	// Newest returns the node's newest view, which may have come after View.
+	Newest() *tenant.View
 	Release()
 }
 

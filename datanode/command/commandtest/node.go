@@ -187,10 +187,10 @@ type lease struct {
 	view *tenant.View
 }
 
-func (l *lease) View() *tenant.View  { return l.view }
-func (l *lease) Store() *store.Store { return l.node.Data }
-func (l *lease) Release()            { l.node.Data.Leave() }
-func (l *lease) Newest() bool        { return l.node.Views.Current() == l.view }
+func (l *lease) View() *tenant.View   { return l.view }
+func (l *lease) Store() *store.Store  { return l.node.Data }
+func (l *lease) Release()             { l.node.Data.Leave() }
+func (l *lease) Newest() *tenant.View { return l.node.Views.Current() }
 func (l *lease) Primary() bool {
 	l.node.mu.Lock()
 	defer l.node.mu.Unlock()
