@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -143,6 +144,18 @@ func TestEnrolment(t *testing.T) {
 		if status.Code(err) != codes.PermissionDenied || !strings.Contains(err.Error(), "was removed") {
 			t.Errorf("a removed node at %s: %v", p.id, err)
 		}
+	}
+}
+
+// TestRefusalsDontFillTheLog: strangers may try again and again.
+func TestRefusalsDontFillTheLog(t *testing.T) {
+	var lines bytes.Buffer
+	s := &enrolmentService{node: &Node{config: Config{Log: slog.New(slog.NewTextHandler(&lines, nil))}}}
+	for range 1000 {
+		s.tell(&raftfsm.UseInvite{NodeID: strings.Repeat("n", 1000), ID: "i1"}, errors.New("refused"))
+	}
+	if n := bytes.Count(lines.Bytes(), []byte("\n")); n == 0 || n > 100 || lines.Len() > 100*300 {
+		t.Errorf("%d lines of %d bytes", n, lines.Len())
 	}
 }
 
