@@ -37,6 +37,8 @@ type Identity struct {
 	ready   chan struct{} // closed once there is a certificate
 	once    sync.Once
 	now     func() time.Time
+
+	strangers chan struct{} // one for each connection of a client without a certificate
 }
 
 // material is a certificate with what follows from it.
@@ -49,10 +51,14 @@ type material struct {
 	peer Peer // this process
 }
 
+func newIdentity(dir string) *Identity {
+	return &Identity{dir: dir, ready: make(chan struct{}), now: time.Now, strangers: make(chan struct{}, strangersMax)}
+}
+
 // OpenIdentity reads the identity of a directory, which exists and is this user's alone. A new one gets a key; its
 // certificate comes by Install. It fails with ErrDamage when a file can't be used.
 func OpenIdentity(dir string) (*Identity, error) {
-	i := &Identity{dir: dir, ready: make(chan struct{}), now: time.Now}
+	i := newIdentity(dir)
 	data, err := os.ReadFile(filepath.Join(dir, keyFile))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -84,7 +90,7 @@ func Check(dir string) error {
 	if err != nil {
 		return fmt.Errorf("read the node's key: %w", err)
 	}
-	i := &Identity{dir: dir, ready: make(chan struct{}), now: time.Now}
+	i := newIdentity(dir)
 	if i.key, err = parseKey(data); err != nil {
 		return fmt.Errorf("%s: %w", filepath.Join(dir, keyFile), err)
 	}
