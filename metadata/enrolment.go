@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -153,6 +154,15 @@ type enrolmentService struct {
 	atollpb.UnimplementedEnrolmentServer
 	node    *Node
 	lookups chan struct{} // held while an unknown token is looked up beyond this node
+	told    atomic.Int64  // when a refusal was last logged, in Unix milliseconds
+}
+
+// tell logs a refusal, one a second at most: strangers must not fill the log.
+func (s *enrolmentService) tell(c *raftfsm.UseInvite, refusal error) {
+	now, last := time.Now().UnixMilli(), s.told.Load()
+	if now-last >= 1000 && s.told.CompareAndSwap(last, now) {
+		s.node.config.Log.Warn("a node may not enrol", "node", shown(c.NodeID), "invite", shown(c.ID), "error", refusal)
+	}
 }
 
 // lookupsMax bounds enrolmentService.lookups.
@@ -207,7 +217,7 @@ func (s *enrolmentService) checkInvite(ctx context.Context, c *raftfsm.UseInvite
 		return statusError(err)
 	}
 	if refusal := c.Check(state, time.Now().UnixMilli()); refusal != nil {
-		s.node.config.Log.Warn("a node may not enrol", "node", shown(c.NodeID), "invite", shown(c.ID), "error", refusal)
+		s.tell(c, refusal)
 		return statusError(refusal)
 	}
 	return nil

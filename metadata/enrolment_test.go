@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -163,6 +164,18 @@ func TestEnrolment(t *testing.T) {
 	}
 	if k := first.node.consensus.State().NodeKey("n4"); k == nil || first.node.consensus.State().Node("n4").GetKeySha256() == nil {
 		t.Errorf("the key of a node with a certificate is %v", k)
+	}
+}
+
+// TestRefusalsDontFillTheLog: strangers may try again and again.
+func TestRefusalsDontFillTheLog(t *testing.T) {
+	var lines bytes.Buffer
+	s := &enrolmentService{node: &Node{config: Config{Log: slog.New(slog.NewTextHandler(&lines, nil))}}}
+	for range 1000 {
+		s.tell(&raftfsm.UseInvite{NodeID: strings.Repeat("n", 1000), ID: "i1"}, errors.New("refused"))
+	}
+	if n := bytes.Count(lines.Bytes(), []byte("\n")); n == 0 || n > 100 || lines.Len() > 100*300 {
+		t.Errorf("%d lines of %d bytes", n, lines.Len())
 	}
 }
 

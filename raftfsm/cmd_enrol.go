@@ -41,9 +41,12 @@ func (c *SetAuthority) apply(t *txn) (Result, *Error) {
 	case t.Authority() != nil:
 		return Result{}, refuse(CodePrecondition, "", "the cluster has a certificate authority already")
 	}
-	for field, b := range map[string][]byte{"cert": c.Cert, "key": c.Key} {
-		if len(b) == 0 || len(b) > authorityBytesMax {
-			return Result{}, refuse(CodeInvalid, field, "%s takes 1 to %d bytes", field, authorityBytesMax)
+	for _, f := range []struct {
+		name string
+		b    []byte
+	}{{"cert", c.Cert}, {"key", c.Key}} {
+		if len(f.b) == 0 || len(f.b) > authorityBytesMax {
+			return Result{}, refuse(CodeInvalid, f.name, "%s takes 1 to %d bytes", f.name, authorityBytesMax)
 		}
 	}
 	a := &atollpb.CertificateAuthority{Cert: c.Cert, Key: c.Key, CreatedMs: t.timeMs}
@@ -146,7 +149,8 @@ func (c *DeleteInvite) apply(t *txn) (Result, *Error) {
 	return t.done(), nil
 }
 
-// UseInvite enrols a node by an invitation. The same key may use it again: its answer may have been lost.
+// UseInvite enrols a node by an invitation. The same key may use it again for the same node, as long as that is
+// enrolled: its answer may have been lost.
 type UseInvite struct {
 	ID        string
 	Hash      []byte // SHA-256 of the secret that the node knows
@@ -189,11 +193,12 @@ func (c *UseInvite) check(r reader, timeMs int64) (i *atollpb.Invite, used bool,
 			return nil, false, refuse(CodeForbidden, "roles", "the join token is not for a node with the role %s: make another (atoll node invite --role)", roleName(r))
 		}
 	}
-	used = slices.ContainsFunc(i.UsedBy, func(k []byte) bool { return bytes.Equal(k, c.KeySHA256) })
 	old := r.NodeKey(c.NodeID)
-	// A retry is one only as long as its effect stands: it brings no removed node back.
-	undone := used && (len(old.GetRoles()) == 0 || !bytes.Equal(old.KeySha256, c.KeySHA256))
-	if undone || !used && i.Uses >= i.UsesMax {
+	used = slices.ContainsFunc(i.UsedBy, func(k []byte) bool { return bytes.Equal(k, c.KeySHA256) })
+	// A key's second use is a retry of its first: it makes no second node, gets no further role, and brings no node back
+	// that was removed since.
+	again := used && len(old.GetRoles()) > 0 && bytes.Equal(old.KeySha256, c.KeySHA256) && enrolledFor(old, c.Roles)
+	if used && !again || !used && i.Uses >= i.UsesMax {
 		return nil, false, refuse(CodeForbidden, "join_token", "the join token has been used: make another (atoll node invite)")
 	}
 	if len(old.GetRoles()) > 0 && i.NodeId == "" && !bytes.Equal(old.KeySha256, c.KeySHA256) {
@@ -201,6 +206,11 @@ func (c *UseInvite) check(r reader, timeMs int64) (i *atollpb.Invite, used bool,
 			"node id %q belongs to another key: choose another --node-id, or take its place by an invitation of its own (atoll node invite --for %s)", c.NodeID, c.NodeID)
 	}
 	return i, used, nil
+}
+
+// enrolledFor reports whether a node's key has all of the roles.
+func enrolledFor(k *atollpb.NodeKey, roles []atollpb.NodeRole) bool {
+	return !slices.ContainsFunc(roles, func(r atollpb.NodeRole) bool { return !slices.Contains(k.GetRoles(), r) })
 }
 
 func (c *UseInvite) apply(t *txn) (Result, *Error) {

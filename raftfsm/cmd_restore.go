@@ -3,6 +3,7 @@ package raftfsm
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/atolldb/atoll/rpc/atollpb"
 )
@@ -40,6 +41,11 @@ func (c *RestoreCluster) apply(t *txn) (Result, *Error) {
 	}
 	if err := t.createToken(t.Namespace(cluster.DefaultNamespaceId), c.AdminToken); err != nil {
 		return Result{}, err
+	}
+	// Since the backup was made, invitations may have been used, or taken back.
+	for _, i := range slices.Collect(t.Invites()) {
+		t.note("invite", i.Id, i, nil)
+		t.delete(tableInvites, i)
 	}
 	cluster = clone(cluster)
 	cluster.MetadataHistoryId = c.MetadataHistoryID

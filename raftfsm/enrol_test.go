@@ -124,6 +124,29 @@ func TestInvites(t *testing.T) {
 	}
 }
 
+// TestInviteIsUsedOnce: a key that has used an invitation gets nothing more by it, whatever it asks for.
+func TestInviteIsUsedOnce(t *testing.T) {
+	m := newAuthority(t)
+	m.do(invite("i1", roleData, roleMeta))
+	m.do(use("i1", "n1", "k1", roleData))
+	if got := m.refused(CodeForbidden, use("i1", "n2", "k1", roleData)); !strings.Contains(got.Message, "has been used") {
+		t.Errorf("a second node: %v", got)
+	}
+	m.refused(CodeForbidden, use("i1", "n1", "k1", roleData, roleMeta))
+	m.do(use("i1", "n1", "k1", roleData))
+	m.do(register("n0"))
+	m.do(register("n1"))
+	m.do(&RemoveNode{ID: "n1"})
+	if got := m.refused(CodeForbidden, use("i1", "n1", "k1", roleData)); !strings.Contains(got.Message, "has been used") {
+		t.Errorf("after its removal: %v", got)
+	}
+	if k := m.State().NodeKey("n1"); len(k.GetRoles()) > 0 {
+		t.Errorf("a removed node is back: %v", k)
+	}
+	m.do(invite("i2", roleData))
+	m.do(use("i2", "n1", "k1", roleData))
+}
+
 func TestInvitesExpire(t *testing.T) {
 	m := newAuthority(t)
 	at := func(c Command, ms int64) Outcome { return m.propose(Proposal{Command: c, TimeMs: ms}) }

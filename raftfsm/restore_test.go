@@ -52,6 +52,23 @@ func TestRestoreCluster(t *testing.T) {
 	}
 }
 
+// TestRestoreTakesInvitationsBack: one that was used after the backup can't be used again.
+func TestRestoreTakesInvitationsBack(t *testing.T) {
+	m := newAuthority(t)
+	m.do(invite("i1", roleData))
+	f, err := Backup(bytes.NewReader(dump(t, m.State())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := m.do(use("i1", "n1", "k1", roleData))
+	rebuilt := &machine{FSM: f, t: t, index: used.Revision + 1000}
+	rebuilt.do(restoreCommand())
+	rebuilt.refused(CodeForbidden, use("i1", "n2", "k2", roleData))
+	if rebuilt.State().Authority() == nil {
+		t.Error("the authority is lost")
+	}
+}
+
 func TestBackupIsChecked(t *testing.T) {
 	m := newCluster(t)
 	good := dump(t, m.State())

@@ -83,7 +83,8 @@ func (p *program) metaRestore() *cobra.Command {
 	c.Long = c.Short + `.
 
 Only for a metadata service that can't be had back: of one node that is left the cluster is had back by starting it. All
-metadata nodes are gone for good, else two services would hand out the same ids. Start atoll meta (or server) on the new directory
+metadata nodes are gone for good, else two services would hand out the same ids: one that comes back is refused by the rebuilt
+ones, but still serves who calls it, and its certificate is good, so wipe its directory. Invitations of the backup are gone. Start atoll meta (or server) on the new directory
 afterwards, data nodes with its address in --join, and other metadata nodes with --join as for a new cluster.
 
 --floor is at or above every revision that a data node has seen: view_revision in INFO node of each. Ids and revisions go on above it,

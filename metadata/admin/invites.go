@@ -70,7 +70,7 @@ func (a *api) createInvite(ctx context.Context, in *createInviteInput) (*reply[a
 }
 
 // newJoinToken makes a token. With an Idempotency-Key it follows from it, as secrets of tokens do, so that a retry shows
-// the same one.
+// the same one; from the authority's key, since data nodes have the cluster's token key, and might guess the other.
 func (a *api) newJoinToken(ctx context.Context, authority *atollpb.CertificateAuthority, p ChangeParams) mtls.JoinToken {
 	token := mtls.JoinToken{CA: sha256.Sum256(authority.Cert)}
 	var id [8]byte
@@ -78,7 +78,7 @@ func (a *api) newJoinToken(ctx context.Context, authority *atollpb.CertificateAu
 	_, _ = rand.Read(token.Secret[:])
 	if p.IdempotencyKey != "" {
 		c := callerOf(ctx)
-		sum := sha256.Sum256([]byte(consensus.DeriveSecret(c.state.Cluster().TokenKey, "invite "+c.tokenID, p.IdempotencyKey)))
+		sum := sha256.Sum256([]byte(consensus.DeriveSecret(authority.Key, "invite "+c.tokenID, p.IdempotencyKey)))
 		copy(id[:], sum[mtls.InviteSecretBytes:])
 		copy(token.Secret[:], sum[:])
 	}

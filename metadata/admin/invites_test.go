@@ -1,10 +1,12 @@
 package admin
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"testing"
 	"time"
 
+	"github.com/atolldb/atoll/metadata/consensus"
 	"github.com/atolldb/atoll/raftfsm"
 	"github.com/atolldb/atoll/rpc/adminapi"
 	"github.com/atolldb/atoll/rpc/mtls"
@@ -35,6 +37,14 @@ func TestInvites(t *testing.T) {
 	use := &raftfsm.UseInvite{ID: token.InviteID, Hash: hash[:], NodeID: "n9", KeySHA256: hash[:], Roles: []mtls.Role{mtls.Meta}}
 	if refusal := use.Check(w.fsm.State(), time.Now().UnixMilli()); refusal != nil || token.InviteID != i.ID || token.CA != sha256.Sum256([]byte("cert")) {
 		t.Errorf("the token %+v: %v", token, refusal)
+	}
+
+	// What a data node knows doesn't tell the secret of an invitation, even with the Idempotency-Key.
+	for known := range w.fsm.State().AllTokens() {
+		sum := sha256.Sum256([]byte(consensus.DeriveSecret(w.fsm.State().Cluster().TokenKey, "invite "+known.Id, "a-key-of-16-bytes")))
+		if bytes.Equal(sum[:mtls.InviteSecretBytes], token.Secret[:]) {
+			t.Error("the secret follows from the token key, which data nodes have")
+		}
 	}
 
 	again, err := w.client.CreateInvite(ctx, adminapi.CreateInvite{Role: adminapi.InviteServer, TTLMs: time.Minute.Milliseconds(), Uses: 3}, key)

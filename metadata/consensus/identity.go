@@ -28,7 +28,9 @@ type identity struct {
 	ClusterID   string `json:"cluster_id"` // empty until a joining node knows it
 	Joined      bool   `json:"joined"`     // it never bootstraps
 	Voters      int    `json:"voters"`     // when last seen; only the timeouts depend on it
-	Checksum    string `json:"checksum"`   // CRC-32C in hex of the record with an empty checksum
+	// HistoryID is the metadata history that the directory's log belongs to; empty until it is known.
+	HistoryID string `json:"metadata_history_id,omitempty"`
+	Checksum  string `json:"checksum"` // CRC-32C in hex of the record with an empty checksum
 }
 
 // openIdentity reads a directory's identity, or makes that of a new one.

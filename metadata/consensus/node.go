@@ -102,6 +102,7 @@ func (n *Node) start() error {
 		return fmt.Errorf("open raft snapshots: %w", err)
 	}
 	n.stream = newStream(n.config.Listener, n.config.ClusterAddr, n.ClusterID)
+	n.stream.history = n.historyID
 	if n.config.DialRaft != nil {
 		n.stream.connect = n.config.DialRaft
 	}
@@ -290,6 +291,16 @@ func (n *Node) Feed() *raftfsm.Feed { return n.fsm.Feed() }
 
 // Peers returns the connections to other metadata nodes.
 func (n *Node) Peers() *Peers { return n.peers }
+
+// historyID returns the metadata history of this node's log, also before its state is there; empty if none is known.
+func (n *Node) historyID() string {
+	if cluster := n.fsm.State().Cluster(); cluster != nil {
+		return cluster.MetadataHistoryId
+	}
+	n.identityMu.Lock()
+	defer n.identityMu.Unlock()
+	return n.identity.HistoryID
+}
 
 // updateIdentity changes the stored identity if change does.
 func (n *Node) updateIdentity(change func(*identity)) error {

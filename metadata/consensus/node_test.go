@@ -398,6 +398,7 @@ func TestStreamRefusesOtherClusters(t *testing.T) {
 	mux := rpc.Split(l)
 	defer mux.Close()
 	server := newStream(mux.Raft(), "advertised:1", func() string { return "ours" })
+	server.history = func() string { return "h2" }
 	defer server.Close()
 	echoed := make(chan error, 3)
 	go func() {
@@ -412,13 +413,15 @@ func TestStreamRefusesOtherClusters(t *testing.T) {
 	}()
 	for _, tt := range []struct {
 		id      string
+		history string
 		refused bool
-	}{{"ours", false}, {"other", true}, {"", true}} {
+	}{{"ours", "h2", false}, {"ours", "", false}, {"ours", "h1", true}, {"other", "h2", true}, {"other", "", true}, {"", "", true}} {
 		client := newStream(mux.Raft(), "", func() string { return tt.id })
+		client.history = func() string { return tt.history }
 		conn, err := client.Dial(raft.ServerAddress(l.Addr().String()), 5*time.Second)
 		if tt.refused {
 			if !errors.Is(err, ErrForeign) || !errors.Is(<-echoed, ErrForeign) {
-				t.Errorf("cluster %q: %v", tt.id, err)
+				t.Errorf("cluster %q, history %q: %v", tt.id, tt.history, err)
 			}
 			continue
 		}

@@ -57,6 +57,7 @@ func Restore(c RestoreConfig) (Restored, error) {
 	if err := c.storeSnapshot(fsm.State(), index); err != nil {
 		return Restored{}, fmt.Errorf("restore: %w", err)
 	}
+	id.HistoryID = fsm.State().Cluster().MetadataHistoryId
 	// Last: without it the directory is nobody's, and no node starts on half of one.
 	if err := id.save(c.Dir); err != nil {
 		return Restored{}, err

@@ -66,6 +66,10 @@ func TestRestore(t *testing.T) {
 		if r.ClusterID != "c1" || r.BackupRevision != applied || r.Revision != max(applied, floor)+1 || r.Namespaces != 2 || r.Tokens != 1 {
 			t.Errorf("floor %d: %+v", floor, r)
 		}
+		identity, err := openIdentity(&c.Config)
+		if err != nil || identity.HistoryID == "" || identity.HistoryID == "h1" {
+			t.Errorf("its history is %q, %v", identity.HistoryID, err)
+		}
 		found := 0
 		v, err := Verify(t.Context(), c.Dir, "m1", func(f Finding) { found++; t.Errorf("finding: %+v", f) })
 		if err != nil || v.Snapshots != 1 {

@@ -89,6 +89,11 @@ func (n *Node) reconcile(ctx context.Context) error {
 	if cluster != nil && cluster.ClusterId != n.ClusterID() {
 		return fmt.Errorf("metadata directory %s holds cluster %s, its identity says %s: %w", n.config.Dir, cluster.ClusterId, n.ClusterID(), ErrForeign)
 	}
+	if cluster != nil {
+		if err := n.updateIdentity(func(id *identity) { id.HistoryID = cluster.MetadataHistoryId }); err != nil {
+			return err
+		}
+	}
 	if err := n.noteVoters(); err != nil {
 		return err
 	}

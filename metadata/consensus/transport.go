@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,13 +18,15 @@ import (
 // handshakeWait bounds how long a fresh Raft connection may take to say its cluster.
 const handshakeWait = 5 * time.Second
 
-// stream carries Raft's connections. Each starts with the dialer's version and cluster id, a byte before it
-// for its length, and the acceptor's answer with its own version, so that no node of another cluster, or of
-// another version, is ever listened to.
+// stream carries Raft's connections. Each starts with the dialer's version and its cluster id, followed by a slash and
+// its metadata history if it knows that, a byte before them for their length, and the acceptor's answer with its
+// own version. So no node of another cluster, or of another version, is ever listened to, nor one of before a
+// restore, which would bring its log along.
 type stream struct {
 	listener  net.Listener
 	addr      string // advertised
 	clusterID func() string
+	history   func() string // empty: not known yet
 	connect   func(ctx context.Context, addr string) (net.Conn, error)
 
 	mu     sync.Mutex
@@ -35,10 +38,15 @@ const (
 	handshakeAccept = 1
 	handshakeRefuse = 2
 	handshakeOther  = 3 // another version
+
+	handshakeRestored = 4 // another metadata history
 )
 
+// errRestored is of two nodes that a restore lies between.
+var errRestored = fmt.Errorf("%w: its metadata history is another, so one of the two is of before a restore: start that one with an empty directory", ErrForeign)
+
 func newStream(l net.Listener, addr string, clusterID func() string) *stream {
-	return &stream{listener: l, addr: addr, clusterID: clusterID, connect: rpc.DialRaft, conns: map[net.Conn]struct{}{}}
+	return &stream{listener: l, addr: addr, clusterID: clusterID, history: func() string { return "" }, connect: rpc.DialRaft, conns: map[net.Conn]struct{}{}}
 }
 
 // Accept implements net.Listener.
@@ -120,6 +128,9 @@ func (s *stream) introduce(ctx context.Context, conn net.Conn) error {
 		return err
 	}
 	id := s.clusterID()
+	if history := s.history(); history != "" {
+		id += "/" + history
+	}
 	if _, err := conn.Write(append([]byte{rpc.WireVersion, byte(len(id))}, id...)); err != nil {
 		return err
 	}
@@ -131,6 +142,8 @@ func (s *stream) introduce(ctx context.Context, conn net.Conn) error {
 	case handshakeAccept:
 	case handshakeOther:
 		return rpc.CheckWire(uint32(answer[1]))
+	case handshakeRestored:
+		return errRestored
 	default:
 		return ErrForeign
 	}
@@ -183,9 +196,14 @@ func (c *acceptedConn) handshake() error {
 	if _, err := io.ReadFull(c.Conn, id); err != nil {
 		return err
 	}
-	if own := c.stream.clusterID(); own == "" || own != string(id) {
+	cluster, history, _ := strings.Cut(string(id), "/")
+	if own := c.stream.clusterID(); own == "" || own != cluster {
 		_, err := c.Write([]byte{handshakeRefuse, rpc.WireVersion})
 		return errors.Join(ErrForeign, err)
+	}
+	if own := c.stream.history(); own != "" && history != "" && own != history {
+		_, err := c.Write([]byte{handshakeRestored, rpc.WireVersion})
+		return errors.Join(fmt.Errorf("raft connection of %s: %w", c.RemoteAddr(), errRestored), err)
 	}
 	if _, err := c.Write([]byte{handshakeAccept, rpc.WireVersion}); err != nil {
 		return err

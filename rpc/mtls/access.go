@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -78,15 +80,21 @@ func (a Access) stream(server any, stream grpc.ServerStream, info *grpc.StreamSe
 		a.Refused(p, info.FullMethod, err)
 		return err
 	}
-	return handler(server, &checkedStream{ServerStream: stream, access: a, peer: p, method: info.FullMethod})
+	checked := &checkedStream{ServerStream: stream, access: a, peer: p, method: info.FullMethod}
+	checked.next.Store(time.Now().Add(recheckEvery).UnixNano())
+	return handler(server, checked)
 }
 
-// checkedStream compares what the messages of a stream claim.
+// recheckEvery is how often the messages of an open stream find out whether its caller is still let in.
+const recheckEvery = time.Second
+
+// checkedStream compares what the messages of a stream claim, and ends with its caller's enrolment.
 type checkedStream struct {
 	grpc.ServerStream
 	access Access
 	peer   Peer
 	method string
+	next   atomic.Int64 // when to check again, in Unix nanoseconds
 }
 
 // RecvMsg implements grpc.ServerStream.
@@ -94,8 +102,33 @@ func (s *checkedStream) RecvMsg(m any) error {
 	if err := s.ServerStream.RecvMsg(m); err != nil {
 		return err
 	}
+	if err := s.recheck(); err != nil {
+		return err
+	}
 	err := checkClaim(s.peer, m)
 	if err != nil {
+		s.access.Refused(s.peer, s.method, err)
+	}
+	return err
+}
+
+// SendMsg implements grpc.ServerStream.
+func (s *checkedStream) SendMsg(m any) error {
+	if err := s.recheck(); err != nil {
+		return err
+	}
+	return s.ServerStream.SendMsg(m)
+}
+
+// recheck is for each message; one at a time asks, and only every so often.
+func (s *checkedStream) recheck() error {
+	now, next := time.Now(), s.next.Load()
+	if now.UnixNano() < next || !s.next.CompareAndSwap(next, now.Add(recheckEvery).UnixNano()) {
+		return nil
+	}
+	err := s.access.check(s.Context(), s.peer, s.method)
+	if err != nil {
+		s.next.Store(0) // what the other direction carries ends too
 		s.access.Refused(s.peer, s.method, err)
 	}
 	return err

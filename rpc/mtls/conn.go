@@ -103,9 +103,10 @@ func (i *Identity) Accept(refused func(remote net.Addr, err error)) func(context
 		conn := tls.Server(raw, config)
 		err := conn.HandshakeContext(ctx) // the caller has set a deadline
 		if err == nil {
+			var told net.Conn
 			var part rpc.Part
-			if part, err = i.part(conn); err == nil {
-				return conn, part, nil
+			if told, part, err = i.part(conn); err == nil {
+				return told, part, nil
 			}
 		}
 		if !errors.Is(err, ErrNoIdentity) {
@@ -115,19 +116,19 @@ func (i *Identity) Accept(refused func(remote net.Addr, err error)) func(context
 	}
 }
 
-func (i *Identity) part(conn *tls.Conn) (rpc.Part, error) {
+func (i *Identity) part(conn *tls.Conn) (net.Conn, rpc.Part, error) {
 	s := conn.ConnectionState()
 	switch s.NegotiatedProtocol {
 	case protoGRPC:
-		return rpc.PartGRPC, nil
+		return conn, rpc.PartGRPC, nil
 	case protoRaft:
 		p, err := i.check(s.PeerCertificates)
 		if err == nil && !p.Has(Meta) {
 			err = fmt.Errorf("%w: node %q is no metadata node, and wants to speak Raft", ErrForeign, p.NodeID)
 		}
-		return rpc.PartRaft, err
+		return &certConn{conn, p.NotAfter, i.now}, rpc.PartRaft, err
 	}
-	return 0, errors.New("the client names no protocol")
+	return nil, 0, errors.New("the client names no protocol")
 }
 
 // DialRaft connects to the Raft part of a metadata node's cluster port.
@@ -184,7 +185,7 @@ func (c serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.
 		return guest, infoOf(Peer{}), err
 	}
 	p, err := c.i.check(certs)
-	return conn, infoOf(p), err
+	return &certConn{conn, p.NotAfter, c.i.now}, infoOf(p), err
 }
 
 // ClientHandshake implements credentials.TransportCredentials.
@@ -206,6 +207,7 @@ func (serverCredentials) OverrideServerName(string) error { return nil }
 // clientCredentials make gRPC's connections to other processes.
 type clientCredentials struct {
 	serverCredentials
+	now    func() time.Time
 	config func(context.Context) (*tls.Config, error)
 	who    func([]*x509.Certificate) (Peer, error)
 }
@@ -226,7 +228,7 @@ func (c clientCredentials) ClientHandshake(ctx context.Context, _ string, raw ne
 		return nil, nil, errors.Join(errors.New("the peer speaks no gRPC"), conn.Close())
 	}
 	p, err := c.who(s.PeerCertificates)
-	return conn, infoOf(p), err
+	return &certConn{conn, p.NotAfter, c.now}, infoOf(p), err
 }
 
 // Clone implements credentials.TransportCredentials.
@@ -234,7 +236,7 @@ func (c clientCredentials) Clone() credentials.TransportCredentials { return c }
 
 // ClientCredentials returns gRPC's credentials for connections to processes of the cluster.
 func (i *Identity) ClientCredentials() credentials.TransportCredentials {
-	return clientCredentials{who: i.check, config: func(ctx context.Context) (*tls.Config, error) {
+	return clientCredentials{now: i.now, who: i.check, config: func(ctx context.Context) (*tls.Config, error) {
 		return i.clientConfig(ctx, protoGRPC, nil)
 	}}
 }
@@ -244,7 +246,7 @@ func (i *Identity) ClientCredentials() credentials.TransportCredentials {
 // not: gRPC says no more than that there is no connection.
 func pinnedCredentials(authority [sha256.Size]byte, now func() time.Time, refused func(error)) credentials.TransportCredentials {
 	who := func(certs []*x509.Certificate) (Peer, error) { return checkPinned(certs, authority, now()) }
-	return clientCredentials{who: who, config: func(context.Context) (*tls.Config, error) {
+	return clientCredentials{now: now, who: who, config: func(context.Context) (*tls.Config, error) {
 		return &tls.Config{
 			MinVersion: tls.VersionTLS13, NextProtos: []string{protoGRPC},
 			InsecureSkipVerify: true, // VerifyConnection does it, by the pinned authority

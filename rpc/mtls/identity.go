@@ -49,10 +49,14 @@ type material struct {
 	peer Peer // this process
 }
 
+func newIdentity(dir string) *Identity {
+	return &Identity{dir: dir, ready: make(chan struct{}), now: time.Now}
+}
+
 // OpenIdentity reads the identity of a directory, which exists and is this user's alone. A new one gets a key; its
 // certificate comes by Install. It fails with ErrDamage when a file can't be used.
 func OpenIdentity(dir string) (*Identity, error) {
-	i := &Identity{dir: dir, ready: make(chan struct{}), now: time.Now}
+	i := newIdentity(dir)
 	data, err := os.ReadFile(filepath.Join(dir, keyFile))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

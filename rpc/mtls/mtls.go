@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/atolldb/atoll/rpc/atollpb"
 	"github.com/atolldb/atoll/rpc/ident"
@@ -102,6 +103,7 @@ type Peer struct {
 	Name
 	KeySHA256 [sha256.Size]byte // of the public key's PKIX form
 	PublicKey any
+	NotAfter  time.Time // when its certificate ends
 }
 
 // Known reports whether the peer has shown a certificate.
@@ -112,5 +114,5 @@ func peerOf(cert *x509.Certificate) (Peer, error) {
 	if err != nil {
 		return Peer{}, err
 	}
-	return Peer{Name: n, KeySHA256: sha256.Sum256(cert.RawSubjectPublicKeyInfo), PublicKey: cert.PublicKey}, nil
+	return Peer{Name: n, KeySHA256: sha256.Sum256(cert.RawSubjectPublicKeyInfo), PublicKey: cert.PublicKey, NotAfter: cert.NotAfter}, nil
 }
