@@ -359,3 +359,48 @@ func TestMetricsAreAskedFor(t *testing.T) {
 	s.stop()
 	t.Logf("stopped after %v", time.Since(began).Round(time.Millisecond))
 }
+
+// TestMonitoringProfile holds the files of the monitoring profile together: Prometheus takes its configuration,
+// docker-compose the project, every file that is mounted is there, and every target is a process of it.
+func TestMonitoringProfile(t *testing.T) {
+	needProgram(t, "promtool")
+	if out, err := exec.Command("promtool", "check", "config", "../deploy/prometheus/prometheus.yml").CombinedOutput(); err != nil {
+		t.Errorf("promtool: %v\n%s", err, out)
+	}
+	needProgram(t, "docker-compose")
+	out, err := exec.Command("docker-compose", "-f", "../deploy/compose/docker-compose.yml", "--profile", "monitoring", "config").Output()
+	if err != nil {
+		t.Fatalf("docker-compose: %v\n%s", err, out)
+	}
+	var project struct {
+		Services map[string]struct {
+			Environment map[string]string
+		}
+	}
+	if err := yaml.Unmarshal(out, &project); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"prometheus", "grafana"} {
+		if _, ok := project.Services[name]; !ok {
+			t.Errorf("there is no service %s", name)
+		}
+	}
+	targets := regexp.MustCompile(`"([\w-]+):(\d+)"`).FindAllStringSubmatch(readText("../deploy/prometheus/prometheus.yml"), -1)
+	if len(targets) != 6 {
+		t.Errorf("%d targets", len(targets))
+	}
+	for _, target := range targets {
+		if addr := project.Services[target[1]].Environment["ATOLL_METRICS_ADDR"]; addr != "0.0.0.0:"+target[2] {
+			t.Errorf("%s serves metrics at %q, and is scraped at %s", target[1], addr, target[2])
+		}
+	}
+	mounts := regexp.MustCompile(`- \.\./([\w./-]+):/`).FindAllStringSubmatch(readText("../deploy/compose/docker-compose.yml"), -1)
+	if len(mounts) < 3 {
+		t.Errorf("%d mounts", len(mounts))
+	}
+	for _, m := range mounts {
+		if _, err := os.Stat("../deploy/" + m[1]); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -50,7 +50,7 @@ type event struct {
 func stream[T any](a *api, h huma.API, path, id, summary string, next func(uint64) ([]event, uint64), example T) {
 	schema := h.OpenAPI().Components.Schemas
 	data := &huma.Schema{OneOf: []*huma.Schema{
-		huma.SchemaFromType(schema, reflect.TypeOf(example)), huma.SchemaFromType(schema, reflect.TypeOf(adminapi.Reset{})), huma.SchemaFromType(schema, reflect.TypeOf(adminapi.Heartbeat{})),
+		huma.SchemaFromType(schema, reflect.TypeOf(example)), huma.SchemaFromType(schema, reflect.TypeFor[adminapi.Reset]()), huma.SchemaFromType(schema, reflect.TypeFor[adminapi.Heartbeat]()),
 	}}
 	op := operation(http.MethodGet, path, id, summary)
 	op.Errors = append(op.Errors, http.StatusTooManyRequests)
