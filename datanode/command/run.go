@@ -21,9 +21,7 @@ func (e *Executor) Execute(ctx context.Context, s *Session, cmds []redcon.Comman
 	for len(cmds) > 0 && !s.closing && !s.drop {
 		n := e.run(ctx, s, cmds, now)
 		e.tally(s)
-		if cmds = cmds[n:]; n == 0 {
-			now = e.env.NowMS() // it has waited
-		}
+		cmds = cmds[n:]
 		if s.penalty > 0 {
 			s.pause(ctx, s.penalty)
 			s.penalty = 0
@@ -54,7 +52,8 @@ func (e *Executor) dropOverflowed(s *Session) {
 	s.drop = true
 }
 
-// run executes the longest start of cmds that makes one run, and returns its length, at least 1.
+// run executes the longest start of cmds that makes one run, and returns its length; 0 after it has waited for something:
+// they are planned anew.
 func (e *Executor) run(ctx context.Context, s *Session, cmds []redcon.Command, nowMS int64) int {
 	lease, err := e.node.Acquire()
 	if err != nil {
