@@ -60,7 +60,7 @@ func TestAdminAPIOverTLS(t *testing.T) {
 
 // Plain text beyond this machine takes a word of the operator's.
 func TestPlaintextIsRefused(t *testing.T) {
-	for key, instead := range map[string]string{"--resp-addr": "--resp-tls-addr", "--http-addr": "--http-tls-cert"} {
+	for key, instead := range map[string]string{"--resp-addr": "--resp-tls-addr", "--http-addr": "--http-tls-cert", "--metrics-addr": "proxy"} {
 		args := []string{"server", "--data-dir", filepath.Join(t.TempDir(), "data"), "--cluster-addr", "127.0.0.1:0", "--advertise-host", "localhost"}
 		for _, other := range []string{"--resp-addr", "--http-addr"} {
 			if other != key {

@@ -274,3 +274,25 @@ func TestCertificatesThatEnded(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestRenewalIsOfTheEnrolledKey: a certificate with the authority's signature isn't enough to get the next one.
+func TestRenewalIsOfTheEnrolledKey(t *testing.T) {
+	p := newSecure(t, "m1", nil)
+	cluster := p.ready()
+	node, other := newIdentity(t), newIdentity(t)
+	p.enrols(node, p.invites("", mtls.Meta, mtls.Data), "n1", mtls.Meta, mtls.Data)
+	record := p.node.consensus.State().Authority()
+	a, err := mtls.ReadAuthority(record.Cert, record.Key)
+	if err == nil {
+		err = sign(other, a, mtls.Name{ClusterID: cluster, NodeID: "n1", Roles: []mtls.Role{mtls.Meta, mtls.Data}}, time.Now())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range map[*mtls.Identity]codes.Code{node: codes.OK, other: codes.Unavailable} {
+		_, err := atollpb.NewEnrolmentClient(p.dialAs(i)).Renew(t.Context(), &atollpb.RenewRequest{ClusterId: cluster, NodeId: "n1"})
+		if status.Code(err) != want || want != codes.OK && !strings.Contains(err.Error(), "not enrolled with this key") {
+			t.Errorf("%v, want %v", err, want)
+		}
+	}
+}

@@ -75,7 +75,7 @@ func (p *program) metaRestore() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(p.stderr, "atoll: what was changed after revision %d is lost: tokens that were revoked since work again, and namespaces made since are unknown. Look through ns list and token list first.\n", r.BackupRevision)
+			fmt.Fprintf(p.stderr, "atoll: what was changed after revision %d is lost: tokens that were revoked and data nodes that were removed since are let in again, and namespaces made since are unknown. Look through ns list, token list and node list first.\n", r.BackupRevision)
 			t := &table{head: []string{"CLUSTER", "BACKUP", "GOES ON ABOVE", "NAMESPACES", "TOKENS", "ADMIN TOKEN"}}
 			t.add(r.ClusterID, r.BackupRevision, r.Revision, r.Namespaces, r.Tokens, token)
 			return p.print(c, r, t)

@@ -51,7 +51,7 @@ func keys() []key {
 		{name: "http-addr", kind: kindAddr, byDef: "127.0.0.1:8379", help: "listens for the admin HTTP API"},
 		{name: "http-tls-cert", kind: kindText, help: "PEM file of the certificate of http-addr and its chain, which then takes TLS alone; it and the key are read again when they change"},
 		{name: "http-tls-key", kind: kindText, help: "PEM file of the certificate's key"},
-		{name: "allow-plaintext", kind: kindBool, byDef: "false", help: "let resp-addr, and http-addr without a certificate, listen beyond the loopback: who can read the network can read tokens and data"},
+		{name: "allow-plaintext", kind: kindBool, byDef: "false", help: "let resp-addr, metrics-addr, and http-addr without a certificate listen beyond the loopback: who can read the network can read tokens and data"},
 		{name: "cluster-addr", kind: kindAddr, byDef: "127.0.0.1:7379", help: "listens for the other nodes of the cluster"},
 		{name: "advertise-host", kind: kindText, help: "host by which clients and other nodes reach this one; needed when an address listens on all interfaces"},
 		{name: "join", kind: kindAddrs, help: "cluster addresses of metadata nodes of the cluster to join"},

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -58,6 +59,10 @@ func (n *node) listenMetrics(ctx context.Context) (net.Listener, error) {
 		return nil, listenError("metrics-addr", addr, err)
 	}
 	if !isLoopback(l.Addr()) {
+		if !n.config.flag("allow-plaintext") {
+			return nil, errors.Join(fmt.Errorf("--metrics-addr (%s): %s is beyond this machine, and would be plain text without authentication: put a proxy before it, or allow it with --allow-plaintext",
+				envName("metrics-addr"), addr), l.Close())
+		}
 		n.log.Warn("serving metrics beyond this machine: whoever reaches them reads the names and the use of namespaces", "addr", l.Addr().String())
 	}
 	return l, nil
