@@ -107,7 +107,7 @@ func TestRejectedConnectionsAreCounted(t *testing.T) {
 	for range 3 {
 		r.dial(t).ends()
 	}
-	if got := c.say("INFO stats\r\n", 5); !strings.Contains(got, "rejected_connections:3\r\n") || !strings.Contains(got, "total_connections_received:1\r\n") {
+	if got := c.bulk("INFO stats\r\n"); !strings.Contains(got, "rejected_connections:3\r\n") || !strings.Contains(got, "total_connections_received:1\r\n") {
 		t.Errorf("got %q", got)
 	}
 }
@@ -187,7 +187,7 @@ func TestStrangersMakeWay(t *testing.T) {
 		t.Errorf("there is no stranger left, but a new one got %q", got)
 	}
 	// 1 ousted by the tenant, 10 by strangers, 2 by the last tenants, 1 refused
-	if got := tenant.say("INFO stats\r\n", 5); !strings.Contains(got, "rejected_connections:14\r\n") {
+	if got := tenant.bulk("INFO stats\r\n"); !strings.Contains(got, "rejected_connections:14\r\n") {
 		t.Errorf("got %q", got)
 	}
 	r.stop()

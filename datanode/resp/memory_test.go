@@ -69,7 +69,7 @@ func TestTheLargestOfTheLargestNamespaceIsCut(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	admin := r.as(t, commandtest.AdminSecret)
-	if got := admin.say("INFO stats\r\n", 8); !strings.Contains(got, "evicted_clients:1\r\n") {
+	if got := admin.bulk("INFO stats\r\n"); !strings.Contains(got, "evicted_clients:1\r\n") {
 		t.Errorf("got %q", got)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -114,6 +115,21 @@ func (c *client) say(text string, lines int) string {
 		b.WriteString(line)
 	}
 	return b.String()
+}
+
+// bulk sends text and returns the string that answers it.
+func (c *client) bulk(text string) string {
+	c.t.Helper()
+	head := c.say(text, 1)
+	n, err := strconv.Atoi(strings.Trim(head, "$\r\n"))
+	if err != nil || head[0] != '$' {
+		c.t.Fatalf("%q was answered by %q", text, head)
+	}
+	b := make([]byte, n+2)
+	if _, err := io.ReadFull(c.r, b); err != nil {
+		c.t.Fatal(err)
+	}
+	return string(b[:n])
 }
 
 // ends fails the test unless the server closes the connection, and returns what it said last.
