@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -32,7 +33,9 @@ type Files struct {
 type Certificates struct {
 	files   Files
 	current atomic.Pointer[tls.Config]
-	tried   [3][]byte // what the files held when they were last looked at
+
+	mu    sync.Mutex
+	tried [3][]byte // what the files held when they were last looked at
 }
 
 // Open reads the files, which must be whole. Watch looks for changes of them.
@@ -48,6 +51,8 @@ func Open(files Files) (*Certificates, error) {
 // Reload makes a new configuration if the files' content has changed since the last call. After an error
 // the old one stays.
 func (c *Certificates) Reload() (changed bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var held [3][]byte
 	for i, name := range []string{c.files.Cert, c.files.Key, c.files.ClientCA} {
 		if name == "" {
