@@ -15,7 +15,8 @@ import (
 // TestTools runs the operator's tools beside the API against a real node: the client, the bundle, and Pebble's own
 // commands on the stopped node's store.
 func TestTools(t *testing.T) {
-	s := startServer(t, "--pprof-addr", freeAddrs(t, 1)[0])
+	addrs := freeAddrs(t, 2)
+	s := startServer(t, "--pprof-addr", addrs[0], "--metrics-addr", addrs[1])
 	const canary = "a-value-that-no-bundle-may-hold"
 	token := s.createNamespace("acme")
 
@@ -36,7 +37,7 @@ func TestTools(t *testing.T) {
 	}
 
 	path := filepath.Join(t.TempDir(), "bundle.tar.gz")
-	out, _, err := s.cli("debug", "bundle", path, "--resp-addr", s.respAddr, "--profile", "1s", "--pprof-addr", s.args[1])
+	out, _, err := s.cli("debug", "bundle", path, "--resp-addr", s.respAddr, "--profile", "1s", "--pprof-addr", addrs[0], "--metrics-addr", addrs[1])
 	if err != nil || out != path+"\n" {
 		t.Fatalf("bundle: %v, %q", err, out)
 	}
@@ -46,7 +47,7 @@ func TestTools(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"version.txt": "atoll", "config.json": "resp-addr", "files.txt": "admin-token", "info.txt": "# Keyspace", "api/nodes.json": s.respAddr,
-		"api/cluster.json": "leader_id", "api/groups.json": "primary", "api/namespaces.json": "acme", "goroutines.txt": "goroutine 1 ", "heap.pprof": "", "cpu.pprof": "",
+		"api/cluster.json": "leader_id", "api/groups.json": "primary", "api/namespaces.json": "acme", "goroutines.txt": "goroutine 1 ", "metrics.txt": "atoll_", "heap.pprof": "", "cpu.pprof": "",
 	} {
 		if len(files[name]) == 0 || !strings.Contains(files[name], want) {
 			t.Errorf("%s: %d bytes, and no %q", name, len(files[name]), want)

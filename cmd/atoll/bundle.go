@@ -38,7 +38,7 @@ type bundlePart struct {
 // debugBundle collects what somebody far away needs to see what is wrong with a node. It holds no secret and no
 // tenant's data. What can't be had is named in the bundle: the node may be what is broken.
 func (p *program) debugBundle() *cobra.Command {
-	keys := append(p.adminKeys(), "resp-addr", "resp-tls-addr", "resp-socket", "pprof-addr")
+	keys := append(p.adminKeys(), "resp-addr", "resp-tls-addr", "resp-socket", "pprof-addr", "metrics-addr")
 	var profile time.Duration
 	c := p.command("bundle [FILE]", "Collect what is known about this machine's node into a .tar.gz", cobra.MaximumNArgs(1), keys,
 		func(ctx context.Context, c *config, args []string) error {
@@ -59,7 +59,7 @@ func (p *program) debugBundle() *cobra.Command {
 	c.Long = c.Short + `.
 
 In it are the version, the effective configuration, what the admin API and INFO say, the names and sizes of
-the files in the data directory, and, with --pprof-addr, goroutines, heap and a CPU profile. It holds no secret and
+the files in the data directory, and, with --metrics-addr and --pprof-addr, metrics, goroutines, heap and a CPU profile. It holds no secret and
 no keys or values. The names of namespaces and the addresses of clients are in it. What can't be had is named in errors.txt.`
 	c.Flags().DurationVar(&profile, "profile", 5*time.Second, "how long the CPU profile takes, 0s to 1m; 0s: none")
 	return c
@@ -141,15 +141,18 @@ func (b *bundler) parts() []bundlePart {
 	} {
 		parts = append(parts, bundlePart{"api/" + of.name + ".json", func(ctx context.Context, w io.Writer) error { return b.api(ctx, w, of.ask) }})
 	}
+	get := func(name, addr, path string) {
+		url := "http://" + reachable(addr) + path
+		parts = append(parts, bundlePart{name, func(ctx context.Context, w io.Writer) error { return fetch(ctx, w, url) }})
+	}
+	if addr := b.config.text("metrics-addr"); addr != "" {
+		get("metrics.txt", addr, "/metrics")
+	}
 	if addr := b.config.text("pprof-addr"); addr != "" {
-		get := func(name, path string) {
-			url := "http://" + reachable(addr) + path
-			parts = append(parts, bundlePart{name, func(ctx context.Context, w io.Writer) error { return fetch(ctx, w, url) }})
-		}
-		get("goroutines.txt", "/debug/pprof/goroutine?debug=2")
-		get("heap.pprof", "/debug/pprof/heap")
+		get("goroutines.txt", addr, "/debug/pprof/goroutine?debug=2")
+		get("heap.pprof", addr, "/debug/pprof/heap")
 		if b.profile > 0 {
-			get("cpu.pprof", fmt.Sprintf("/debug/pprof/profile?seconds=%d", max(1, int(b.profile.Seconds()))))
+			get("cpu.pprof", addr, fmt.Sprintf("/debug/pprof/profile?seconds=%d", max(1, int(b.profile.Seconds()))))
 		}
 	}
 	return parts
