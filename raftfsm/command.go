@@ -202,7 +202,10 @@ func (e *envelope) fields(f *fields) {
 		f.fail()
 	}
 	if f.reading {
-		e.proposal.Actor, e.proposal.Source, _ = strings.Cut(who, " ")
+		var from bool
+		if e.proposal.Actor, e.proposal.Source, from = strings.Cut(who, " "); from && e.proposal.Source == "" {
+			f.fail() // two encodings of one value
+		}
 	}
 }
 
