@@ -103,7 +103,7 @@ func checkScope(c *candidate) string {
 }
 
 func checkRole(c *candidate) string {
-	if c.cmd.Flags&FlagWrite == 0 || c.session.grant.MayWrite() {
+	if c.cmd.Flags&(FlagWrite|FlagShared) == 0 || c.session.grant.MayWrite() {
 		return ""
 	}
 	return noPermission(c.cmd)

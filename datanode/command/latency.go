@@ -143,7 +143,8 @@ func latencySpec() Spec {
 				refuse("LATENCY HISTOGRAM is not supported: INFO commandstats has each command's calls and time")),
 			sub("history", 3, "2.8.13", "Returns the samples of a latency event.", latencyHistory),
 			sub("latest", 2, "2.8.13", "Returns the latest samples of all events.", latencyLatest),
-			sub("reset", -2, "2.8.13", "Forgets the samples of events.", latencyReset),
+			{Name: "reset", Arity: -2, Flags: flags | FlagShared, Scope: ScopeTenant, Since: "2.8.13",
+				Summary: "Forgets the samples of events.", Run: latencyReset},
 			{Name: "help", Arity: 2, Flags: FlagLoading | FlagStale | FlagSession, Scope: ScopeTenant, Since: "2.8.13",
 				Summary: "Lists the subcommands.", Run: func(c *Ctx) { writeHelp(c, "LATENCY") }},
 		}}

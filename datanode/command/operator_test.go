@@ -203,8 +203,10 @@ func TestACLShowsTokens(t *testing.T) {
 	if got, want := b.Do(t, s, "ACL", "LIST"), fmt.Sprintf("*2\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(ro), ro, len(rw), rw); got != want {
 		t.Errorf("LIST is %q, want %q", got, want)
 	}
-	if got := b.Do(t, s, "ACL", "DRYRUN", "t-a-ro", "set", "k", "v"); !strings.Contains(got, "User t-a-ro has no permissions to run the 'set' command") {
-		t.Errorf("DRYRUN is %q", got)
+	for name, line := range map[string][]string{"set": {"set", "k", "v"}, "client|pause": {"client", "pause", "1"}, "slowlog|reset": {"slowlog", "reset"}} {
+		if got := b.Do(t, s, append([]string{"ACL", "DRYRUN", "t-a-ro"}, line...)...); !strings.Contains(got, "User t-a-ro has no permissions to run the '"+name+"' command") {
+			t.Errorf("DRYRUN is %q", got)
+		}
 	}
 	if got := b.Do(t, own, "ACL", "LIST"); strings.Contains(got, "t-admin") {
 		t.Errorf("a tenant sees an admin's token: %q", got)

@@ -242,7 +242,7 @@ func checkReply(t *testing.T, role string, l leaf, line []string, got string) {
 		t.Errorf("%q without a token answered %q", line, got)
 	case role != "admin" && l.spec.Scope == command.ScopeAdmin && !refused:
 		t.Errorf("%q as %s answered %q", line, role, got)
-	case role == "read-only" && l.spec.Flags&command.FlagWrite != 0 && !strings.HasPrefix(got, "-NOPERM"):
+	case role == "read-only" && l.spec.Flags&(command.FlagWrite|command.FlagShared) != 0 && !strings.HasPrefix(got, "-NOPERM"):
 		t.Errorf("%q as %s answered %q", line, role, got)
 	case strings.Contains(got, "internal error"):
 		t.Errorf("%q as %s answered %q", line, role, got)

@@ -202,7 +202,8 @@ func slowlogSpec() Spec {
 		Summary: "A container for slow log commands.", Subs: []Spec{
 			sub("get", -2, "2.2.12", "Returns the slow log's entries of the namespace.", slowlogGet),
 			sub("len", 2, "2.2.12", "Returns the number of entries in the slow log.", slowlogLen),
-			sub("reset", 2, "2.2.12", "Empties the slow log of the namespace.", slowlogReset),
+			{Name: "reset", Arity: 2, Flags: flags | FlagShared, Scope: ScopeTenant, Since: "2.2.12",
+				Summary: "Empties the slow log of the namespace.", Run: slowlogReset},
 			{Name: "help", Arity: 2, Flags: FlagLoading | FlagStale | FlagSession, Scope: ScopeTenant, Since: "6.2.0",
 				Summary: "Lists the subcommands.", Run: slowlogHelp},
 		}}

@@ -45,6 +45,9 @@ const (
 	FlagShort
 	// FlagInMulti marks a command that runs behind a refused MULTI, where others are refused too.
 	FlagInMulti
+	// FlagShared marks a command that changes no rows but what the namespace's other connections meet: like a write,
+	// a read-only token may not call it.
+	FlagShared
 )
 
 // Scope says who may call a command. Its zero value is nobody.

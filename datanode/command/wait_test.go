@@ -70,7 +70,8 @@ func TestClientPause(t *testing.T) {
 	b := commandtest.New(t)
 	s, other, neighbour := b.Session(t, commandtest.AWriteSecret), b.Session(t, commandtest.AWriteSecret), b.Session(t, commandtest.BWriteSecret)
 	admin, reader := b.Session(t, commandtest.AdminSecret), b.Session(t, commandtest.AReadSecret)
-	play(t, b, reader, []exchange{{"CLIENT PAUSE 1000000", "-NOPERM…"}, {"CLIENT UNPAUSE", "-NOPERM…"}})
+	play(t, b, reader, []exchange{{"CLIENT PAUSE 1000000", "-NOPERM…"}, {"CLIENT UNPAUSE", "-NOPERM…"},
+		{"SLOWLOG RESET", "-NOPERM…"}, {"LATENCY RESET", "-NOPERM…"}, {"SLOWLOG LEN", ":0\r\n"}})
 	play(t, b, s, []exchange{{"CLIENT PAUSE 1000000 WRITE", "+OK\r\n"}, {"GET k", "$-1\r\n"}})
 	play(t, b, neighbour, []exchange{{"SET k 1", "+OK\r\n"}})
 	write := begun(t, b, other, "SET", "k", "v")
