@@ -22,6 +22,7 @@ type pauses struct {
 	any     atomic.Bool // false: nobody is paused, the usual case
 	mu      sync.Mutex
 	parts   map[uint64]pause
+	nextMS  int64         // no pause is over before
 	changed chan struct{} // closed at the next change
 }
 
@@ -29,17 +30,14 @@ type pauses struct {
 func (p *pauses) set(part uint64, n pause, nowMS int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for of, old := range p.parts {
-		if old.untilMS <= nowMS {
-			delete(p.parts, of)
-		}
-	}
+	p.forget(nowMS)
 	old := p.parts[part]
 	n.untilMS, n.all = max(n.untilMS, old.untilMS), n.all || old.all
 	if p.parts == nil {
 		p.parts = make(map[uint64]pause)
 	}
 	p.parts[part] = n
+	p.nextMS = min(p.nextMS, n.untilMS)
 	p.any.Store(true)
 	p.announce()
 }
@@ -52,12 +50,21 @@ func (p *pauses) clear(part uint64) {
 	p.announce()
 }
 
-// forget forgets a pause that is over. The lock is held.
-func (p *pauses) forget(part uint64, nowMS int64) {
-	if old, ok := p.parts[part]; ok && old.untilMS <= nowMS {
-		delete(p.parts, part)
-		p.any.Store(len(p.parts) > 0)
+// forget forgets the pauses that are over, whosever they are: their own connections may never come back. The lock is
+// held.
+func (p *pauses) forget(nowMS int64) {
+	if nowMS < p.nextMS {
+		return
 	}
+	p.nextMS = math.MaxInt64
+	for part, old := range p.parts {
+		if old.untilMS <= nowMS {
+			delete(p.parts, part)
+		} else {
+			p.nextMS = min(p.nextMS, old.untilMS)
+		}
+	}
+	p.any.Store(len(p.parts) > 0)
 }
 
 // announce has those that wait look again. The lock is held.
@@ -87,8 +94,7 @@ func (p *pauses) hold(s *Session, nowMS int64) (left time.Duration, all bool, ch
 		}
 	}
 	if untilMS == 0 {
-		p.forget(operators, nowMS)
-		p.forget(s.grant.NamespaceID, nowMS)
+		p.forget(nowMS)
 		return 0, false, nil
 	}
 	if p.changed == nil {
