@@ -11,6 +11,7 @@ import (
 
 	"github.com/atolldb/atoll/datanode/replog"
 	"github.com/atolldb/atoll/rpc/atollpb"
+	"github.com/atolldb/atoll/rpc/atomicfile"
 	"google.golang.org/protobuf/encoding/protojson"
 )
 
@@ -89,19 +90,7 @@ func (id *identity) save(dir string) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, identityFile)
-	f, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("write the node's identity: %w", err)
-	}
-	_, err = f.Write(append(b, '\n'))
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("write the node's identity: %w", err)
-	}
-	if err := os.Rename(path+".tmp", path); err != nil {
-		return fmt.Errorf("write the node's identity: %w", err)
-	}
-	if err := syncDir(dir); err != nil {
+	if err := atomicfile.Write(filepath.Join(dir, identityFile), append(b, '\n')); err != nil {
 		return fmt.Errorf("write the node's identity: %w", err)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/atolldb/atoll/rpc/atomicfile"
 	"github.com/atolldb/atoll/rpc/ident"
 )
 
@@ -152,29 +153,12 @@ func parseMarker(data []byte) (marker, error) {
 	return m, nil
 }
 
-// writeMarker survives a crash at every step: temporary file, fsync, rename, fsync of the directory.
 func (d *dataDir) writeMarker(m marker) error {
 	data, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	temp := filepath.Join(d.path, markerFile+".tmp")
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(data, '\n'))
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temp, filepath.Join(d.path, markerFile)); err != nil {
-		return err
-	}
-	dir, err := os.Open(d.path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return atomicfile.Write(filepath.Join(d.path, markerFile), append(data, '\n'))
 }
 
 // sub makes a directory below, and returns its path.

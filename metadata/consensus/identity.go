@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/atolldb/atoll/rpc/atomicfile"
 	"github.com/atolldb/atoll/rpc/ident"
 )
 
@@ -96,29 +97,7 @@ func (id identity) save(dir string) error {
 	if err != nil {
 		return fmt.Errorf("write metadata identity: %w", err)
 	}
-	return writeFile(filepath.Join(dir, identityFile), append(data, '\n'))
-}
-
-// writeFile replaces a file, readable by its owner only, so that a crash leaves the old or the new one.
-func writeFile(path string, data []byte) error {
-	temp := path + ".tmp"
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(0o600), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(temp, path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temp))
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return atomicfile.Write(filepath.Join(dir, identityFile), append(data, '\n'))
 }
 
 // newID returns 128 random bits in hex.

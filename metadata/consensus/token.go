@@ -11,6 +11,8 @@ import (
 	"math/big"
 	"os"
 	"strings"
+
+	"github.com/atolldb/atoll/rpc/atomicfile"
 )
 
 const (
@@ -70,7 +72,7 @@ func adminSecret(path string) (string, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		secret := NewSecret()
-		if err := writeFile(path, []byte(secret+"\n")); err != nil {
+		if err := atomicfile.Write(path, []byte(secret+"\n")); err != nil {
 			return "", fmt.Errorf("write admin token file: %w", err)
 		}
 		return secret, nil

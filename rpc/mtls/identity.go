@@ -18,6 +18,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/atolldb/atoll/rpc/atomicfile"
 )
 
 const (
@@ -85,7 +87,7 @@ func (i *Identity) makeKey() error {
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(i.dir, keyFile), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	return atomicfile.Write(filepath.Join(i.dir, keyFile), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
 func parseKey(data []byte) (*ecdsa.PrivateKey, error) {
@@ -138,7 +140,7 @@ func (i *Identity) Install(cert, ca []byte) error {
 	if err != nil {
 		return fmt.Errorf("install a certificate: %w", err)
 	}
-	if err := writeFile(filepath.Join(i.dir, certFile), data); err != nil {
+	if err := atomicfile.Write(filepath.Join(i.dir, certFile), data); err != nil {
 		return fmt.Errorf("write the node's certificate: %w", err)
 	}
 	i.use(m)
@@ -259,7 +261,7 @@ func (i *Identity) KeepAuthority(cert, key []byte) error {
 	if had, err := os.ReadFile(path); err == nil && bytes.Equal(had, data) {
 		return nil
 	}
-	if err := writeFile(path, data); err != nil {
+	if err := atomicfile.Write(path, data); err != nil {
 		return fmt.Errorf("write the cluster's certificate authority: %w", err)
 	}
 	return nil
@@ -285,26 +287,4 @@ func (i *Identity) KeptAuthority() (*Authority, error) {
 		return nil, fmt.Errorf("%s: %w: %w", path, ErrDamage, err)
 	}
 	return a, nil
-}
-
-// writeFile replaces a file, readable by its owner only, so that a crash leaves the old or the new one.
-func writeFile(path string, data []byte) error {
-	temp := path + ".tmp"
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(0o600), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(temp, path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temp))
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
