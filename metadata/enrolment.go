@@ -56,7 +56,9 @@ func (n *Node) keepEnrolled(ctx context.Context) {
 	for reason := ""; ; {
 		err := n.enrolSelf(ctx)
 		pause := renewEvery
-		if err != nil {
+		if err == nil {
+			reason = ""
+		} else {
 			pause = enrolPause
 			if !errors.Is(err, errNotYet) && err.Error() != reason && ctx.Err() == nil {
 				reason = err.Error()
