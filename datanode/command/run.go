@@ -241,6 +241,7 @@ func (e *Executor) lockPlan(sc *scratch, shares []share, lease Lease) store.Run 
 		sh := &shares[i]
 		for k := range sh.plan {
 			p, args := &sh.plan[k], sh.cmds[k].Args
+			r.Bytes += len(sh.cmds[k].Raw)
 			if p.kind != kindData {
 				continue
 			}

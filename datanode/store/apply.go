@@ -328,15 +328,13 @@ func (s *Store) ApplyTo(ctx context.Context, r *replog.Reader, index uint64) err
 const roomPause = 10 * time.Millisecond
 
 // awaitRoom waits, under no gate, while Pebble would soon make a write wait: for flushes that the disk has
-// no room for, or for compactions. Readers must not wait with it. The measures are Pebble's own; it counts
-// memtables by their bytes, since the first ones after an open are small.
+// no room for, or for compactions. Readers must not wait with it.
 func (s *Store) awaitRoom(ctx context.Context) error {
 	if s.ended == nil {
 		return nil // replaying at open: nobody reads yet
 	}
 	for s.unlooked >= s.opts.MemTableBytes/4 {
-		m := s.db.Metrics()
-		if m.MemTable.Size < uint64((memTables-1)*s.opts.MemTableBytes) && m.Levels[0].Sublevels < l0Stop-2 {
+		if s.room(s.unlooked) {
 			s.unlooked = 0
 			break
 		}

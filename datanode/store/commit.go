@@ -23,7 +23,8 @@ const (
 )
 
 const (
-	groupBytes = 1 << 20 // a group stops growing above it; one run may be larger
+	groupBytes = 1 << 20  // a group stops growing above it; one run may be larger
+	largeBytes = 64 << 10 // what makes a run large
 	// MaxRunBytes bounds the effects of one run.
 	MaxRunBytes = 768 << 20
 	batchHeader = 12
@@ -46,6 +47,7 @@ type committer struct {
 	entry  replog.Entry
 	deltas []replog.Delta
 	batch  *pebble.Batch
+	fresh  int // bytes since an fsync was asked for
 }
 
 func (c *committer) refuse() error {
@@ -75,6 +77,9 @@ func (s *Store) commit(tx *Tx) error {
 	}
 	if tx.wake == nil {
 		tx.wake = make(chan bool, 1)
+	}
+	if len(tx.records) >= largeBytes {
+		defer s.pace(len(tx.records))()
 	}
 	c := &s.committer
 	c.mu.Lock()
@@ -220,6 +225,10 @@ func (s *Store) writeGroup(group []*Tx, epoch uint64) (err error) {
 	}
 	for _, tx := range group {
 		tx.index = e.Index
+	}
+	if c.fresh += len(buf); c.fresh >= syncBytes {
+		c.fresh = 0
+		s.syncSoon()
 	}
 	return nil
 }

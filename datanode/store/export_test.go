@@ -12,6 +12,16 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
+// The bounds of pace and of heavy runs.
+const (
+	UnsyncedBytes = unsyncedBytes
+	PaceMax       = paceMax
+	HeavyBytes    = heavyBytes
+)
+
+// HeavyRuns is heavyRuns.
+func HeavyRuns() int { return heavyRuns() }
+
 // Rows returns every row that is replicated: all but the position and the stored counters, which each
 // node writes when it likes.
 func (s *Store) Rows() ([]string, error) {

@@ -26,8 +26,9 @@ type Namespace struct {
 	gate    sync.RWMutex // exclusive: a command that needs the whole namespace
 	stripes []sync.RWMutex
 	runs    atomic.Int32
-	purged  atomic.Bool // by an entry that was applied; no run writes from then on
-	due     alarm       // of its keyspaces
+	heavy   chan struct{} // has a place for each heavy run
+	purged  atomic.Bool   // by an entry that was applied; no run writes from then on
+	due     alarm         // of its keyspaces
 
 	dbs [Databases]atomic.Pointer[keyspace]
 	mu  sync.Mutex // guards spaces
@@ -80,7 +81,7 @@ func (s *Store) Namespace(id uint64) *Namespace {
 	if n, ok := s.namespaces.Load(id); ok {
 		return n.(*Namespace)
 	}
-	n := &Namespace{id: id, store: s, stripes: make([]sync.RWMutex, fewStripes), spaces: make(map[uint64]*keyspace, 1)}
+	n := &Namespace{id: id, store: s, stripes: make([]sync.RWMutex, fewStripes), spaces: make(map[uint64]*keyspace, 1), heavy: make(chan struct{}, heavyRuns())}
 	got, _ := s.namespaces.LoadOrStore(id, n)
 	return got.(*Namespace)
 }

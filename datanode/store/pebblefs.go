@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -136,6 +137,14 @@ func (f *logFirstFS) logFirst(sync func() error) (err error) {
 type logFirstFile struct {
 	vfs.File
 	fs *logFirstFS
+}
+
+// Write is vfs.File. Flushes and compactions write block after block, and let go of the processor after each: runs
+// that wait for it would else wait for as long as the scheduler lets a goroutine go on, 10 ms.
+func (f *logFirstFile) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	runtime.Gosched()
+	return n, err
 }
 
 // Sync is vfs.File.

@@ -45,8 +45,10 @@ type Store struct {
 
 	manifest *manifestNotes // set by openPebble
 
-	filter keyFilter
-	places chan struct{} // for runs that hold much
+	filter   keyFilter
+	places   chan struct{} // for runs that hold much
+	pacing   chan struct{} // held by the large run that is being committed
+	unsynced chan struct{} // wakes syncLoop
 
 	namespaces sync.Map // id -> *Namespace
 	committer  committer
@@ -150,7 +152,8 @@ func OpenSnapshot(opts Options) (*Store, error) {
 
 // newStore makes the parts of a store that need no files.
 func newStore(opts Options) *Store {
-	s := &Store{opts: opts, sweep: make(chan struct{}, 1), places: make(chan struct{}, largeRuns())}
+	s := &Store{opts: opts, sweep: make(chan struct{}, 1), places: make(chan struct{}, largeRuns()),
+		pacing: make(chan struct{}, 1), unsynced: make(chan struct{}, 1)}
 	s.table = newRowTable(opts.RowCacheBytes/16*11, opts.RowCacheBytes/4)
 	s.filter.limit, s.filter.crowds = int64(opts.RowCacheBytes/16), make(chan struct{}, 1)
 	s.committer.idle.L = &s.committer.mu

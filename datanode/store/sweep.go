@@ -31,13 +31,25 @@ func (s *Store) syncLoop(ctx context.Context) {
 			return
 		case <-space.C:
 			s.checkSpace()
+		case <-s.unsynced:
+			if !s.syncLog() {
+				return
+			}
 		case <-tick.C:
-			if err := s.log.Sync(); err != nil {
-				_ = s.fatal(err)
+			if !s.syncLog() {
 				return
 			}
 		}
 	}
+}
+
+// syncLog fsyncs the log, and reports whether that went well.
+func (s *Store) syncLog() bool {
+	err := s.log.Sync()
+	if err != nil {
+		_ = s.fatal(err)
+	}
+	return err == nil
 }
 
 // retireLoop lets go of log segments. It is apart from syncLoop, which must not wait for a flush.

@@ -27,6 +27,7 @@ type Run struct {
 	Hashes    []uint64 // HashKey of every key that the commands name; Begin changes the slice
 	Revision  uint64   // of the view by which the run was let in; replicas need it before they show the effects
 	Gathered  bool     // it holds what many connections have sent: Commit need not wait for more of it
+	Bytes     int      // of the commands
 }
 
 // Tx is the transaction of one run: one or more commands of one session. The zero value is ready, and
@@ -52,6 +53,7 @@ type Tx struct {
 	iter   *pebble.Iterator
 	key    []byte // scratch
 	large  bool   // it has a place among largeRuns
+	heavy  bool   // it has one among heavyRuns
 	waits  int    // reads that took long
 
 	// What Commit makes of it.
@@ -84,6 +86,10 @@ type DB struct {
 // after End: changes of role, a replica's applier and Close wait for that.
 func (n *Namespace) Begin(tx *Tx, r Run) {
 	tx.store, tx.ns, tx.run = n.store, n, r
+	if r.Bytes >= heavyBytes {
+		n.heavy <- struct{}{} // before any lock
+		tx.heavy = true
+	}
 	n.lock(&tx.run)
 	tx.locked = true
 	tx.purged = n.purged.Load()
