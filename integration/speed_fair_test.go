@@ -2,12 +2,18 @@ package integration
 
 import (
 	"bytes"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -45,18 +51,22 @@ func respOf(words ...string) string {
 	return b.String()
 }
 
-// testSpeedFair measures the latency of one namespace's commands while another storms, without limits. Storm, server
-// and measurement share the machine's processors: the same storm on redis-server, where nobody is kept from anybody,
-// shows what that costs by itself.
+// testSpeedFair measures the latency of one namespace's commands while another storms, without limits. What is
+// measured is the server, so it has a processor of its own, as servers have; the clients share the other one, where the
+// storm gives way to the measurement. The same storm on redis-server, where nobody is kept from anybody, shows what a
+// server costs that does one thing after the other.
 func testSpeedFair(t *testing.T) {
+	if runtime.NumCPU() < 2 {
+		t.Skip("needs two processors: one for the server, one for its clients")
+	}
 	p := startServer(t)
-	loud, quiet := p.createNamespace("loud"), p.createNamespace("quiet")
 	redisAddr, _ := startRedis(t)
+	loud, quiet := p.createNamespace("loud"), p.createNamespace("quiet")
 	w := table(t, "storm of another namespace\tcommands/s\tp99 of SET, us\ttimes\tredis: commands/s\tp99, us\ttimes\ttarget of times")
 	alone, redisAlone := 0.0, 0.0
-	for _, s := range storms() {
-		rate, p99 := s.weather(t, p, p.respAddr, loud, quiet)
-		redisRate, redisP99 := s.weather(t, p, redisAddr, "", "")
+	for i, s := range storms() {
+		rate, p99 := s.weather(t, i, p, p.respAddr, loud, quiet)
+		redisRate, redisP99 := s.weather(t, i, p, redisAddr, "", "")
 		if s.conns == 0 {
 			alone, redisAlone = p99, redisP99
 		}
@@ -64,22 +74,58 @@ func testSpeedFair(t *testing.T) {
 	}
 }
 
-// weather has the storm go on while another process measures, and returns its commands a second, and the 99th
-// percentile of one connection's SETs in microseconds.
-func (s *storm) weather(t *testing.T, p *process, addr, loud, quiet string) (rate, p99 float64) {
+// pin keeps this process, and what it starts from now on, on processors.
+func pin(t *testing.T, cpus string) {
 	t.Helper()
-	stop, done := make(chan struct{}), new(sync.WaitGroup)
+	if out, err := exec.Command("taskset", "-a", "-c", "-p", cpus, strconv.Itoa(os.Getpid())).CombinedOutput(); err != nil {
+		t.Fatalf("taskset: %v\n%s", err, out)
+	}
+}
+
+// weather has the storm go on in a process while another one measures, and returns its commands a second, and the 99th
+// percentile of one connection's SETs in microseconds.
+func (s *storm) weather(t *testing.T, i int, p *process, addr, loud, quiet string) (rate, p99 float64) {
+	t.Helper()
+	cmd := exec.Command("chrt", "--idle", "0", os.Args[0], "-test.run", "^TestStorm$", "-speed.storm", strconv.Itoa(i))
+	cmd.Env = append(environ(), "STORM_ADDR="+addr, "STORM_TOKEN="+loud)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	in, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	l := p.bench("--a", addr, "--a-token", quiet, "--connections", "1", "--keys", "100", "--workloads", "set",
+		"--pipelines", "1", "--fill=false", "--warm=false", "--rounds", strconv.Itoa(*speedRounds), "--duration", speedRun.String())[0]
+	took := time.Since(began).Seconds()
+	err = errors.Join(in.Close(), cmd.Wait())
+	var rounds int
+	if at := strings.Index(out.String(), "rounds: "); err != nil || at < 0 {
+		t.Fatalf("the storm: %v\n%s", err, &out)
+	} else if _, err := fmt.Sscanf(out.String()[at:], "rounds: %d", &rounds); err != nil {
+		t.Fatal(err)
+	}
+	return float64(rounds*max(1, bytes.Count(s.send, []byte("SET\r\n")))) / took, l.A.P99
+}
+
+var speedStorm = flag.Int("speed.storm", -1, "be the storm of that number, until stdin ends")
+
+// TestStorm is the process that testSpeedFair starts.
+func TestStorm(t *testing.T) {
+	if *speedStorm < 0 {
+		t.Skip("it is a part of TestSpeed/fair")
+	}
+	s := storms()[*speedStorm]
+	var stopping atomic.Bool
+	var done sync.WaitGroup
 	rounds := make([]int, s.conns)
 	for i := range s.conns {
-		c := stormConn(t, addr, loud)
+		c := stormConn(t, os.Getenv("STORM_ADDR"), os.Getenv("STORM_TOKEN"))
 		done.Go(func() {
-			defer c.Close()
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
+			for !stopping.Load() {
 				if _, err := c.Write(s.send); err != nil {
 					t.Error(err)
 					return
@@ -92,16 +138,16 @@ func (s *storm) weather(t *testing.T, p *process, addr, loud, quiet string) (rat
 			}
 		})
 	}
-	began := time.Now()
-	l := p.bench("--a", addr, "--a-token", quiet, "--connections", "1", "--keys", "100", "--workloads", "set",
-		"--pipelines", "1", "--fill=false", "--warm=false", "--rounds", strconv.Itoa(*speedRounds), "--duration", speedRun.String())[0]
-	close(stop)
+	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+		t.Error(err)
+	}
+	stopping.Store(true)
 	done.Wait()
 	sum := 0
 	for _, n := range rounds {
 		sum += n
 	}
-	return float64(sum*max(1, bytes.Count(s.send, []byte("SET\r\n")))) / time.Since(began).Seconds(), l.A.P99
+	fmt.Printf("rounds: %d\n", sum)
 }
 
 func stormConn(t *testing.T, addr, token string) net.Conn {

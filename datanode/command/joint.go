@@ -3,6 +3,7 @@ package command
 import (
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 
 	"github.com/atolldb/atoll/datanode/store"
@@ -132,6 +133,13 @@ func joins(plan []planned, all int) (write, ok bool) {
 		}
 	}
 	return write, true
+}
+
+// Order puts the batch's short runs before its long ones. It comes before any Execute.
+func (j *Joint) Order() {
+	if len(j.groups) > 1 {
+		slices.SortStableFunc(j.groups, func(a, b group) int { return a.commands - b.commands })
+	}
 }
 
 // Execute executes the batch's runs, but for those that another goroutine in Execute has begun. After each it calls

@@ -52,6 +52,30 @@ func together(t *testing.T, j *command.Joint, sessions []*command.Session, pipel
 	return replies
 }
 
+// TestShortRunsFirst: what a few commands take doesn't wait for what many take, whoever came first.
+func TestShortRunsFirst(t *testing.T) {
+	x := commandtest.New(t)
+	j, scratch := x.Executor.NewJoint(), new(command.JointScratch)
+	secrets := []string{commandtest.AWriteSecret, commandtest.BWriteSecret, commandtest.AReadSecret}
+	lengths := []int{30, 2, 5}
+	if !j.Begin() {
+		t.Fatal("no lease")
+	}
+	for i, secret := range secrets {
+		s := x.Session(t, secret)
+		if !j.Add(s, pipelineOf(slices.Repeat([]string{"GET k"}, lengths[i])...)) {
+			t.Fatal("it doesn't join")
+		}
+	}
+	j.Order()
+	var order []int
+	j.Execute(scratch, func(numbers []int, _ [][]redcon.Command, _ bool) { order = append(order, numbers...) })
+	j.End()
+	if !slices.Equal(order, []int{1, 0, 2}) { // the first and the last are of one namespace, and so of one run
+		t.Errorf("sessions are answered in the order %v", order)
+	}
+}
+
 // TestTogetherAsAlone: connections that are executed together get the replies that they would have got one after
 // another, when none touches another's keys.
 func TestTogetherAsAlone(t *testing.T) {

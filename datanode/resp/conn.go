@@ -43,11 +43,13 @@ type conn struct {
 	dying     int         // what it held when it was cut, if it was executing
 	wokenAt   time.Time   // the idle time for which shed has woken it
 
-	loop  *loop
-	state atomic.Int32 // who serves it
-	hup   atomic.Bool  // the peer has ended its side, or more
-	woken atomic.Bool  // by shed
-	stay  int          // batches until it may be parked
+	loop   *loop
+	tenant *loopTenant
+	cost   int          // of what it has sent last, see turnCost; of who serves it
+	state  atomic.Int32 // who serves it
+	hup    atomic.Bool  // the peer has ended its side, or more
+	woken  atomic.Bool  // by shed
+	stay   int          // batches until it may be parked
 
 	writeMu sync.Mutex    // of whoever writes to nc
 	pushed  chan struct{} // closed when what others send it isn't written any more; nil until it asks for that

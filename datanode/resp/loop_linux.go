@@ -38,6 +38,8 @@ type loop struct {
 
 	mu      sync.Mutex
 	conns   []*conn // by file descriptor
+	tenants map[uint64]*loopTenant
+	turn    uint64
 	posted  []*conn // to be looked at without an event
 	again   []*conn // claimed already, by a worker that is done with what it has read
 	polling bool
@@ -75,7 +77,7 @@ func newLoop(s *Server) (*loop, error) {
 		_ = syscall.Close(ep)
 		return nil, fmt.Errorf("set up epoll: %w", err)
 	}
-	l := &loop{server: s, ep: ep, file: os.NewFile(uintptr(ep), "epoll"), bell: -1}
+	l := &loop{server: s, ep: ep, file: os.NewFile(uintptr(ep), "epoll"), bell: -1, tenants: make(map[uint64]*loopTenant)}
 	if err = l.file.SetReadDeadline(time.Time{}); err == nil { // fails where Go's poller doesn't take it
 		l.raw, err = l.file.SyscallConn()
 	}
@@ -210,21 +212,6 @@ func dup(fd uintptr) (int, error) {
 	return int(r), nil
 }
 
-func (l *loop) enlist(fd int, c *conn) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for fd >= len(l.conns) {
-		l.conns = append(l.conns, make([]*conn, max(64, len(l.conns)))...)
-	}
-	l.conns[fd] = c
-}
-
-func (l *loop) strike(fd int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.conns[fd] = nil
-}
-
 // detach takes a claimed connection away from its loop, and gives the caller its descriptor.
 func (c *conn) detach() int {
 	c.mu.Lock()
@@ -307,7 +294,8 @@ func (l *loop) poll(w *worker) bool {
 		n := l.wait(w.events[:], wait)
 		l.mu.Lock()
 		l.parked = false
-		if l.claim(w, n); len(w.claimed) > 0 {
+		l.claim(w, n)
+		if w.claimed = l.ration(w.claimed); len(w.claimed) > 0 {
 			break
 		}
 	}

@@ -5,7 +5,10 @@ package resp
 import "errors"
 
 // Without epoll every connection has a goroutine.
-type loop struct{}
+type (
+	loop       struct{}
+	loopTenant struct{}
+)
 
 func newLoops(*Server) []*loop { return nil }
 

@@ -107,6 +107,7 @@ func (w *worker) turn() {
 
 // execute executes the batch, with the help of others if it takes long.
 func (w *worker) execute() {
+	w.joint.Order()
 	w.mu.Lock()
 	w.open, w.of = true, w
 	w.mu.Unlock()
@@ -167,6 +168,7 @@ func (w *worker) take(c *conn, ready bool, now time.Time) {
 	case c.cut.Load():
 		c.drop() // the account has seen it idle, and forgotten what it holds
 	case ready && w.joint.Add(c.session, cmds):
+		c.cost = connCost + len(cmds)
 		w.batch = append(w.batch, c)
 	default:
 		c.unpark(cmds)
