@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/atolldb/atoll/datanode/replication"
 	"github.com/atolldb/atoll/datanode/replog"
 	"github.com/atolldb/atoll/rpc/atollpb"
 	"github.com/atolldb/atoll/rpc/atomicfile"
@@ -136,7 +137,7 @@ func discardData(dir string) error {
 		return fmt.Errorf("discard data: %w", err)
 	}
 	for _, e := range entries {
-		if e.Name() == discardFile {
+		if e.Name() == discardFile || replication.IsSaves(e.Name()) { // a save is the operator's, and of the rows as they were
 			continue
 		}
 		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/atolldb/atoll/datanode/replog"
@@ -49,6 +50,41 @@ func (s *Store) Checkpoint(ctx context.Context, dir string) (c Checkpoint, err e
 	}
 	c.To = s.applied.Load().Index
 	return c, nil
+}
+
+// CopyLog makes a log of its own in dir, which holds the entries from a checkpoint's position to index, fsynced.
+// Checkpoint's files and it are a store: with PebbleDir's, in one directory. The pin is still held.
+func (s *Store) CopyLog(ctx context.Context, dir string, from Applied, index uint64) (err error) {
+	if !s.use() {
+		return ErrClosed
+	}
+	defer s.using.Done()
+	o := s.opts.log()
+	o.Dir = s.opts.FS.PathJoin(dir, logDir)
+	if err := o.FS.MkdirAll(o.Dir, 0o755); err != nil {
+		return fmt.Errorf("copy the log: %w", err)
+	}
+	to, err := replog.Create(o, replog.Start{History: from.History, Epoch: from.Epoch, Index: from.Index})
+	if err != nil {
+		return fmt.Errorf("copy the log: %w", err)
+	}
+	defer func() { err = errors.Join(err, to.Close()) }() // which fsyncs
+	r, err := s.log.NewReader(from.Index + 1)
+	if err != nil {
+		return fmt.Errorf("copy the log: %w", err)
+	}
+	var rec []byte
+	for at := from.Index; at < index; at++ {
+		body, err := r.Next()
+		if err == nil {
+			rec = append(append(rec[:0], make([]byte, replog.RecordHeader)...), body...)
+			err = to.Append(rec)
+		}
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return fmt.Errorf("copy the log: entry %d: %w", at+1, err)
+		}
+	}
+	return nil
 }
 
 // PebbleDir is where the Pebble files of a store in dir are; a snapshot's go there.
