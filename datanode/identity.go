@@ -1,7 +1,6 @@
 package datanode
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,7 +43,7 @@ func loadIdentity(dir, nodeID string) (identity, error) {
 	path := filepath.Join(dir, identityFile)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		id := identity{Format: identityFormat, NodeID: nodeID, Incarnation: strings.ToLower(rand.Text()[:16])}
+		id := identity{Format: identityFormat, NodeID: nodeID, Incarnation: newIncarnation()}
 		return id, id.save(dir)
 	}
 	if err != nil {

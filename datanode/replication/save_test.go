@@ -250,6 +250,51 @@ func TestPromiseP1Save(t *testing.T) {
 	}
 }
 
+// Whatever the node's role, it saves what it shows.
+func TestSaveInEveryRole(t *testing.T) {
+	k := newKeeper(t, vfs.NewMem())
+	k.fill(0, 100)
+	for _, role := range []store.Role{store.Quiesced, store.Replica} {
+		k.s.Stop(role)
+		k.now.Add(10)
+		if n := k.keys(k.mustSave()); n != 100 {
+			t.Errorf("as %v: %d keys", role, n)
+		}
+	}
+}
+
+// TestSaveOfAReplica: a replica saves while it applies.
+func TestSaveOfAReplica(t *testing.T) {
+	_, a, b := pair(t)
+	b.member.cfg.SavesKept = 100
+	ctx, stop := context.WithCancel(t.Context())
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for i := 1000; ctx.Err() == nil; i += 100 {
+			a.put(i, i+100)
+		}
+	})
+	for range 5 {
+		done, err := b.member.BeginSave()
+		must(t, err)
+		must(t, <-done)
+	}
+	stop()
+	writer.Wait()
+	eventually(t, "the replica", func() bool { return b.equal(a) })
+	names, err := b.member.disk.saves()
+	must(t, err)
+	for _, name := range names {
+		s, err := OpenSave(vfs.Default, b.member.disk.path(savesDir, name))
+		must(t, err)
+		options := func(dir string) store.Options { return storetest.Options(t, vfs.Default, dir) }
+		must(t, s.Verify(t.Context(), options, func(store.Row) error { return nil }))
+	}
+	if len(names) != 5 {
+		t.Errorf("there are %v", names)
+	}
+}
+
 // So many saves stay as are to be kept; what a process that was killed left behind goes at the next start, which knows
 // when the newest was made.
 func TestSavesKept(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/atolldb/atoll/datanode/replog"
@@ -190,12 +191,20 @@ func (s *Saved) Verify(ctx context.Context, options func(dir string) store.Optio
 	}
 	if len(found) > 0 {
 		f := found[0]
+		if i := slices.IndexFunc(found, s.names); i >= 0 { // says more than what follows from it
+			f = found[i]
+		}
 		return fmt.Errorf("%s: %w: %s (and %d more findings)", f.File, ErrSaveDamage, f.What, len(found)-1)
 	}
 	if at := got.Applied; at.Index != s.man.To || at.History != s.man.History || at.Epoch != s.man.Epoch {
 		return fmt.Errorf("%s: %w: it goes up to entry %d of epoch %d, and went up to %d of %d", s.dir, ErrSaveDamage, at.Index, at.Epoch, s.man.To, s.man.Epoch)
 	}
 	return nil
+}
+
+// names says whether a finding is of one of the save's files.
+func (s *Saved) names(found replog.Finding) bool {
+	return slices.ContainsFunc(s.man.Files, func(f savedFile) bool { return f.path(s.fs, s.dir) == found.File })
 }
 
 // linkOrCopy links a file, and copies it where that can't be: into another filesystem, or from another user's files.

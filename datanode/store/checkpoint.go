@@ -34,7 +34,7 @@ func (s *Store) Checkpoint(ctx context.Context, dir string) (c Checkpoint, err e
 			c.Pin.Release()
 		}
 	}()
-	err = s.between(func() error {
+	err = s.atRest(func() error {
 		c.From = *s.applied.Load()
 		return s.storePosition()
 	})
@@ -50,6 +50,37 @@ func (s *Store) Checkpoint(ctx context.Context, dir string) (c Checkpoint, err e
 	}
 	c.To = s.applied.Load().Index
 	return c, nil
+}
+
+// atRest runs f while no entry is being applied, whatever the node's role.
+func (s *Store) atRest(f func() error) error {
+	for {
+		err := s.between(f)
+		if !errors.Is(err, ErrNotPrimary) && !errors.Is(err, ErrQuiesced) {
+			return err
+		}
+		if done, err := s.betweenApplied(f); done {
+			return err
+		}
+	}
+}
+
+// betweenApplied runs f between two entries that a replica applies; it does nothing on a primary. A store becomes a primary's
+// under applyMu, and ceases to be one under the gate, with its last write done.
+func (s *Store) betweenApplied(f func() error) (done bool, err error) {
+	s.applyMu.Lock()
+	defer s.applyMu.Unlock()
+	if !s.Enter() {
+		return true, ErrClosed
+	}
+	defer s.Leave()
+	if s.failed.Load() {
+		return true, ErrClosed
+	}
+	if s.Role() == Primary {
+		return false, nil
+	}
+	return true, f()
 }
 
 // CopyLog makes a log of its own in dir, which holds the entries from a checkpoint's position to index, fsynced.
