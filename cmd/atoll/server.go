@@ -28,7 +28,14 @@ import (
 )
 
 func (p *program) serverCommand() *cobra.Command {
-	return p.nodeCommandOf("server", "Run a metadata node and a data node in one process", p.dataKeys(append(metaKeys(), "from")...), true, true)
+	c := p.nodeCommandOf("server", "Run a metadata node and a data node in one process", p.dataKeys(append(metaKeys(), "from")...), true, true)
+	c.Long = c.Short + `.
+
+With --from it begins a new cluster on an empty data directory, with the namespaces, tokens and data of a save, which BGSAVE has
+made below DATA-DIR/data/saves of a data node. The save is checked, and only read. The cluster gets an id of its own, and may run
+beside the one that was saved. Tokens of the save work, also those that were revoked only after it; a new admin token is written, too.
+Later starts may have the same --from: they go on with what the data directory has by then.`
+	return c
 }
 
 func (p *program) metaCommand() *cobra.Command {
