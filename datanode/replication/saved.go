@@ -14,6 +14,7 @@ import (
 	"github.com/atolldb/atoll/datanode/replog"
 	"github.com/atolldb/atoll/datanode/store"
 	"github.com/atolldb/atoll/datanode/tenant"
+	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -209,8 +210,8 @@ func (s *Saved) names(found replog.Finding) bool {
 
 // linkOrCopy links a file, and copies it where that can't be: into another filesystem, or from another user's files.
 func linkOrCopy(fs vfs.FS, from, to string) error {
-	if fs.Link(from, to) == nil {
-		return nil
+	if err := fs.Link(from, to); err == nil || oserror.IsExist(err) {
+		return err
 	}
 	return vfs.Copy(fs, from, to)
 }
@@ -220,6 +221,9 @@ func linkOrCopy(fs vfs.FS, from, to string) error {
 func (s *Saved) Install(ctx context.Context, dir string) error {
 	d := disk{s.fs, dir}
 	const first = 1
+	if _, err := s.fs.Stat(d.path(generationsDir)); !isNotExist(err) {
+		return fmt.Errorf("install the save: %s holds a store already, %w", dir, oserror.ErrExist)
+	}
 	for _, sub := range saveDirs() {
 		if err := s.fs.MkdirAll(s.fs.PathJoin(d.generation(first), sub), 0o700); err != nil {
 			return fmt.Errorf("install the save: %w", err)
