@@ -592,7 +592,7 @@ func (k *keeper) overwrite(path string, b []byte) {
 	}
 	f, err := k.fs.Create(path, vfs.WriteCategoryUnspecified)
 	must(k.t, err)
-	_, err = f.Write(b)
+	_, err = f.Write(slices.Clone(b)) // under the race detector the file spoils what it is given
 	must(k.t, errors.Join(err, f.Close()))
 }
 
