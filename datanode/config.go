@@ -47,6 +47,7 @@ type Config struct {
 	ReserveBytes    uint64        // of free disk, below which writes are refused
 	SyncRateBytes   int64         // per second, that one full sync may send; 0: no bound
 	SnapshotIdle    time.Duration // how long a checkpoint waits for its sink to come back
+	SavesKept       int           // saves that stay; the oldest goes
 	Packed          datatype.Limits
 	Edge            resp.Limits
 	Run             command.Limits // ForwardWrites among them
@@ -67,6 +68,7 @@ var Defaults = Config{
 	RetainAge:       24 * time.Hour,
 	ReserveBytes:    256 << 20,
 	SnapshotIdle:    2 * time.Minute,
+	SavesKept:       2,
 }
 
 // syncEvery is well under the second that async durability promises.
@@ -89,6 +91,7 @@ func (c *Config) complete() error {
 	or(&c.RetainAge, Defaults.RetainAge)
 	or(&c.ReserveBytes, Defaults.ReserveBytes)
 	or(&c.SnapshotIdle, Defaults.SnapshotIdle)
+	or(&c.SavesKept, Defaults.SavesKept)
 	or(&c.Packed, datatype.DefaultLimits)
 	switch {
 	case c.Dir == "", c.NodeID == "", c.RESPAddr == "", c.ClusterAddr == "", c.RESPListener == nil && c.RESPTLSListener == nil && c.RESPSocket == nil, c.Log == nil, c.Fatal == nil:

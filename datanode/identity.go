@@ -1,7 +1,6 @@
 package datanode
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/atolldb/atoll/datanode/replication"
 	"github.com/atolldb/atoll/datanode/replog"
 	"github.com/atolldb/atoll/rpc/atollpb"
 	"github.com/atolldb/atoll/rpc/atomicfile"
@@ -43,7 +43,7 @@ func loadIdentity(dir, nodeID string) (identity, error) {
 	path := filepath.Join(dir, identityFile)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		id := identity{Format: identityFormat, NodeID: nodeID, Incarnation: strings.ToLower(rand.Text()[:16])}
+		id := identity{Format: identityFormat, NodeID: nodeID, Incarnation: newIncarnation()}
 		return id, id.save(dir)
 	}
 	if err != nil {
@@ -136,7 +136,7 @@ func discardData(dir string) error {
 		return fmt.Errorf("discard data: %w", err)
 	}
 	for _, e := range entries {
-		if e.Name() == discardFile {
+		if e.Name() == discardFile || replication.IsSaves(e.Name()) { // a save is the operator's, and of the rows as they were
 			continue
 		}
 		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {

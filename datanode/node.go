@@ -87,7 +87,7 @@ func (n *Node) openParts() error {
 		BootID:    bootID(), HadData: n.id.HasData, Views: n.views, Options: n.storeOptions,
 		Peers:    func() replication.Placement { return *n.placed.Load() },
 		NoteData: n.noteData, BeginEpoch: n.beginEpoch, Conn: n.conns.get,
-		BytesPerSecond: n.cfg.SyncRateBytes, SnapshotIdle: n.cfg.SnapshotIdle, Now: time.Now, Logger: n.cfg.Log,
+		BytesPerSecond: n.cfg.SyncRateBytes, SnapshotIdle: n.cfg.SnapshotIdle, SavesKept: n.cfg.SavesKept, Now: time.Now, Logger: n.cfg.Log,
 	})
 	for _, m := range joined.GetMetadataNodes() {
 		n.meta.seeds = append(n.meta.seeds, m.GetClusterAddr())

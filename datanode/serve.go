@@ -2,6 +2,7 @@ package datanode
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -102,6 +103,26 @@ func (n *Node) SyncLog() error {
 	}
 	return s.SyncLog()
 }
+
+// Save is command.Node.
+func (n *Node) Save(ctx context.Context, wait bool) error {
+	done, err := n.member.BeginSave()
+	switch {
+	case errors.Is(err, replication.ErrSaving):
+		return command.ErrSaving
+	case err != nil || !wait:
+		return err
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done(): // the save goes on
+		return ctx.Err()
+	}
+}
+
+// Saves is command.Node.
+func (n *Node) Saves() command.Saves { return command.Saves(n.member.Saves()) }
 
 // Facts is command.Node. It enters no store: its caller holds a lease, and a change of role between the
 // two would wait for that lease, and this for the change.

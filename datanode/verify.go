@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/atolldb/atoll/datanode/datatype"
 	"github.com/atolldb/atoll/datanode/replication"
@@ -66,14 +64,8 @@ func Verify(ctx context.Context, dir, nodeID string, say func(Finding)) (Verifie
 	defer cache.Unref()
 	got, err := replication.Verify(ctx, replication.VerifyConfig{
 		FS: vfs.Default, Dir: dir, HadData: hadData,
-		Options: func(dir string) store.Options {
-			return store.Options{
-				FS: vfs.Default, Dir: dir, BlockCache: cache, RowCacheBytes: 1 << 20, MemTableBytes: verifyMemTableBytes,
-				SegmentBytes: Defaults.SegmentBytes, RetainBytes: Defaults.RetainBytes, RetainAge: Defaults.RetainAge,
-				SyncEvery: syncEvery, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
-			}
-		},
-		Check: store.Check{Namespaces: v.known(), Row: datatype.CheckRow, Say: v.take},
+		Options: checkOptions(cache),
+		Check:   store.Check{Namespaces: v.known(), Row: datatype.CheckRow, Say: v.take},
 	})
 	v.sum.Index, v.sum.Entries, v.sum.Tables, v.sum.Rows, v.sum.Namespaces = got.Applied.Index, got.Entries, got.Tables, got.Rows, len(got.Namespaces)
 	v.unknown(got)

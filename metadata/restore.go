@@ -2,10 +2,12 @@ package metadata
 
 import (
 	"io"
+	"iter"
 	"log/slog"
 
 	"github.com/atolldb/atoll/metadata/consensus"
 	"github.com/atolldb/atoll/raftfsm"
+	"github.com/atolldb/atoll/rpc/atollpb"
 )
 
 // RestoreConfig says what a new metadata directory is rebuilt from. Every field is required.
@@ -30,6 +32,30 @@ func Restore(c RestoreConfig) (Restored, error) {
 			Dir: c.Dir, NodeID: c.NodeID, ClusterAddr: c.ClusterAddr, HTTPAddr: c.HTTPAddr, AdminTokenFile: c.AdminTokenFile, Log: c.Log,
 		},
 		Backup: c.Backup, Floor: c.Floor,
+	})
+}
+
+// SaveConfig says what the metadata of a new cluster is made of. Every field is required.
+type SaveConfig struct {
+	Dir            string // exists, and is empty
+	NodeID         string // also of the data node that has the save's rows
+	ClusterAddr    string // advertised host:port
+	HTTPAddr       string
+	AdminTokenFile string                       // gets a new admin token
+	View           iter.Seq[*atollpb.ViewFrame] // in the save
+	Floor          uint64                       // at or above every revision in the save
+	Incarnation    string                       // of the data node
+	DataHistoryID  string                       // of the save's rows
+	Log            *slog.Logger
+}
+
+// RestoreSave builds the metadata directory of a new cluster with the namespaces and tokens of a data node's save.
+func RestoreSave(c SaveConfig) (Restored, error) {
+	return consensus.RestoreSave(consensus.SaveConfig{
+		Config: consensus.Config{
+			Dir: c.Dir, NodeID: c.NodeID, ClusterAddr: c.ClusterAddr, HTTPAddr: c.HTTPAddr, AdminTokenFile: c.AdminTokenFile, Log: c.Log,
+		},
+		View: c.View, Floor: c.Floor, Incarnation: c.Incarnation, DataHistoryID: c.DataHistoryID,
 	})
 }
 

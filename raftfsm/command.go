@@ -109,6 +109,7 @@ func commandTable() []entry {
 		{26, 1, 1, func() Command { return new(UseInvite) }},
 		{27, 1, 1, func() Command { return new(DeleteInvite) }},
 		{28, 1, 1, func() Command { return new(EnrollNode) }},
+		{29, 1, 1, func() Command { return new(BeginFromSave) }},
 	}
 }
 

@@ -34,7 +34,7 @@ func drawCommand(t *rapid.T, i int) Command {
 	if c := drawEnrolment(t); c != nil {
 		return c
 	}
-	switch rapid.IntRange(1, 21).Draw(t, "command") {
+	switch rapid.IntRange(1, 22).Draw(t, "command") {
 	case 1:
 		return &SetMetadataNodes{Nodes: []MetadataNode{{ID: node.Draw(t, "id"), Incarnation: inc.Draw(t, "incarnation"), ClusterAddr: "x:1"}}, ExpectedRevision: id.Draw(t, "rev")}
 	case 2, 18, 19:
@@ -78,6 +78,10 @@ func drawCommand(t *rapid.T, i int) Command {
 			MetadataHistoryID: fmt.Sprintf("m%d", id.Draw(t, "history")), AdminToken: k,
 			MetadataNode: MetadataNode{ID: node.Draw(t, "id"), Incarnation: inc.Draw(t, "incarnation"), ClusterAddr: "x:1"},
 		}
+	case 22:
+		c := saveCommand() // refused: the state is a cluster's
+		c.NodeID, c.Incarnation = node.Draw(t, "id"), inc.Draw(t, "incarnation")
+		return c
 	default:
 		return &ForcePromotion{Target: node.Draw(t, "node"), NewHistoryID: fmt.Sprintf("h%d", i)}
 	}

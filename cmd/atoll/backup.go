@@ -63,6 +63,9 @@ func (p *program) metaRestore() *cobra.Command {
 				return err
 			}
 			defer func() { err = errors.Join(err, d.Close()) }()
+			if err := d.whole(); err != nil {
+				return err
+			}
 			dir, err := d.sub("meta")
 			if err != nil {
 				return err

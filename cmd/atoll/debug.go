@@ -117,7 +117,9 @@ func verifyDir(ctx context.Context, path string) (r report, err error) {
 			*r.Metadata, err = metadata.Verify(ctx, part, d.nodeID, func(f metadata.Finding) { r.add(f.File, f.Offset, f.What, nil) })
 		case "tls":
 			err = mtls.Verify(part, d.nodeID, func(file, what string) { r.add(file, -1, what, nil) })
-		case markerFile, lockFile, adminTokenFile, "lost+found":
+		case restoringFile:
+			r.add(part, -1, "a start with --from was cut short: what is here means nothing", []string{"*"})
+		case markerFile, lockFile, adminTokenFile, fromFile, "lost+found":
 		default:
 			r.add(part, -1, "it belongs to nothing", nil)
 		}

@@ -59,6 +59,7 @@ func keys() []key {
 		{name: "begin-empty", kind: kindBool, byDef: "false", help: "begin an empty history if this node is the primary and its disk is empty: what it held is lost"},
 		{name: "join-token", kind: kindText, secret: true, help: "join token of the cluster, from atoll node invite, for the first start of a node with join; better as a variable or a file, which other users don't see"},
 		{name: "join-token-file", kind: kindText, help: "file that holds the join token, if join-token is not given"},
+		{name: "from", kind: kindText, help: "directory of a save (BGSAVE makes them below <data-dir>/data/saves), for the first start on an empty data directory: begins a new cluster with the namespaces, tokens and data of the save, which is only read"},
 		{name: "delete-grace", kind: kindDuration, byDef: "24h", min: "0s", max: "8760h", help: "how long a deleted namespace can be undeleted before its data is deleted; 0s: not at all"},
 		{name: "secret-bytes-min", kind: kindInt, byDef: "16", min: "1", max: "512", help: "bytes that a token's secret must have when the caller of the admin API chooses it"},
 		{name: "drain-wait", kind: kindDuration, byDef: "10s", min: "10ms", max: "10m", help: "how long a stop waits for running commands"},
@@ -77,6 +78,7 @@ func keys() []key {
 		{name: "log-retain-age", kind: kindDuration, byDef: "24h", min: "1m", max: "8760h", help: "age up to which the log is kept for replicas that come back"},
 		{name: "disk-reserve", kind: kindSize, byDef: "256MiB", min: "1MiB", max: "1TiB", help: "free disk space below which writes are refused"},
 		{name: "sync-rate", kind: kindSize, byDef: "0", min: "0", max: "1TiB", help: "bytes per second that one full sync may send; 0: no bound"},
+		{name: "saves-kept", kind: kindInt, byDef: "2", min: "1", max: "1000", help: "saves that stay on a data node: the oldest goes when a new one is complete; a save keeps the space of tables that were compacted since"},
 		{name: "packed-members", kind: kindInt, byDef: "128", min: "1", max: "65535", help: "members up to which a collection stays one row"},
 		{name: "packed-size", kind: kindSize, byDef: "2KiB", min: "64", max: "64KiB", help: "size up to which a collection stays one row"},
 		{name: "max-clients", kind: kindInt, byDef: "10000", min: "1", max: "1000000", help: "RESP connections at once"},
@@ -112,7 +114,7 @@ func (p *program) dataKeys(more ...string) []string {
 	return p.nodeKeys(append([]string{
 		"metrics-namespaces", "resp-addr", "resp-tls-addr", "resp-tls-cert", "resp-tls-key", "resp-tls-client-ca", "resp-tls-clients", "resp-socket", "resp-socket-mode",
 		"discard-data", "begin-empty", "replica-writes", "block-cache", "row-cache", "memtable", "log-segment", "log-retain", "log-retain-age",
-		"disk-reserve", "sync-rate", "packed-members", "packed-size", "max-clients", "bulk-max", "output-max", "client-memory", "memory-limit", "idle-timeout", "auth-timeout", "view-stale-max", "drain-wait",
+		"disk-reserve", "sync-rate", "saves-kept", "packed-members", "packed-size", "max-clients", "bulk-max", "output-max", "client-memory", "memory-limit", "idle-timeout", "auth-timeout", "view-stale-max", "drain-wait",
 	}, more...)...)
 }
 

@@ -28,7 +28,14 @@ import (
 )
 
 func (p *program) serverCommand() *cobra.Command {
-	return p.nodeCommandOf("server", "Run a metadata node and a data node in one process", p.dataKeys(metaKeys()...), true, true)
+	c := p.nodeCommandOf("server", "Run a metadata node and a data node in one process", p.dataKeys(append(metaKeys(), "from")...), true, true)
+	c.Long = c.Short + `.
+
+With --from it begins a new cluster on an empty data directory, with the namespaces, tokens and data of a save, which BGSAVE has
+made below DATA-DIR/data/saves of a data node. The save is checked, and only read. The cluster gets an id of its own, and may run
+beside the one that was saved. Tokens of the save work, also those that were revoked only after it; a new admin token is written, too.
+Later starts may have the same --from: they go on with what the data directory has by then.`
+	return c
 }
 
 func (p *program) metaCommand() *cobra.Command {
@@ -97,8 +104,19 @@ type node struct {
 // open takes the directory and the ports, in this order, and builds what serves them.
 func (n *node) open(ctx context.Context, meta, data bool) (err error) {
 	c := n.config
+	var save *datanode.Save
+	if meta && data {
+		if save, err = n.openSave(ctx); err != nil {
+			return err
+		}
+	}
 	if n.dir, err = openDataDir(c.text("data-dir"), c.text("node-id")); err != nil {
 		return err
+	}
+	if save == nil {
+		if err := n.dir.whole(); err != nil {
+			return err
+		}
 	}
 	if err := n.identify(meta, data); err != nil {
 		return err
@@ -107,6 +125,11 @@ func (n *node) open(ctx context.Context, meta, data bool) (err error) {
 		return err
 	}
 	n.secure(data)
+	if save != nil {
+		if err := n.restore(ctx, save); err != nil {
+			return fmt.Errorf("--from (%s): %w", envName("from"), err)
+		}
+	}
 	if meta {
 		if err := n.openMeta(ctx); err != nil {
 			return err
@@ -179,7 +202,7 @@ func (n *node) openData(ctx context.Context, meta bool) error {
 		DiscardData: c.flag("discard-data"), BeginEmpty: c.flag("begin-empty"), KeepJoining: meta,
 		BlockCacheBytes: c.number("block-cache"), RowCacheBytes: int(c.number("row-cache")), MemTableBytes: int(c.number("memtable")),
 		SegmentBytes: c.number("log-segment"), RetainBytes: c.number("log-retain"), RetainAge: c.duration("log-retain-age"),
-		ReserveBytes: uint64(c.number("disk-reserve")), SyncRateBytes: c.number("sync-rate"),
+		ReserveBytes: uint64(c.number("disk-reserve")), SyncRateBytes: c.number("sync-rate"), SavesKept: int(c.number("saves-kept")),
 		Log:   n.log.With("part", "data"),
 		Fatal: n.fatal, Shutdown: func() { n.stop() },
 	}

@@ -12,6 +12,8 @@ var (
 	// ErrNotForwarded says that nothing happened, since the primary or the metadata leader was never
 	// asked.
 	ErrNotForwarded = errors.New("the other node was not asked")
+	// ErrSaving says that a save is being made already.
+	ErrSaving = errors.New("a save is being made already")
 )
 
 // Error is an error whose text is the RESP error as it stands, code first.
@@ -43,6 +45,7 @@ const (
 	errDiskFull   = Error("MISCONF the disk is full, writes are refused")
 	errTooLarge   = Error("ERR the write is too large, nothing was written")
 	errClosed     = Error("LOADING the node is changing its data, nothing was written")
+	errSaving     = Error("ERR Background save already in progress")
 	errNoPrimary  = Error("READONLY the primary can't be reached from this replica, nothing was written")
 )
 
@@ -62,6 +65,7 @@ var failures = []struct {
 	{store.ErrDamage, errDamage},
 	{store.ErrUnreadable, errUnreadable},
 	{ErrNotForwarded, errNoPrimary},
+	{ErrSaving, errSaving},
 }
 
 // ErrorText returns the RESP error for err: its own text when it is an Error, else the table's, else

@@ -160,8 +160,21 @@ func infoPersistence(w *infoWriter) {
 	w.line("loading", 0)
 	w.line("async_loading", 0)
 	w.line("rdb_changes_since_last_save", 0)
-	w.line("rdb_bgsave_in_progress", 0)
-	w.line("rdb_last_bgsave_status", "ok")
+	saves, status, took, busy := w.ex.node.Saves(), "ok", int64(-1), int64(-1)
+	if saves.Failed {
+		status = "err"
+	}
+	if saves.Took >= 0 {
+		took = int64(saves.Took.Seconds())
+	}
+	if saves.Busy {
+		busy = int64(w.Env.Clock().Sub(saves.Began).Seconds())
+	}
+	w.line("rdb_bgsave_in_progress", boolInt(saves.Busy))
+	w.line("rdb_last_save_time", w.ex.lastSave(saves))
+	w.line("rdb_last_bgsave_status", status)
+	w.line("rdb_last_bgsave_time_sec", took)
+	w.line("rdb_current_bgsave_time_sec", busy)
 	w.line("aof_enabled", 1)
 	w.line("aof_rewrite_in_progress", 0)
 	w.line("aof_last_write_status", "ok")

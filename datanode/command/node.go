@@ -27,6 +27,11 @@ type Node interface {
 	Acks(index uint64) Acks
 	// SyncLog fsyncs what this node's log holds. No lease is held.
 	SyncLog() error
+	// Save makes a save of this node's group. It returns once that has begun, or, if wait is set, once it has ended.
+	// Errors are ErrSaving, and why nothing is saved. No lease is held.
+	Save(ctx context.Context, wait bool) error
+	// Saves tells of the node's saves. It may be called while a lease is held.
+	Saves() Saves
 	// Facts returns what INFO says about the node. It is called while a lease is held, so it acquires
 	// none and enters no store.
 	Facts() Facts
@@ -112,6 +117,15 @@ type Acks struct {
 	LocalSynced bool // on this node
 	// Changed is closed when any of it may have changed.
 	Changed <-chan struct{}
+}
+
+// Saves is what LASTSAVE and INFO say about a node's saves.
+type Saves struct {
+	Busy   bool
+	Began  time.Time     // of the one that is being made
+	Last   time.Time     // when the newest one was made; zero: there is none
+	Failed bool          // the last attempt since the start
+	Took   time.Duration // it took; negative: there was none
 }
 
 // Position is a place in the group's log.

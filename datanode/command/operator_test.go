@@ -229,7 +229,7 @@ func TestRoleAndMemoryOfATenant(t *testing.T) {
 	})
 	play(t, b, admin, []exchange{{"MEMORY PURGE", "+OK\r\n"}, {"MEMORY MALLOC-STATS", "$…"}, {"DEBUG SLEEP 0.001", "+OK\r\n"},
 		{"DEBUG SLEEP 3601", "-ERR the seconds to sleep are not in 0 to 3600\r\n"}, {"DEBUG SLEEP nan", "-ERR the seconds…"}, {"DEBUG OBJECT k", "-ERR DEBUG is refused…"},
-		{"SHUTDOWN", "-ERR SHUTDOWN is refused here…"}, {"BGSAVE", "-ERR there is nothing to save…"}, {"LASTSAVE", ":…"}})
+		{"SHUTDOWN", "-ERR SHUTDOWN is refused here…"}, {"BGREWRITEAOF", "-ERR BGREWRITEAOF is refused…"}, {"LASTSAVE", ":…"}})
 	b.Node.SetReplica(true)
 	play(t, b, s, []exchange{{"ROLE", "*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:6379\r\n$7\r\nconnect\r\n:0\r\n"}})
 }

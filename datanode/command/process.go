@@ -3,6 +3,7 @@ package command
 import (
 	"math"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -16,29 +17,60 @@ func processSpecs() []Spec {
 				{Name: "sleep", Arity: 3, Flags: admin | FlagNetwork, Scope: ScopeAdmin, Since: "1.0.0",
 					Summary: "Keeps the connection waiting for a while.", Run: debugSleep},
 			}},
-		{Name: "bgsave", Arity: -1, Flags: FlagAdmin | FlagNoScript | FlagSession, Scope: ScopeAdmin, Group: "server", Since: "1.0.0",
-			Summary: "Refused: every write is in the log already.", Run: bgSave},
-		{Name: "save", Arity: 1, Flags: FlagAdmin | FlagNoScript | FlagSession, Scope: ScopeAdmin, Group: "server", Since: "1.0.0",
-			Summary: "Refused: every write is in the log already.", Run: refuse(noSave)},
+		{Name: "bgsave", Arity: -1, Flags: FlagAdmin | FlagNoScript | FlagNetwork, Scope: ScopeAdmin, Group: "server", Since: "1.0.0",
+			Summary: "Makes a save in the background: a local copy of this node's data that atoll server --from opens.", Run: bgSave},
+		{Name: "save", Arity: 1, Flags: FlagAdmin | FlagNoScript | FlagNetwork, Scope: ScopeAdmin, Group: "server", Since: "1.0.0",
+			Summary: "Makes a save, and waits for it; no other connection does.", Run: save},
 		{Name: "bgrewriteaof", Arity: 1, Flags: FlagAdmin | FlagNoScript | FlagSession, Scope: ScopeAdmin, Group: "server", Since: "1.0.0",
 			Summary: "Refused: the log is cut by log-retain.", Run: refuse("BGREWRITEAOF is refused: the log is cut by itself, see log-retain and log-retain-age")},
 		{Name: "lastsave", Arity: 1, Flags: FlagLoading | FlagStale | FlagFast | FlagSession, Scope: ScopeTenant, Group: "server", Since: "1.0.0",
-			Summary: "Returns when this node has started: writes are saved as they come.", Run: lastSave},
+			Summary: "Returns when this node's newest save was made, or when the node has started.", Run: lastSave},
 	}
 }
 
-const noSave = "there is nothing to save: every write is in the log, and on the disk within a second; WAITAOF waits for it"
-
+// bgSave begins a save. SCHEDULE is for a Redis that rewrites its AOF meanwhile: here nothing ever stands in the way.
 func bgSave(c *Ctx) {
 	if len(c.Args) > 2 || len(c.Args) == 2 && !is(c.Args[1], "schedule") {
 		c.Fail(errSyntax)
 		return
 	}
-	c.Out.Error("ERR " + noSave)
+	if err := c.ex.node.Save(c.ctx, false); err != nil {
+		c.failSave(err)
+		return
+	}
+	c.Out.Simple("Background saving started")
 }
 
-// lastSave is a time from which on nothing was unsaved for long, which is what clients ask for.
-func lastSave(c *Ctx) { c.Out.Int(c.ex.started.Unix()) }
+func save(c *Ctx) {
+	if err := c.ex.node.Save(c.ctx, true); err != nil {
+		c.failSave(err)
+		return
+	}
+	c.Out.OK()
+}
+
+// failSave answers an admin why there is no save: what isn't for all has no text of its own.
+func (c *Ctx) failSave(err error) {
+	if text := ErrorText(err); text != string(errInternal) {
+		c.Out.Error(text)
+		return
+	}
+	c.Out.Error("ERR the save failed: " + oneLine(err.Error()))
+}
+
+// oneLine makes a text that may be an error reply.
+func oneLine(s string) string { return strings.NewReplacer("\r", " ", "\n", "; ").Replace(s) }
+
+// lastSave is as in Redis: a node counts as saved when it starts.
+func lastSave(c *Ctx) { c.Out.Int(c.ex.lastSave(c.ex.node.Saves())) }
+
+// lastSave is in Unix seconds.
+func (e *Executor) lastSave(s Saves) int64 {
+	if s.Last.IsZero() {
+		return e.started.Unix()
+	}
+	return s.Last.Unix()
+}
 
 // shutdown stops the process. SAVE and NOSAVE make no difference, since every write is in the log; NOW and FORCE
 // neither: how long connections may take to end is drain-wait's. As in Redis, there is no reply.

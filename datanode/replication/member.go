@@ -23,7 +23,7 @@ const GroupID = 1
 // Config is what a Member is made of; every field must be set.
 type Config struct {
 	FS          vfs.FS
-	Dir         string // holds generations/, checkpoints/, CURRENT
+	Dir         string // holds generations/, checkpoints/, saves/, CURRENT
 	NodeID      string
 	Incarnation string
 	ClusterID   func() string // empty before the node has joined
@@ -43,8 +43,10 @@ type Config struct {
 	BytesPerSecond int64
 	// SnapshotIdle is how long a checkpoint waits for its sink to come back.
 	SnapshotIdle time.Duration
-	Now          func() time.Time
-	Logger       *slog.Logger
+	// SavesKept is how many saves stay: the oldest goes once a new one is whole.
+	SavesKept int
+	Now       func() time.Time
+	Logger    *slog.Logger
 }
 
 // Placement is a group with the nodes in it.
@@ -70,6 +72,7 @@ type Member struct {
 	follow   *follower
 	closers  sync.WaitGroup // generations being closed behind
 	syncs    syncCounts
+	saver    *saver
 
 	mu     sync.Mutex
 	status Status
@@ -90,7 +93,7 @@ type Status struct {
 func NewMember(c Config) *Member {
 	m := &Member{cfg: c, disk: disk{c.FS, c.Dir}, starting: "its place in the group is not known yet"}
 	m.status = Status{State: atollpb.NodeState_NODE_STATE_LOADING, Note: "starting"}
-	m.source = newSource(m)
+	m.source, m.saver = newSource(m), newSaver(m)
 	return m
 }
 
@@ -123,6 +126,11 @@ func (m *Member) Open() error {
 	if err := m.disk.prepare(); err != nil {
 		return fmt.Errorf("prepare %s: %w", m.cfg.Dir, err)
 	}
+	last, err := m.disk.openSaves()
+	if err != nil {
+		return fmt.Errorf("look at the saves: %w", err)
+	}
+	m.saver.status.Last = last
 	n, err := m.disk.current()
 	if err != nil {
 		return err
@@ -311,6 +319,7 @@ func (m *Member) leave(why string) {
 }
 
 func (m *Member) shutdown() {
+	m.saver.close()
 	m.stopFollowing()
 	m.source.close()
 	m.closers.Wait()
@@ -318,6 +327,7 @@ func (m *Member) shutdown() {
 
 // Close closes the generation. Run has returned before.
 func (m *Member) Close() error {
+	m.saver.close() // Run may never have been called
 	if s := m.current.Load(); s != nil {
 		return s.Close()
 	}

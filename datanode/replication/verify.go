@@ -74,8 +74,11 @@ func Verify(ctx context.Context, c VerifyConfig) (store.Verified, error) {
 // Owns says whether a name in a data node's directory is this package's.
 func Owns(name string) bool {
 	switch strings.TrimSuffix(name, ".tmp") {
-	case generationsDir, checkpointsDir, currentFile, primaryFile:
+	case generationsDir, checkpointsDir, savesDir, currentFile, primaryFile:
 		return true
 	}
 	return false
 }
+
+// IsSaves says whether a name in a data node's directory is that of its saves.
+func IsSaves(name string) bool { return name == savesDir }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/atolldb/atoll/datanode/replog"
@@ -33,7 +34,7 @@ func (s *Store) Checkpoint(ctx context.Context, dir string) (c Checkpoint, err e
 			c.Pin.Release()
 		}
 	}()
-	err = s.between(func() error {
+	err = s.atRest(func() error {
 		c.From = *s.applied.Load()
 		return s.storePosition()
 	})
@@ -49,6 +50,72 @@ func (s *Store) Checkpoint(ctx context.Context, dir string) (c Checkpoint, err e
 	}
 	c.To = s.applied.Load().Index
 	return c, nil
+}
+
+// atRest runs f while no entry is being applied, whatever the node's role.
+func (s *Store) atRest(f func() error) error {
+	for {
+		err := s.between(f)
+		if !errors.Is(err, ErrNotPrimary) && !errors.Is(err, ErrQuiesced) {
+			return err
+		}
+		if done, err := s.betweenApplied(f); done {
+			return err
+		}
+	}
+}
+
+// betweenApplied runs f between two entries that a replica applies; it does nothing on a primary. A store becomes a primary's
+// under applyMu, and ceases to be one under the gate, with its last write done.
+func (s *Store) betweenApplied(f func() error) (done bool, err error) {
+	s.applyMu.Lock()
+	defer s.applyMu.Unlock()
+	if !s.Enter() {
+		return true, ErrClosed
+	}
+	defer s.Leave()
+	if s.failed.Load() {
+		return true, ErrClosed
+	}
+	if s.Role() == Primary {
+		return false, nil
+	}
+	return true, f()
+}
+
+// CopyLog makes a log of its own in dir, which holds the entries from a checkpoint's position to index, fsynced.
+// Checkpoint's files and it are a store: with PebbleDir's, in one directory. The pin is still held.
+func (s *Store) CopyLog(ctx context.Context, dir string, from Applied, index uint64) (err error) {
+	if !s.use() {
+		return ErrClosed
+	}
+	defer s.using.Done()
+	o := s.opts.log()
+	o.Dir = s.opts.FS.PathJoin(dir, logDir)
+	if err := o.FS.MkdirAll(o.Dir, 0o755); err != nil {
+		return fmt.Errorf("copy the log: %w", err)
+	}
+	to, err := replog.Create(o, replog.Start{History: from.History, Epoch: from.Epoch, Index: from.Index})
+	if err != nil {
+		return fmt.Errorf("copy the log: %w", err)
+	}
+	defer func() { err = errors.Join(err, to.Close()) }() // which fsyncs
+	r, err := s.log.NewReader(from.Index + 1)
+	if err != nil {
+		return fmt.Errorf("copy the log: %w", err)
+	}
+	var rec []byte
+	for at := from.Index; at < index; at++ {
+		body, err := r.Next()
+		if err == nil {
+			rec = append(append(rec[:0], make([]byte, replog.RecordHeader)...), body...)
+			err = to.Append(rec)
+		}
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return fmt.Errorf("copy the log: entry %d: %w", at+1, err)
+		}
+	}
+	return nil
 }
 
 // PebbleDir is where the Pebble files of a store in dir are; a snapshot's go there.

@@ -297,6 +297,12 @@ func newLog(fsys vfs.FS, dir string) (vfs.File, error) {
 	})
 }
 
+// WriteView stores a view in dir, durably, for ReadView there.
+func WriteView(fsys vfs.FS, dir string, v *View) error {
+	_, err := writeBase(fsys, dir, v)
+	return err
+}
+
 // ReadView reads the stored view and changes nothing; nil when there is none. Errors are those of OpenViews.
 func ReadView(fsys vfs.FS, dir string) (*View, error) {
 	v, _, err := load(fsys, dir)

@@ -2,9 +2,11 @@ package consensus
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -97,5 +99,49 @@ func TestRestoreRefusesABrokenBackup(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(c.Dir, identityFile)); err == nil {
 			t.Error("the directory is somebody's")
 		}
+	}
+}
+
+// A directory that was made of a save is that of another cluster, goes on above the floor, and passes the check.
+func TestRestoreSave(t *testing.T) {
+	backup, applied := backupOf(t)
+	f, err := raftfsm.Backup(bytes.NewReader(backup))
+	if err != nil {
+		t.Fatal(err)
+	}
+	view := func(last bool) []*atollpb.ViewFrame {
+		s := f.State()
+		return []*atollpb.ViewFrame{{
+			Full: true, Last: last, Revision: s.Revision(), Cluster: s.Cluster(),
+			Namespaces: slices.Collect(s.AllNamespaces()), Tokens: slices.Collect(s.AllTokens()),
+		}}
+	}
+	for _, floor := range []uint64{1, 5000} {
+		c := SaveConfig{Config: restoreConfig(t, nil, 0).Config, View: slices.Values(view(true)), Floor: floor, Incarnation: "i9", DataHistoryID: "rows"}
+		r, err := RestoreSave(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.ClusterID == "c1" || r.BackupRevision != applied || r.Revision != max(applied, floor)+1 || r.Namespaces != 2 || r.Tokens != 1 {
+			t.Errorf("floor %d: %+v", floor, r)
+		}
+		identity, err := openIdentity(&c.Config)
+		if err != nil || identity.ClusterID != r.ClusterID || identity.HistoryID == "" || identity.HistoryID == "h1" {
+			t.Errorf("its identity is %+v, %v", identity, err)
+		}
+		v, err := Verify(t.Context(), c.Dir, "m1", func(f Finding) { t.Errorf("finding: %+v", f) })
+		if err != nil || v.Snapshots != 1 {
+			t.Errorf("verify: %+v, %v", v, err)
+		}
+		if secret, err := os.ReadFile(c.AdminTokenFile); err != nil || !strings.HasPrefix(string(secret), secretPrefix) {
+			t.Errorf("the admin token is %q, %v", secret, err)
+		}
+		if _, err := RestoreSave(c); err == nil || !strings.Contains(err.Error(), "an empty one") {
+			t.Errorf("a second time: %v", err)
+		}
+	}
+	c := SaveConfig{Config: restoreConfig(t, nil, 0).Config, View: slices.Values(view(false)), Floor: 1, Incarnation: "i9", DataHistoryID: "rows"}
+	if _, err := RestoreSave(c); !errors.Is(err, raftfsm.ErrView) {
+		t.Errorf("half of a view: %v", err)
 	}
 }

@@ -56,8 +56,11 @@ type Node struct {
 	Stalled chan struct{}
 	// ViewAge is what Facts says.
 	ViewAge time.Duration
-	acked   command.Acks
-	changed chan struct{} // closed by the next Ack
+	// SaveFails is what a save fails with.
+	SaveFails error
+	saves     command.Saves
+	acked     command.Acks
+	changed   chan struct{} // closed by the next Ack
 }
 
 // Bench is the node with an executor.
@@ -105,7 +108,7 @@ func newOn(tb testing.TB, data *store.Store, specs []command.Spec, limits comman
 			tb.Error(err)
 		}
 	})
-	b := &Bench{Node: &Node{Views: views, Data: data}, Registry: command.NewRegistry()}
+	b := &Bench{Node: &Node{saves: command.Saves{Took: -1}, Views: views, Data: data}, Registry: command.NewRegistry()}
 	b.Install(tb, FullView(100))
 	began := time.Now()
 	b.Env = &command.Env{Clock: time.Now, Elapsed: func() time.Duration { return time.Since(began) }}
@@ -271,6 +274,31 @@ func (n *Node) Acks(index uint64) command.Acks {
 
 // SyncLog implements command.Node.
 func (n *Node) SyncLog() error { return n.Data.SyncLog() }
+
+// Save implements command.Node: it begins a save that SaveDone ends, or fails with SaveFails.
+func (n *Node) Save(_ context.Context, wait bool) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.saves.Busy:
+		return command.ErrSaving
+	case n.SaveFails != nil:
+		n.saves.Failed = true
+		return n.SaveFails
+	}
+	n.saves.Busy, n.saves.Began = !wait, time.Now()
+	return nil
+}
+
+// SaveDone makes the node's saves what is given.
+func (n *Node) SaveDone(s command.Saves) { n.set(func() { n.saves = s }) }
+
+// Saves implements command.Node.
+func (n *Node) Saves() command.Saves {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.saves
+}
 
 // Facts implements command.Node.
 func (n *Node) Facts() command.Facts {
