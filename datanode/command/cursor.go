@@ -28,6 +28,7 @@ const (
 	scanKeys scanKind = iota
 	scanHash
 	scanZSet
+	scanSet
 )
 
 // position is where a scan goes on: behind last.

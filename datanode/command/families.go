@@ -146,6 +146,8 @@ func familySpecs() []Spec {
 		family("generic", scanSpecs()),
 		family("server", databaseSpecs()),
 		family("hash", hashSpecs()),
+		family("set", setSpecs()),
+		family("set", setOperationSpecs()),
 		family("sorted-set", zsetSpecs()),
 		family("sorted-set", zrangeSpecs()),
 	)

@@ -13,6 +13,7 @@ import (
 // store does for one commit.
 var hotCommands = []string{
 	"GET string", "SET string 0123456789012345678901234567890123456789", "INCR counter", "HSET hash field1 value", "HGET hash field2", "HGETALL hash",
+	"SADD set member1", "SADD spread member1", "SISMEMBER set member2", "SISMEMBER spread member2", "SMEMBERS set", "SRANDMEMBER spread",
 	"ZADD zset 5 member1", "ZADD zset 1 member1", "ZINCRBY zset 1 member2", "ZSCORE zset member2", "ZRANGE zset 0 -1", "MSET a 1 b 2 c 3", "MGET a b c", "EXISTS string", "TTL string",
 }
 
@@ -23,7 +24,11 @@ func runner(tb testing.TB) func(line string) func() {
 	b.Do(tb, s, "SET", "string", "value")
 	for i := range 20 {
 		b.Do(tb, s, "HSET", "hash", fmt.Sprint("field", i), "value")
+		b.Do(tb, s, "SADD", "set", fmt.Sprint("member", i))
 		b.Do(tb, s, "ZADD", "zset", fmt.Sprint(i), fmt.Sprint("member", i))
+	}
+	for i := range 200 {
+		b.Do(tb, s, "SADD", "spread", fmt.Sprint("member", i))
 	}
 	return func(line string) func() {
 		var cmd redcon.Command
@@ -66,13 +71,13 @@ func TestHotPathsAllocateNothing(t *testing.T) {
 		f()
 		return testing.AllocsPerRun(200, f)
 	}
-	for _, line := range []string{"GET string", "HGET hash field2", "HGETALL hash", "HMGET hash field1 field2", "ZSCORE zset member2", "MGET string string string", "EXISTS string", "TTL string", "STRLEN string"} {
+	for _, line := range []string{"GET string", "HGET hash field2", "HGETALL hash", "HMGET hash field1 field2", "SISMEMBER set member2", "SISMEMBER spread member2", "SCARD set", "ZSCORE zset member2", "MGET string string string", "EXISTS string", "TTL string", "STRLEN string"} {
 		if n := measure(line); n > 1 {
 			t.Errorf("%s allocates %v times", line, n)
 		}
 	}
 	set := measure("SET string abc")
-	for _, line := range []string{"INCR counter", "HSET hash field1 value", "HINCRBY hash n 1", "ZINCRBY zset 1 member2", "SETEX string 100 abc", "APPEND string x"} {
+	for _, line := range []string{"INCR counter", "HSET hash field1 value", "HINCRBY hash n 1", "SADD set member1", "ZINCRBY zset 1 member2", "SETEX string 100 abc", "APPEND string x"} {
 		if n := measure(line); n > set+1 { // a commit's own number varies by one
 			t.Errorf("%s allocates %v times, and SET %v", line, n, set)
 		}

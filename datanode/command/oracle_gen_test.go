@@ -148,11 +148,19 @@ func conditions(t *rapid.T, args ...string) []string {
 
 // newKey makes a key of some type, also one beyond the packed limits.
 func newKey(t *rapid.T, k string) []step {
-	switch one(t, "type", "string", "hash", "zset", "big hash", "big zset") {
+	switch one(t, "type", "string", "hash", "set", "zset", "big hash", "big set", "big zset") {
 	case "hash":
 		return []step{exact("HSET", k, field(t), value(t))}
+	case "set":
+		return []step{exact("SADD", k, field(t))}
 	case "zset":
 		return []step{exact("ZADD", k, "1", field(t))}
+	case "big set":
+		args := []string{"SADD", k}
+		for i := range 9 {
+			args = append(args, fmt.Sprintf("f%d", i))
+		}
+		return []step{exact(args...)}
 	case "big hash":
 		args := []string{"HSET", k}
 		for i := range 9 {
@@ -331,7 +339,7 @@ func zrangeStep(t *rapid.T) []step {
 }
 
 func mixedStep(t *rapid.T) []step {
-	steps := rapid.SampledFrom([]func(*rapid.T) []step{stringStep, keyStep, hashStep, zsetStep, zrangeStep}).Draw(t, "family")(t)
+	steps := rapid.SampledFrom([]func(*rapid.T) []step{stringStep, keyStep, hashStep, setStep, setOperationStep, zsetStep, zrangeStep}).Draw(t, "family")(t)
 	if rapid.IntRange(0, 20).Draw(t, "arity") == 0 {
 		// One argument less, or one more, than whatever it was.
 		last := &steps[len(steps)-1]

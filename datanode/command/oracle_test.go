@@ -46,7 +46,7 @@ var families = []struct {
 	name string
 	gen  func(*rapid.T) []step
 }{
-	{"string", stringStep}, {"key", keyStep}, {"hash", hashStep}, {"zset", zsetStep}, {"zrange", zrangeStep}, {"mixed", mixedStep},
+	{"string", stringStep}, {"key", keyStep}, {"hash", hashStep}, {"set", setStep}, {"setops", setOperationStep}, {"zset", zsetStep}, {"zrange", zrangeStep}, {"mixed", mixedStep},
 }
 
 // stepsPerCheck is the average length of a sequence, with which a number of commands becomes a number of
@@ -193,6 +193,9 @@ func (o *oracle) whole(t *rapid.T) {
 		case "hash":
 			o.compare(t, []step{{[]string{"HGETALL", k.Text}, unordered(2)}, exact("HLEN", k.Text)})
 			o.scanAll(t, "HSCAN", k.Text)
+		case "set":
+			o.compare(t, []step{{[]string{"SMEMBERS", k.Text}, unordered(1)}, exact("SCARD", k.Text)})
+			o.scanAll(t, "SSCAN", k.Text)
 		case "zset":
 			o.compare(t, []step{exact("ZRANGE", k.Text, "0", "-1", "WITHSCORES"), exact("ZCARD", k.Text)})
 			o.scanAll(t, "ZSCAN", k.Text)
@@ -227,7 +230,7 @@ func (o *oracle) scanAll(t *rapid.T, command ...string) {
 		}
 	}
 	group := 2
-	if command[0] == "SCAN" {
+	if command[0] == "SCAN" || command[0] == "SSCAN" {
 		group = 1
 	}
 	if a, b := scan(o.redis).Sorted(group), scan(o.atoll).Sorted(group); !equalValues(a, b) {

@@ -13,6 +13,7 @@ func scanSpecs() []Spec {
 		{Name: "keys", Arity: 2, Flags: flagsRead, Since: "1.0.0", Summary: "Returns all key names that match a pattern.", Run: onData(keysCommand)},
 		{Name: "randomkey", Arity: 1, Flags: flagsRead, Since: "1.0.0", Summary: "Returns a random key name from the database.", Run: onData(randomkeyCommand)},
 		{Name: "scan", Arity: -2, Flags: flagsRead, Since: "2.8.0", Summary: "Iterates over the key names in the database.", Run: onData(scanCommand)},
+		{Name: "sscan", Arity: -3, Flags: flagsRead, Keys: oneKey, Since: "2.8.0", Summary: "Iterates over members of a set.", Run: onData(sscanCommand)},
 		{Name: "zscan", Arity: -3, Flags: flagsRead, Keys: oneKey, Since: "2.8.0", Summary: "Iterates over members and scores of a sorted set.", Run: onData(zscanCommand)},
 	}
 }
@@ -219,7 +220,7 @@ func hscanCommand(c *Ctx, w *work) {
 	if !ok {
 		return
 	}
-	scanCollection(c, w, scanHash, number, h.Len() == 0, h.Spread(), func(from []byte, fn func(name, value []byte) bool) {
+	scanCollection(c, w, scanned{scanHash, number, h.Len() == 0, h.Spread(), true}, func(from []byte, fn func(name, value []byte) bool) {
 		if h.Spread() {
 			h.EachFrom(from, fn)
 		} else {
@@ -238,7 +239,7 @@ func zscanCommand(c *Ctx, w *work) {
 		return
 	}
 	var text [32]byte
-	scanCollection(c, w, scanZSet, number, z.Len() == 0, z.Spread(), func(from []byte, fn func(name, value []byte) bool) {
+	scanCollection(c, w, scanned{scanZSet, number, z.Len() == 0, z.Spread(), true}, func(from []byte, fn func(name, value []byte) bool) {
 		each := func(member []byte, score float64) bool { return fn(member, AppendDouble(text[:0], score)) }
 		if z.Spread() {
 			z.EachMember(from, each)
@@ -248,12 +249,39 @@ func zscanCommand(c *Ctx, w *work) {
 	})
 }
 
-func scanCollection(c *Ctx, w *work, kind scanKind, number int64, empty, spread bool, each func(from []byte, fn func(name, value []byte) bool)) {
-	if empty { // as in Redis, before the options are looked at, and wherever the cursor is
+func sscanCommand(c *Ctx, w *work) {
+	number, ok := c.cursor(2)
+	if !ok {
+		return
+	}
+	s, ok := openSet(c, w)
+	if !ok {
+		return
+	}
+	scanCollection(c, w, scanned{scanSet, number, s.Len() == 0, s.Spread(), false}, func(from []byte, fn func(name, value []byte) bool) {
+		each := func(member []byte) bool { return fn(member, nil) }
+		if s.Spread() {
+			s.EachFrom(from, each)
+		} else {
+			s.Each(each)
+		}
+	})
+}
+
+// scanned is a collection under a scan.
+type scanned struct {
+	kind          scanKind
+	cursor        int64
+	empty, spread bool
+	pairs         bool // its elements have a name and a value
+}
+
+func scanCollection(c *Ctx, w *work, s scanned, each func(from []byte, fn func(name, value []byte) bool)) {
+	if s.empty { // as in Redis, before the options are looked at, and wherever the cursor is
 		replyScan(c, w, 0)
 		return
 	}
-	last, ok := c.resume(number, kind, c.Args[1])
+	last, ok := c.resume(s.cursor, s.kind, c.Args[1])
 	if !ok {
 		return
 	}
@@ -261,11 +289,11 @@ func scanCollection(c *Ctx, w *work, kind scanKind, number int64, empty, spread 
 	if !ok {
 		return
 	}
-	if !spread {
+	if !s.spread {
 		o.count = 1<<63 - 1
 	}
 	last = o.scan(c, w, func(visit func(name, value []byte, row store.Row) bool) {
 		each(behind(last), func(name, value []byte) bool { return visit(name, value, store.Row{}) })
-	}, true)
-	replyScan(c, w, c.nextCursor(kind, c.Args[1], last))
+	}, s.pairs)
+	replyScan(c, w, c.nextCursor(s.kind, c.Args[1], last))
 }

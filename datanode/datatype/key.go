@@ -142,6 +142,14 @@ func Encoding(row store.Row) string {
 			return "hashtable"
 		}
 		return "listpack"
+	case store.TypeSet:
+		switch {
+		case row.Spread:
+			return "hashtable"
+		case onlyIntegers(row.Data):
+			return "intset"
+		}
+		return "listpack"
 	case store.TypeZSet:
 		if row.Spread {
 			return "skiplist"
@@ -149,4 +157,15 @@ func Encoding(row store.Row) string {
 		return "listpack"
 	}
 	return "unknown"
+}
+
+// onlyIntegers reports whether all members of a packed set are what Redis would keep as numbers.
+func onlyIntegers(packed []byte) bool {
+	w := walkMembers(packed)
+	for w.next() {
+		if _, ok := ParseInt(w.member); !ok {
+			return false
+		}
+	}
+	return true
 }

@@ -108,6 +108,91 @@ func changeHash(t *rapid.T, h *datatype.Hash, model map[string]string) {
 	}
 }
 
+// A set behaves as a set, packed and spread.
+func TestSetModel(t *testing.T) {
+	b := &bench{store: storetest.Open(t), limits: datatype.Limits{Members: 3, Bytes: 40}}
+	key := []byte("set")
+	rapid.Check(t, func(t *rapid.T) {
+		b.write(t, func(s datatype.Space) { s.Tx.FlushAll() })
+		model := map[string]bool{}
+		for range rapid.IntRange(1, 12).Draw(t, "runs") {
+			b.write(t, func(s datatype.Space) {
+				set, err := s.Set(key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range rapid.IntRange(1, 4).Draw(t, "members") {
+					changeSet(t, &set, model)
+				}
+				set.Save()
+			})
+			b.write(t, func(s datatype.Space) {
+				set, _ := s.Set(key)
+				got := map[string]bool{}
+				set.Each(func(member []byte) bool {
+					got[string(member)] = true
+					return true
+				})
+				if !maps.Equal(got, model) || set.Len() != int64(len(model)) || s.Exists(key) != (len(model) > 0) {
+					t.Fatalf("%v of length %d, want %v", got, set.Len(), model)
+				}
+			})
+			if err := datatypetest.Check(b.store, namespace, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func changeSet(t *rapid.T, set *datatype.Set, model map[string]bool) {
+	member := name(t)
+	had := model[string(member)]
+	switch rapid.IntRange(0, 4).Draw(t, "change") {
+	case 0:
+		if set.Delete(member) != had {
+			t.Fatalf("delete of %q: want %v", member, had)
+		}
+		delete(model, string(member))
+	case 1:
+		if set.Has(member) != had {
+			t.Fatalf("has %q: want %v", member, had)
+		}
+	case 2:
+		got, ok := set.Random(func(n int64) int64 { return rapid.Int64Range(0, n-1).Draw(t, "pick") })
+		if ok != (len(model) > 0) || ok && !model[string(got)] {
+			t.Fatalf("%q, %v was picked of %v", got, ok, model)
+		}
+	default:
+		if set.Add(member) == had {
+			t.Fatalf("add %q: new must be %v", member, !had)
+		}
+		model[string(member)] = true
+	}
+}
+
+// Every member of a spread set can come up.
+func TestRandomMember(t *testing.T) {
+	b := &bench{store: storetest.Open(t), limits: datatype.Limits{Members: 3, Bytes: 40}}
+	b.write(t, func(s datatype.Space) {
+		set, _ := s.Set([]byte("set"))
+		for i := range 50 {
+			set.Add(fmt.Appendf(nil, "member:%d", i))
+		}
+		seen := map[string]bool{}
+		state := uint64(1)
+		for range 5_000 {
+			m, _ := set.Random(func(n int64) int64 {
+				state = state*6364136223846793005 + 1442695040888963407
+				return int64(state>>33) % n
+			})
+			seen[string(m)] = true
+		}
+		if len(seen) != 50 {
+			t.Errorf("%d of 50 members came up", len(seen))
+		}
+	})
+}
+
 type scored struct {
 	member string
 	score  float64
@@ -259,38 +344,26 @@ func checkZSet(t *rapid.T, z *datatype.ZSet, model map[string]float64) {
 func TestDamageIsNotServed(t *testing.T) {
 	b := &bench{store: storetest.Open(t), limits: datatype.DefaultLimits}
 	key := []byte("broken")
-	for _, kind := range []store.Type{store.TypeHash, store.TypeZSet} {
-		for _, data := range []string{"", "\x01", "\x01\x00", "\x00\x00x", "\x02\x00\x01a\x01b", "\x01\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"} {
+	reads := map[store.Type]map[string]func(s datatype.Space){
+		store.TypeHash: {
+			"walk":  func(s datatype.Space) { h, _ := s.Hash(key); h.Each(func(_, _ []byte) bool { return true }) },
+			"look":  func(s datatype.Space) { h, _ := s.Hash(key); h.Get([]byte("x")) },
+			"write": func(s datatype.Space) { h, _ := s.Hash(key); h.Set([]byte("x"), []byte("y")) },
+		},
+		store.TypeSet: {
+			"walk":  func(s datatype.Space) { set, _ := s.Set(key); set.Each(func([]byte) bool { return true }) },
+			"look":  func(s datatype.Space) { set, _ := s.Set(key); set.Has([]byte("x")) },
+			"write": func(s datatype.Space) { set, _ := s.Set(key); set.Add([]byte("x")) },
+		},
+		store.TypeZSet: {
+			"walk":  func(s datatype.Space) { z, _ := s.ZSet(key); z.Walk(z.All(), false, 0, -1, func([]byte, float64) bool { return true }) },
+			"look":  func(s datatype.Space) { z, _ := s.ZSet(key); z.Score([]byte("x")) },
+			"write": func(s datatype.Space) { z, _ := s.ZSet(key); z.Set([]byte("x"), 1) },
+		},
+	}
+	for kind, reads := range reads {
+		for _, data := range []string{"", "\x01", "\x01\x00", "\x00\x00x", "\x02\x00\x01a", "\x01\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"} {
 			b.write(t, func(s datatype.Space) { s.Tx.Put(s.DB, key, store.Row{Type: kind, Data: []byte(data)}) })
-			reads := map[string]func(s datatype.Space){
-				"walk": func(s datatype.Space) {
-					if kind == store.TypeHash {
-						h, _ := s.Hash(key)
-						h.Each(func(_, _ []byte) bool { return true })
-						return
-					}
-					z, _ := s.ZSet(key)
-					z.Walk(z.All(), false, 0, -1, func([]byte, float64) bool { return true })
-				},
-				"look": func(s datatype.Space) {
-					if kind == store.TypeHash {
-						h, _ := s.Hash(key)
-						h.Get([]byte("x"))
-						return
-					}
-					z, _ := s.ZSet(key)
-					z.Score([]byte("x"))
-				},
-				"write": func(s datatype.Space) {
-					if kind == store.TypeHash {
-						h, _ := s.Hash(key)
-						h.Set([]byte("x"), []byte("y"))
-						return
-					}
-					z, _ := s.ZSet(key)
-					z.Set([]byte("x"), 1)
-				},
-			}
 			for what, read := range reads {
 				if err := damage(b, read); !errors.Is(err, store.ErrDamage) {
 					t.Errorf("%s of type %d with %q: %v", what, kind, data, err)

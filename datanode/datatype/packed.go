@@ -8,6 +8,7 @@ import (
 // A packed collection is one key row:
 //
 //	count, 2 bytes little endian | element, count times
+//	set element: uvarint len(member) | member
 //	hash element: uvarint len(field) | field | uvarint len(value) | value
 //	zset element: 8 bytes of score (appendScore) | uvarint len(member) | member, in the order of (score, member)
 //
@@ -85,6 +86,37 @@ func splice(p []byte, from, to, room int) []byte {
 		p = p[:len(p)+grow]
 	}
 	return p
+}
+
+// members walks a packed set from front to back without allocating.
+type members struct {
+	p        []byte
+	at, left int
+	start    int // of the present element
+	member   []byte
+	err      error
+}
+
+func walkMembers(p []byte) members {
+	n, err := packedCount(p)
+	return members{p: p, at: packedHeader, left: n, err: err}
+}
+
+// next steps to the next element and reports whether there is one. At the end err tells a damaged form.
+func (w *members) next() bool {
+	if w.err != nil {
+		return false
+	}
+	if w.left == 0 {
+		if w.at != len(w.p) {
+			w.err = errCorrupt
+		}
+		return false
+	}
+	w.start = w.at
+	w.member, w.at, w.err = readChunk(w.p, w.at)
+	w.left--
+	return w.err == nil
 }
 
 // pairs walks a packed hash from front to back without allocating.
@@ -226,8 +258,8 @@ func putScore(p, member []byte, score float64) ([]byte, error) {
 	return p, nil
 }
 
-// cutScores removes count elements, which lie in p[from:to], from a packed collection.
-func cutScores(p []byte, from, to, count int) []byte {
+// cutPacked removes count elements, which lie in p[from:to], from a packed collection.
+func cutPacked(p []byte, from, to, count int) []byte {
 	n, _ := packedCount(p)
 	p = splice(p, from, to, 0)
 	setPackedCount(p, n-count)

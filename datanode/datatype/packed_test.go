@@ -85,7 +85,7 @@ func TestPackedZSetModel(t *testing.T) {
 					w := walkScores(p)
 					for w.next() && string(w.member) != m {
 					}
-					p = cutScores(p, w.start, w.at, 1)
+					p = cutPacked(p, w.start, w.at, 1)
 				}
 				var err error
 				if p, err = putScore(p, []byte(m), score); err != nil {

@@ -299,7 +299,7 @@ func (z *ZSet) DeleteSpan(s Span, reverse bool, limit int64) int64 {
 		return 0
 	}
 	z.edit()
-	z.edited(cutScores(z.packed, int(z.Buf.index[s.from]), int(z.Buf.index[s.to]), n))
+	z.edited(cutPacked(z.packed, int(z.Buf.index[s.from]), int(z.Buf.index[s.to]), n))
 	return int64(n)
 }
 

@@ -53,7 +53,7 @@ func (z *ZSet) Set(member []byte, score float64) bool {
 	}
 	z.edit()
 	if ok {
-		z.edited(cutScores(z.packed, w.start, w.at, 1))
+		z.edited(cutPacked(z.packed, w.start, w.at, 1))
 	}
 	p, err := putScore(z.packed, member, score)
 	z.check(err)
@@ -119,7 +119,7 @@ func (z *ZSet) Delete(member []byte) bool {
 	w, ok := z.find(member)
 	if ok {
 		z.edit()
-		z.edited(cutScores(z.packed, w.start, w.at, 1))
+		z.edited(cutPacked(z.packed, w.start, w.at, 1))
 	}
 	return ok
 }

@@ -1,0 +1,163 @@
+package command
+
+import (
+	"github.com/atolldb/atoll/datanode/datatype"
+	"github.com/atolldb/atoll/datanode/store"
+)
+
+func setOperationSpecs() []Spec {
+	many := KeySpec{First: 1, Last: -1, Step: 1}
+	return []Spec{
+		{Name: "sdiff", Arity: -2, Flags: flagsRead, Keys: many, Since: "1.0.0", Summary: "Returns the difference of multiple sets.", Run: onData(sdiffCommand)},
+		{Name: "sdiffstore", Arity: -3, Flags: flagsGrow, Keys: many, Since: "1.0.0", Summary: "Stores the difference of multiple sets in a key.", Run: onData(sdiffstoreCommand), Unsent: storeUnsent},
+		{Name: "sinter", Arity: -2, Flags: flagsRead, Keys: many, Since: "1.0.0", Summary: "Returns the intersect of multiple sets.", Run: onData(sinterCommand)},
+		{Name: "sintercard", Arity: -3, Flags: flagsRead, Keys: KeySpec{Find: numberedKeys}, Since: "7.0.0", Summary: "Returns the number of members of the intersect of multiple sets.", Run: onData(sintercardCommand)},
+		{Name: "sinterstore", Arity: -3, Flags: flagsGrow, Keys: many, Since: "1.0.0", Summary: "Stores the intersect of multiple sets in a key.", Run: onData(sinterstoreCommand), Unsent: storeUnsent},
+		{Name: "sunion", Arity: -2, Flags: flagsRead, Keys: many, Since: "1.0.0", Summary: "Returns the union of multiple sets.", Run: onData(sunionCommand)},
+		{Name: "sunionstore", Arity: -3, Flags: flagsGrow, Keys: many, Since: "1.0.0", Summary: "Stores the union of multiple sets in a key.", Run: onData(sunionstoreCommand), Unsent: storeUnsent},
+	}
+}
+
+// numberedKeys finds the keys of a command whose first argument is their number.
+func numberedKeys(args [][]byte, dst []int) []int {
+	n, ok := datatype.ParseInt(args[1])
+	if !ok || n <= 0 || n > int64(len(args)-2) {
+		return dst
+	}
+	for i := range int(n) {
+		dst = append(dst, 2+i)
+	}
+	return dst
+}
+
+// setOperation calls fn for the members of a result until it returns false.
+type setOperation func(sets []datatype.Set, fn func(member []byte) bool)
+
+// intersect walks the smallest set. What the others are asked is in memory or a read each.
+func intersect(sets []datatype.Set, fn func(member []byte) bool) {
+	sets = bySize(sets)
+	sets[0].Each(func(member []byte) bool {
+		for i := range sets[1:] {
+			if !sets[1+i].Has(member) {
+				return true
+			}
+		}
+		return fn(member)
+	})
+}
+
+// union walks one set after the other, and leaves out what an earlier one has: it holds no set in memory.
+func union(sets []datatype.Set, fn func(member []byte) bool) {
+	more := true
+	for i := range sets {
+		sets[i].Each(func(member []byte) bool {
+			for k := range sets[:i] {
+				if sets[k].Has(member) {
+					return true
+				}
+			}
+			more = fn(member)
+			return more
+		})
+		if !more {
+			return
+		}
+	}
+}
+
+func difference(sets []datatype.Set, fn func(member []byte) bool) {
+	sets[0].Each(func(member []byte) bool {
+		for i := range sets[1:] {
+			if sets[1+i].Has(member) {
+				return true
+			}
+		}
+		return fn(member)
+	})
+}
+
+func sinterCommand(c *Ctx, w *work) { replySets(c, w, intersect) }
+func sunionCommand(c *Ctx, w *work) { replySets(c, w, union) }
+func sdiffCommand(c *Ctx, w *work)  { replySets(c, w, difference) }
+
+func replySets(c *Ctx, w *work, operation setOperation) {
+	sets, ok := openSets(c, w, c.Args[1:])
+	if !ok {
+		return
+	}
+	operation(sets, func(member []byte) bool { return c.collect(w, member) })
+	c.Out.Set(w.found.len())
+	for i := range w.found.len() {
+		c.Out.Bulk(w.found.at(i))
+	}
+}
+
+func sinterstoreCommand(c *Ctx, w *work) { storeSets(c, w, intersect) }
+func sunionstoreCommand(c *Ctx, w *work) { storeSets(c, w, union) }
+func sdiffstoreCommand(c *Ctx, w *work)  { storeSets(c, w, difference) }
+
+// storeSets collects the result before it writes: the target may be one of the sets, and what they return is good until
+// something changes.
+func storeSets(c *Ctx, w *work, operation setOperation) {
+	sets, ok := openSets(c, w, c.Args[2:])
+	if !ok {
+		return
+	}
+	operation(sets, func(member []byte) bool {
+		w.found.add(member)
+		return true
+	})
+	w.Tx.Delete(w.DB, c.Args[1])
+	target, err := w.Set(c.Args[1])
+	if err != nil {
+		c.Fail(err)
+		return
+	}
+	for i := range w.found.len() {
+		target.Add(w.found.at(i))
+	}
+	target.Save()
+	c.Out.Int(target.Len())
+}
+
+// storeUnsent is what all the sources hold: the result is no larger.
+func storeUnsent(tx *store.Tx, db int, args [][]byte) (keys, bytes int64) {
+	for _, key := range args[2:] {
+		row, _ := tx.Get(tx.DB(db), key)
+		bytes += int64(len(row.Data)) + int64(row.Bytes)
+	}
+	return 0, bytes
+}
+
+func sintercardCommand(c *Ctx, w *work) {
+	n, ok := datatype.ParseInt(c.Args[1])
+	if !ok || n <= 0 {
+		c.fail("ERR numkeys should be greater than 0")
+		return
+	}
+	if n > int64(len(c.Args)-2) {
+		c.fail("ERR Number of keys can't be greater than number of args")
+		return
+	}
+	limit := int64(0)
+	for rest := c.Args[2+n:]; len(rest) > 0; rest = rest[2:] {
+		if len(rest) == 1 || !is(rest[0], "LIMIT") {
+			c.fail(errSyntax)
+			return
+		}
+		if limit, ok = datatype.ParseInt(rest[1]); !ok || limit < 0 {
+			c.fail("ERR LIMIT can't be negative")
+			return
+		}
+	}
+	sets, ok := openSets(c, w, c.Args[2:2+n])
+	if !ok {
+		return
+	}
+	found := int64(0)
+	intersect(sets, func([]byte) bool {
+		found++
+		return found != limit
+	})
+	c.Out.Int(found)
+}

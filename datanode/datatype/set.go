@@ -1,0 +1,153 @@
+package datatype
+
+import (
+	"bytes"
+
+	"github.com/atolldb/atoll/datanode/store"
+)
+
+// Set is one set during a command: open, read and change, Save.
+type Set struct{ collection }
+
+// Set opens the set at key, an empty one when nothing is there.
+func (s Space) Set(key []byte) (Set, error) {
+	c, err := s.collection(key, store.TypeSet)
+	return Set{c}, err
+}
+
+// Has reports whether a member is there.
+func (s *Set) Has(member []byte) bool {
+	if s.row.Spread {
+		_, ok := s.memberSize(member)
+		return ok
+	}
+	w := walkMembers(s.packed)
+	return s.find(&w, member)
+}
+
+// find walks the packed form up to a member.
+func (s *Set) find(w *members, member []byte) bool {
+	for w.next() {
+		if string(w.member) == string(member) {
+			return true
+		}
+	}
+	s.check(w.err)
+	return false
+}
+
+// Add puts a member in and reports whether it is new.
+func (s *Set) Add(member []byte) bool {
+	if s.Has(member) {
+		return false
+	}
+	if s.row.Spread {
+		s.row.Count++
+		s.changed = true
+		s.putSub(store.SubMember, member, nil, 0)
+		return true
+	}
+	n, _ := packedCount(s.packed)
+	if !s.Limits.fits(n+1, len(s.packed)+chunkSize(len(member))) {
+		s.spread()
+		return s.Add(member)
+	}
+	s.edit()
+	p := appendChunk(s.packed, member)
+	setPackedCount(p, n+1)
+	s.edited(p)
+	return true
+}
+
+// spread moves the packed members to rows of their own.
+func (s *Set) spread() {
+	s.startSpread()
+	w := walkMembers(s.packed)
+	for w.next() {
+		s.putSub(store.SubMember, w.member, nil, 0)
+		s.row.Count++
+	}
+	s.check(w.err)
+}
+
+// Delete removes a member and reports whether it was there.
+func (s *Set) Delete(member []byte) bool {
+	if s.row.Spread {
+		size, ok := s.memberSize(member)
+		if ok {
+			s.row.Count--
+			s.deleteSub(store.SubMember, member, size)
+		}
+		return ok
+	}
+	w := walkMembers(s.packed)
+	ok := s.find(&w, member)
+	if ok {
+		s.edit()
+		s.edited(cutPacked(s.packed, w.start, w.at, 1))
+	}
+	return ok
+}
+
+// Each calls fn for every member until it returns false: packed ones in the order in which they came, spread ones in
+// byte order. The slice is good for one call; fn must not change the set.
+func (s *Set) Each(fn func(member []byte) bool) {
+	if s.row.Spread {
+		s.EachFrom(nil, fn)
+		return
+	}
+	w := walkMembers(s.packed)
+	for w.next() {
+		if !fn(w.member) {
+			return
+		}
+	}
+	s.check(w.err)
+}
+
+// EachFrom is Each of a spread set from a member on.
+func (s *Set) EachFrom(from []byte, fn func(member []byte) bool) {
+	for member := range s.Tx.Subs(s.DB, s.key, s.row.Version, store.SubMember, store.Bounds{From: from}) {
+		if !fn(member) {
+			return
+		}
+	}
+}
+
+// Random returns some member, good until the set is changed; ok is false when there is none. Packed, each is equally
+// likely; for a spread set see pickName. random returns a number below its argument.
+func (s *Set) Random(random func(int64) int64) (member []byte, ok bool) {
+	n := s.Len()
+	switch {
+	case n == 0:
+		return nil, false
+	case s.row.Spread:
+		return pickName(random, func(from, prefix []byte) (name []byte, alone bool) {
+			for member := range s.Tx.Subs(s.DB, s.key, s.row.Version, store.SubMember, store.Bounds{From: from, To: prefixEnd(prefix)}) {
+				if name != nil {
+					return name, false
+				}
+				name = append([]byte{}, member...)
+			}
+			return name, name != nil
+		})
+	}
+	at := random(n)
+	s.Each(func(m []byte) bool {
+		member = m
+		at--
+		return at >= 0
+	})
+	return member, true
+}
+
+// prefixEnd is the smallest name behind all that start with prefix; nil if there is none.
+func prefixEnd(prefix []byte) []byte {
+	end := bytes.Clone(prefix)
+	for n := len(end); n > 0; n-- {
+		if end[n-1]++; end[n-1] != 0 {
+			return end[:n]
+		}
+	}
+	return nil
+}
