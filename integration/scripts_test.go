@@ -1,11 +1,14 @@
 package integration
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +28,7 @@ import (
 //
 // Beside testscript's own commands there are:
 //
+//	api METHOD PATH [BODY] [HEADER=VALUE...]   sends a request to the admin API, and prints the answer; a stream's first event
 //	until COMMAND...          repeats a command until it succeeds
 //	await REGEXP COMMAND...   repeats a command until its output matches; one that goes on is interrupted then
 //	capture NAME REGEXP       puts what the first group matches of stdout into a variable
@@ -37,7 +41,7 @@ func TestScripts(t *testing.T) {
 				Files: []string{file}, RequireUniqueNames: true,
 				Setup: func(e *testscript.Env) error { return setScript(t, s, e) },
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
-					"until": untilCommand, "await": awaitCommand, "capture": captureCommand, "glob": globCommand,
+					"api": apiCommand, "until": untilCommand, "await": awaitCommand, "capture": captureCommand, "glob": globCommand,
 				},
 			})
 		})
@@ -65,17 +69,78 @@ func setScript(t *testing.T, s *process, e *testscript.Env) error {
 	for i, addr := range freeAddrs(t, 6) {
 		e.Setenv(fmt.Sprintf("ADDR%d", i+1), addr)
 	}
-	_, port, err := net.SplitHostPort(s.respAddr)
-	e.Setenv("RESP_PORT", port)
-	return err
+	return nil
+}
+
+func apiCommand(ts *testscript.TestScript, neg bool, args []string) {
+	err := call(ts, args)
+	switch _, refused := errors.AsType[statusError](err); {
+	case neg && err == nil:
+		ts.Fatalf("it was answered well")
+	case !neg || !refused:
+		ts.Check(err)
+	}
+}
+
+// statusError is a status that is no success.
+type statusError int
+
+func (e statusError) Error() string { return fmt.Sprintf("HTTP status %d", int(e)) }
+
+// call sends a request, and prints the answer as far as the first event of a stream.
+func call(ts *testscript.TestScript, args []string) error {
+	if len(args) < 2 {
+		ts.Fatalf("usage: api METHOD PATH [BODY] [HEADER=VALUE...]")
+	}
+	token, err := os.ReadFile(filepath.Join(ts.Getenv("ATOLL_DATA_DIR"), "admin-token"))
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), readyWait)
+	defer cancel()
+	headers := args[2:]
+	var body io.Reader
+	if len(headers) > 0 && strings.HasPrefix(headers[0], "{") {
+		body, headers = strings.NewReader(headers[0]), headers[1:]
+	}
+	r, err := http.NewRequestWithContext(ctx, args[0], "http://"+ts.Getenv("ATOLL_ADMIN_ADDR")+args[1], body)
+	ts.Check(err)
+	r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, "=")
+		r.Header.Set(name, value)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	for lines := bufio.NewReader(resp.Body); ; {
+		line, err := lines.ReadString('\n')
+		_, _ = ts.Stdout().Write([]byte(line)) // into memory
+		if err == io.EOF || line == "\n" && resp.Header.Get("Content-Type") == "text/event-stream" {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if resp.StatusCode/100 != 2 {
+		return statusError(resp.StatusCode)
+	}
+	return nil
 }
 
 func untilCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: until COMMAND...")
 	}
-	end := time.Now().Add(readyWait)
-	for err := ts.Exec(args[0], args[1:]...); err != nil; err = ts.Exec(args[0], args[1:]...) {
+	end, run := time.Now().Add(readyWait), ts.Exec
+	if args[0] == "api" {
+		run = func(_ string, args ...string) error { return call(ts, args) }
+	}
+	for err := run(args[0], args[1:]...); err != nil; err = run(args[0], args[1:]...) {
 		if time.Now().After(end) {
 			ts.Fatalf("%v did not succeed in %v: %v", args, readyWait, err)
 		}
@@ -267,5 +332,37 @@ func TestEveryVerbIsInATranscript(t *testing.T) {
 	}
 	if len(all) < 50 {
 		t.Errorf("only %d commands were found", len(all))
+	}
+}
+
+// TestEveryOperationIsInATranscript holds the transcripts to the description of the API that a server gives.
+func TestEveryOperationIsInATranscript(t *testing.T) {
+	s := startServer(t)
+	resp, err := http.Get("http://" + s.httpAddr + "/openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var doc struct {
+		Paths map[string]map[string]any `json:"paths"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&doc); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("testdata/script/api.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, methods := range doc.Paths {
+		for method := range methods {
+			segments := regexp.MustCompile(`\{\w+\}`).ReplaceAllString(path, `[^/? ]+`)
+			line := regexp.MustCompile(`(?m)^(until )?api ` + strings.ToUpper(method) + ` ` + segments + `([? ].*)?$`)
+			if !line.Match(text) {
+				t.Errorf("%s %s is sent by no transcript", strings.ToUpper(method), path)
+			}
+		}
+	}
+	if len(doc.Paths) < 20 {
+		t.Errorf("only %d paths were found", len(doc.Paths))
 	}
 }
