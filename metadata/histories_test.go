@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -152,8 +151,8 @@ func (s *storm) ask(method, path string, header map[string]string, in, out any) 
 	}
 	resp, err := s.http.Do(r)
 	if err != nil {
-		dial, ok := errors.AsType[*net.OpError](err)
-		return reply{nothing: errors.Is(err, errNotSent) || ok && dial.Op == "dial", outcome: unknown}
+		// That nobody could be reached says nothing of a request with a key: net/http may have sent it before.
+		return reply{nothing: errors.Is(err, errNotSent), outcome: unknown}
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
