@@ -3,6 +3,7 @@ package metadata
 import (
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -44,11 +45,12 @@ func (h *history) check() string {
 		if got == porcupine.Ok {
 			continue
 		}
-		text := fmt.Sprintf("%s: %v\n", subject, got)
+		var text strings.Builder
+		fmt.Fprintf(&text, "%s: %v\n", subject, got)
 		for _, o := range part[max(0, len(part)-100):] {
-			text += fmt.Sprintf("%v..%v client %d: %+v\n", time.Duration(o.Call), time.Duration(o.Return), o.ClientId, o.Input)
+			fmt.Fprintf(&text, "%v..%v client %d: %+v\n", time.Duration(o.Call), time.Duration(o.Return), o.ClientId, o.Input)
 		}
-		return text
+		return text.String()
 	}
 	return ""
 }
