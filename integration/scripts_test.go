@@ -48,6 +48,9 @@ func TestScripts(t *testing.T) {
 	}
 }
 
+// noExitSleep spares hundreds of short runs the second that the race detector waits for at each end.
+const noExitSleep = "atexit_sleep_ms=0"
+
 func scriptFiles(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob("testdata/script/*.txtar")
@@ -61,6 +64,7 @@ func scriptFiles(t *testing.T) []string {
 func setScript(t *testing.T, s *process, e *testscript.Env) error {
 	e.Vars = slices.DeleteFunc(e.Vars, func(v string) bool { return strings.HasPrefix(v, "ATOLL_") })
 	e.Setenv("PATH", filepath.Dir(atoll(t))+string(os.PathListSeparator)+e.Getenv("PATH"))
+	e.Setenv("GORACE", noExitSleep)
 	e.Setenv("ATOLL_ADMIN_ADDR", s.httpAddr)
 	e.Setenv("ATOLL_DATA_DIR", s.dir)
 	e.Setenv("HTTP", s.httpAddr)
@@ -274,7 +278,9 @@ type verb struct {
 // verbs walks the program's own help.
 func verbs(t *testing.T, path string) []verb {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), atoll(t), append(strings.Fields(path)[1:], "--help")...).CombinedOutput()
+	cmd := exec.CommandContext(t.Context(), atoll(t), append(strings.Fields(path)[1:], "--help")...)
+	cmd.Env = environ("GORACE=" + noExitSleep)
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s --help: %v\n%s", path, err, out)
 	}
