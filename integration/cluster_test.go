@@ -2,7 +2,6 @@ package integration
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,103 +10,6 @@ import (
 
 	"github.com/atolldb/atoll/rpc/adminapi"
 )
-
-// TestOperatorCommands goes through the commands of an operator.
-func TestOperatorCommands(t *testing.T) {
-	s := startServer(t)
-	contains := func(out string, words ...string) {
-		t.Helper()
-		for _, w := range words {
-			if !strings.Contains(out, w) {
-				t.Errorf("%q isn't in\n%s", w, out)
-			}
-		}
-	}
-	contains(s.mustCLI("ns", "create", "acme", "--durability", "local", "--secret", "a-secret-of-acme"), "acme", "local", "a-secret-of-acme")
-	contains(s.mustCLI("ns", "create", "silent", "--no-token"), "silent", "-")
-	contains(s.mustCLI("ns", "list"), "NAME", "__namespace", "acme", "silent")
-	contains(s.mustCLI("ns", "show", "acme"), "acme", "local")
-	contains(s.mustCLI("ns", "update", "acme", "--durability", "async"), "async")
-	contains(s.mustCLI("ns", "delete", "silent"), "silent", "PURGE AT")
-	contains(s.mustCLI("ns", "list", "--deleted"), "WAITING FOR", "silent", "in-grace")
-	contains(s.mustCLI("ns", "undelete", "silent", "--as", "loud", "--secret", "a-secret-of-loud"), "loud", "a-secret-of-loud")
-	contains(s.mustCLI("ns", "update", "loud", "--label", "env=test", "--label", "team=x", "--limit", "keys=1000:800", "--limit", "bytes=1GiB"), "of 1000 (soft 800)", "of 1073741824")
-	contains(s.mustCLI("ns", "update", "loud", "--label", "team-", "--limit", "keys=none"), "label env", "of 1073741824")
-	contains(s.mustCLI("ns", "list", "--label", "env=test"), "loud")
-	contains(s.mustCLI("ns", "suspend", "loud"), "suspended")
-	contains(s.mustCLI("ns", "list", "--state", "suspended"), "loud")
-	contains(s.mustCLI("ns", "resume", "loud"), "active")
-	contains(s.mustCLI("ns", "read-only", "loud", "on"), "true")
-	contains(s.mustCLI("ns", "rename", "loud", "louder"), "louder", "env")
-	contains(s.mustCLI("ns", "delete", "louder", "--now"), "louder", "now")
-	contains(s.mustCLI("status"), "CLUSTER", "GROUP", "primary", "serving")
-	contains(s.mustCLI("group", "status"), "PRIMARY")
-	contains(s.mustCLI("version"), "atoll", "go1.")
-	contains(s.mustCLI("health", "--http-addr", s.httpAddr, "--resp-addr", s.respAddr), "ok")
-
-	var made adminapi.CreatedTokenReply
-	if err := json.Unmarshal([]byte(s.mustCLI("token", "create", "acme", "--role", "read-only", "--ttl", "1h", "-o", "json")), &made); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.do(t.Context(), made.Token.Secret, "SET", "k", "v"); err == nil {
-		t.Error("a read-only token wrote")
-	}
-	if _, err := s.do(t.Context(), made.Token.Secret, "DBSIZE"); err != nil {
-		t.Errorf("a read-only token read: %v", err)
-	}
-	contains(s.mustCLI("token", "list", "acme"), made.Token.ID, "read-only", "never")
-	var next adminapi.CreatedTokenReply
-	if err := json.Unmarshal([]byte(s.mustCLI("token", "rotate", "acme", made.Token.ID, "--overlap", "1h", "-o", "json")), &next); err != nil {
-		t.Fatal(err)
-	}
-	for _, secret := range []string{made.Token.Secret, next.Token.Secret} {
-		if _, err := s.do(t.Context(), secret, "DBSIZE"); err != nil {
-			t.Errorf("in the overlap: %v", err)
-		}
-	}
-	contains(s.mustCLI("token", "list", "acme"), "LAST USED", "REPLACED BY", next.Token.ID)
-	contains(s.mustCLI("token", "update", "acme", next.Token.ID, "--label", "rotated", "--expires", "never"), "rotated", "never")
-	contains(s.mustCLI("token", "revoke", "acme", made.Token.ID), made.Token.ID)
-	if _, err := s.do(t.Context(), made.Token.Secret, "DBSIZE"); err == nil || !strings.Contains(err.Error(), "WRONGPASS") {
-		t.Errorf("a revoked token: %v", err)
-	}
-	var nodes []adminapi.Node
-	if err := json.Unmarshal([]byte(s.mustCLI("node", "list", "-o", "json")), &nodes); err != nil || len(nodes) != 1 {
-		t.Fatalf("nodes %v, %v", nodes, err)
-	}
-	contains(s.mustCLI("node", "show", nodes[0].ID), nodes[0].Incarnation, "primary")
-
-	for _, tt := range []struct {
-		want string
-		args []string
-	}{
-		{`namespace "acme" exists`, []string{"ns", "create", "acme"}},
-		{"1 to 255 bytes", []string{"ns", "create", strings.Repeat("x", 256)}},
-		{"durable is not available", []string{"ns", "create", "x", "--durability", "durable"}},
-		{"KEY=VALUE", []string{"ns", "update", "acme", "--label", "x"}},
-		{"HARD[:SOFT]", []string{"ns", "update", "acme", "--limit", "keys"}},
-		{"above its hard", []string{"ns", "update", "acme", "--limit", "keys=1:2"}},
-		{"nothing to change", []string{"ns", "update", "acme"}},
-		{"on nor off", []string{"ns", "read-only", "acme", "maybe"}},
-		{"no namespace in grace", []string{"ns", "undelete", "nobody"}},
-		{"not a number", []string{"ns", "purge", "acme"}},
-		{"16 to 512 bytes", []string{"token", "create", "acme", "--secret", "short"}},
-		{"the token already exists", []string{"token", "create", "acme", "--secret", "a-secret-of-acme"}},
-		{"was not found", []string{"ns", "show", "nobody"}},
-		{"default namespace", []string{"ns", "delete", "__namespace"}},
-		{"primary already", []string{"group", "promote", "1", nodes[0].ID}},
-		{"not a group's number", []string{"group", "promote", "one", nodes[0].ID}},
-		{"unknown, revoked or expired", []string{"ns", "list", "--token", "wrong"}},
-		{"--data-dir", []string{"ns", "list", "--data-dir", "/does/not/exist"}},
-		{"refused", []string{"ns", "list", "--admin-addr", "127.0.0.1:1"}},
-		{"accepts 1 arg", []string{"ns", "show"}},
-	} {
-		_, stderr, err := s.cli(tt.args...)
-		if err == nil || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, tt.want) {
-			t.Errorf("atoll %s: %v\n%swant one line with %q", strings.Join(tt.args, " "), err, stderr, tt.want)
-		}
-	}
-}
 
 // TestThreeMetadataNodes kills each metadata node in turn under changes: every change that was answered
 // stays, and clients of the data node see nothing of it.

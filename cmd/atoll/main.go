@@ -56,6 +56,7 @@ func newRoot(p *program) *cobra.Command {
 		p.nsCommand(), p.tokenCommand(), p.nodeCommand(), p.groupCommand(), p.auditCommand(), p.topCommand(),
 		p.statusCommand(), p.healthCommand(), p.debugCommand(), p.benchCommand(), p.cliCommand(), p.configCommand(), p.manCommand(), p.versionCommand(),
 	)
+	addExamples(root, examples())
 	return root
 }
 

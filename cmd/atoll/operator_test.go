@@ -185,23 +185,6 @@ func TestMistypedVariableIsNamed(t *testing.T) {
 	}
 }
 
-func TestHealthAndVersion(t *testing.T) {
-	a := newAPI(t, answer(200, `{"status":"ok"}`))
-	addr := strings.TrimPrefix(a.url, "http://")
-	if stdout, stderr, code := a.cli("", "health", "meta", "--http-addr", addr, "-o", "json"); code != 0 || !strings.Contains(stdout, `"status": "ok"`) {
-		t.Errorf("health: exit code %d, stdout %q, stderr %q", code, stdout, stderr)
-	}
-	if _, stderr, code := a.cli("", "health", "bogus", "--http-addr", addr); code != 1 || !strings.Contains(stderr, "bogus") {
-		t.Errorf("health bogus: exit code %d, stderr %q", code, stderr)
-	}
-	if stdout, stderr, code := a.cli("", "version", "-o", "json"); code != 0 || !strings.Contains(stdout, `"version": "`+version+`"`) {
-		t.Errorf("version: exit code %d, stdout %q, stderr %q", code, stdout, stderr)
-	}
-	if stdout, _, code := a.cli("", "version"); code != 0 || !strings.HasPrefix(stdout, "atoll "+version+" ") {
-		t.Errorf("version: exit code %d, stdout %q", code, stdout)
-	}
-}
-
 func TestDottedArguments(t *testing.T) {
 	a := newAPI(t, answer(200, `{}`))
 	_, stderr, code := a.cli("", "token", "revoke", "acme", "..")

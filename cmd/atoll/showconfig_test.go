@@ -51,30 +51,3 @@ func TestConfigSaysWhereFrom(t *testing.T) {
 		t.Errorf("exit code %d, %q", code, errs.String())
 	}
 }
-
-func TestManualPages(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "man1")
-	var out, errs bytes.Buffer
-	if code := run(t.Context(), []string{"man", dir}, nil, nil, &out, &errs); code != 0 {
-		t.Fatalf("exit code %d, %q", code, errs.String())
-	}
-	for _, page := range []string{"atoll.1", "atoll-server.1", "atoll-ns-create.1"} {
-		data, err := os.ReadFile(filepath.Join(dir, page))
-		if err != nil || !strings.Contains(string(data), ".SH") {
-			t.Errorf("%s: %v", page, err)
-		}
-	}
-}
-
-func TestCompletion(t *testing.T) {
-	for _, shell := range []string{"bash", "zsh", "fish"} {
-		var out, errs bytes.Buffer
-		if code := run(t.Context(), []string{"completion", shell}, nil, nil, &out, &errs); code != 0 || out.Len() < 1000 {
-			t.Errorf("%s: exit code %d, %q", shell, code, errs.String())
-		}
-	}
-	var out, errs bytes.Buffer
-	if code := run(t.Context(), []string{"__complete", "server", "--log-level", ""}, nil, nil, &out, &errs); code != 0 || !strings.Contains(out.String(), "warn") {
-		t.Errorf("exit code %d, %q, %q", code, out.String(), errs.String())
-	}
-}

@@ -86,14 +86,32 @@ func New(c Config) (http.Handler, error) {
 	}
 	a := &api{Config: c, hosts: []string{"localhost", host}, lookups: make(chan struct{}, lookupsMax), streams: make(chan struct{}, streamsMax)}
 
-	config := huma.DefaultConfig("Atoll admin API", c.Version)
+	mux := http.NewServeMux()
+	a.registerAll(mux)
+	// The token is in a header, which no page of another origin can set; this refuses what such a page sends all the same.
+	origins := http.NewCrossOriginProtection()
+	origins.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		writeProblem(w, newProblem(adminapi.CodeForbidden, "the request comes from a page of another origin"))
+	}))
+	handler := origins.Handler(a.guard(mux))
+	if a.Metrics != nil {
+		handler = a.Metrics.Around(handler, func(r *http.Request) string {
+			_, pattern := mux.Handler(r)
+			return pattern
+		})
+	}
+	return handler, nil
+}
+
+// registerAll adds every operation, and returns their description.
+func (a *api) registerAll(mux *http.ServeMux) *huma.OpenAPI {
+	config := huma.DefaultConfig("Atoll admin API", a.Version)
 	config.DocsPath, config.SchemasPath, config.CreateHooks = "", "", nil
 	config.Transformers = []huma.Transformer{problemTransformer}
 	config.RejectUnknownQueryParameters = true
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"token": {Type: "http", Scheme: "bearer", Description: "a token of the default namespace with the role viewer, operator or admin"},
 	}
-	mux := http.NewServeMux()
 	h := humago.New(mux, config)
 	a.registerHealth(h)
 	a.registerNamespaces(h)
@@ -108,19 +126,8 @@ func New(c Config) (http.Handler, error) {
 	a.registerMetadataNodes(h)
 	a.registerStreams(h)
 	a.registerProfiles(mux)
-	// The token is in a header, which no page of another origin can set; this refuses what such a page sends all the same.
-	origins := http.NewCrossOriginProtection()
-	origins.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		writeProblem(w, newProblem(adminapi.CodeForbidden, "the request comes from a page of another origin"))
-	}))
-	handler := origins.Handler(a.guard(mux))
-	if a.Metrics != nil {
-		handler = a.Metrics.Around(handler, func(r *http.Request) string {
-			_, pattern := mux.Handler(r)
-			return pattern
-		})
-	}
-	return handler, nil
+	addExamples(h.OpenAPI())
+	return h.OpenAPI()
 }
 
 // NewServer returns a server of the handler with its time-outs set; what net/http has to say goes to

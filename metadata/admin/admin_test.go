@@ -30,6 +30,7 @@ type fake struct {
 	index     uint64
 	behind    *raftfsm.State // State answers it instead, if set
 	role      string
+	catching  bool // the leader has yet to apply what was committed before
 	before    error
 	readErr   error
 	readAfter error // readErr once a proposal has had its effect
@@ -85,6 +86,9 @@ func (f *fake) State() *raftfsm.State {
 
 func (f *fake) RemoveVoter(_ context.Context, id string, _ consensus.ProposeOptions) error {
 	f.voters = append(f.voters, "remove "+id)
+	if f.readAfter != nil {
+		f.readErr = f.readAfter
+	}
 	return f.before
 }
 
@@ -97,7 +101,7 @@ func (f *fake) Feed() *raftfsm.Feed { return f.fsm.Feed() }
 
 func (f *fake) Status() consensus.Status {
 	return consensus.Status{
-		NodeID: "m1", Role: f.role, LeaderID: "m1", Initialised: true, Err: f.status,
+		NodeID: "m1", Role: f.role, CatchingUp: f.catching, LeaderID: "m1", Initialised: true, Err: f.status,
 		Voters: []consensus.Voter{{ID: "m1", ClusterAddr: "127.0.0.1:7379"}},
 	}
 }
@@ -432,6 +436,14 @@ func TestP8HonestErrors(t *testing.T) {
 		resp, p := w.request("POST", "/v1/namespaces", `{"name":"x"}`)
 		if resp.StatusCode != 504 || p.Code() != adminapi.CodeIndeterminate {
 			t.Errorf("a change that happened was answered %d %s (%s)", resp.StatusCode, p.Code(), p.Detail)
+		}
+	})
+	t.Run("a metadata node is removed, and this node can't read", func(t *testing.T) {
+		w := newWorld(t)
+		w.readAfter = consensus.ErrNoLeader
+		resp, p := w.request("DELETE", "/v1/metadata-nodes/m2", "")
+		if resp.StatusCode != 504 || p.Code() != adminapi.CodeIndeterminate {
+			t.Errorf("a removal that happened was answered %d %s (%s)", resp.StatusCode, p.Code(), p.Detail)
 		}
 	})
 }

@@ -136,8 +136,8 @@ func (a *api) authenticate(r *http.Request) (caller, error) {
 		return caller{}, newProblem(adminapi.CodeUnauthorized, "a token is needed: Authorization: Bearer <token>")
 	}
 	if findToken(a.Consensus.State(), secret) == nil {
-		// A node that is behind may not have heard of the token yet; who leads is never behind.
-		if a.Consensus.Status().Role == roleLeader {
+		// A node that is behind may not have heard of the token yet; who leads is not, once it has applied the log.
+		if s := a.Consensus.Status(); s.Role == roleLeader && !s.CatchingUp {
 			return caller{}, badToken()
 		}
 		select {

@@ -2,10 +2,12 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/atolldb/atoll/metadata/consensus"
 	"github.com/atolldb/atoll/rpc/adminapi"
 )
 
@@ -24,7 +26,7 @@ func (a *api) removeMetadataNode(ctx context.Context, in *removeMetadataNodeInpu
 	}
 	state, err := a.Consensus.Read(ctx)
 	if err != nil {
-		return nil, a.problem(err)
+		return nil, a.changeProblem(errors.Join(consensus.ErrIndeterminate, err))
 	}
 	return &reply[adminapi.Change]{adminapi.Change{Revision: state.Revision()}}, nil
 }

@@ -337,7 +337,11 @@ func TestNewTokenAtFollower(t *testing.T) {
 	if _, err := w.clientFor(made.Token.Secret).Namespaces(t.Context()); err != nil {
 		t.Errorf("a new token: %v", err)
 	}
-	w.role, w.behind = "leader", nil
+	w.role, w.catching = "leader", true
+	if _, err := w.clientFor(made.Token.Secret).Namespaces(t.Context()); err != nil {
+		t.Errorf("a new token at a leader that has yet to apply it: %v", err)
+	}
+	w.catching, w.behind = false, nil
 	w.reads = 0
 	w.request("GET", "/v1/namespaces", "", "Authorization: Bearer guess")
 	if w.reads != 0 {

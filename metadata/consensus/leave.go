@@ -70,6 +70,8 @@ func (n *Node) HandleChangeVoters(ctx context.Context, r *atollpb.ChangeVotersRe
 	switch {
 	case err == nil:
 		return &atollpb.ChangeVotersResponse{}, nil
+	case errors.Is(err, ErrIndeterminate):
+		return nil, status.Error(codes.Aborted, err.Error())
 	case refused && refusal.Code == raftfsm.CodeNotFound:
 		return nil, status.Error(codes.NotFound, refusal.Message)
 	case refused:
@@ -135,6 +137,10 @@ func (n *Node) removeVoter(ctx context.Context, id string, o ProposeOptions) err
 			return fmt.Errorf("remove voter: %w", err)
 		}
 		n.log.Info("metadata node removed", "node", id, "addr", string(target.Address))
+		if err := n.unpublish(ctx, id, o); err != nil {
+			return fmt.Errorf("%w: %w", ErrIndeterminate, err) // whatever it says of itself: the voter is gone
+		}
+		return nil
 	}
 	return n.unpublish(ctx, id, o)
 }

@@ -263,7 +263,7 @@ func (n *Node) stopped() error {
 	}
 }
 
-// goes runs a function that hands a proposal to Raft and waits for its answer; false once Close has
+// goes runs a function that asks something of Raft and waits for its answer; false once Close has
 // begun. Close lets the answers come before it shuts Raft down, which leaves some for ever without one.
 func (n *Node) goes(f func()) bool {
 	n.closeMu.RLock()

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -484,5 +485,32 @@ func TestVoterBeforeTheFirstRecord(t *testing.T) {
 	}
 	if err := n.settle(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "not initialised") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Every read ends when the node does: Raft leaves questions without an answer that wait while it shuts down.
+func TestReadsEndWithTheNode(t *testing.T) {
+	for range 5 {
+		r := run(t, testConfig(t, t.TempDir()))
+		r.ready()
+		n := r.Node
+		var readers sync.WaitGroup
+		for range 64 {
+			readers.Go(func() {
+				for {
+					if _, err := n.readIndexHere(); err != nil {
+						return
+					}
+				}
+			})
+		}
+		r.stop()
+		ended := make(chan struct{})
+		go func() { readers.Wait(); close(ended) }()
+		select {
+		case <-ended:
+		case <-time.After(20 * time.Second):
+			t.Fatal("some reads don't end")
+		}
 	}
 }

@@ -68,13 +68,22 @@ func (n *Node) readIndexHere() (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := n.raft.VerifyLeader().Error(); err != nil {
+	if err := n.answer(func() raft.Future { return n.raft.VerifyLeader() }); err != nil {
 		return 0, err
 	}
 	if n.raft.CurrentTerm() != term { // lost and won again: another may have led between
 		return 0, errNotHere
 	}
 	return index, nil
+}
+
+// answer asks Raft and waits for its answer; ErrStopped once Close has begun.
+func (n *Node) answer(ask func() raft.Future) error {
+	answered := make(chan error, 1)
+	if !n.goes(func() { answered <- ask().Error() }) {
+		return ErrStopped
+	}
+	return <-answered
 }
 
 // lastCommand returns the index of the last command at or below a committed index.
@@ -102,7 +111,7 @@ func (n *Node) ready() (uint64, error) {
 		return term, nil
 	}
 	term := n.raft.CurrentTerm()
-	if err := n.raft.Barrier(enqueueWait).Error(); err != nil {
+	if err := n.answer(func() raft.Future { return n.raft.Barrier(enqueueWait) }); err != nil {
 		return 0, err
 	}
 	if n.raft.CurrentTerm() != term || n.raft.State() != raft.Leader {

@@ -1,0 +1,5 @@
+//go:build !seed
+
+package raftfsm
+
+const planted = noSeed
