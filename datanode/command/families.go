@@ -102,25 +102,27 @@ type familyFailure struct {
 }
 
 const (
-	errWrongType    = Error("WRONGTYPE Operation against a key holding the wrong kind of value")
-	errNotFloat     = Error("ERR value is not a valid float")
-	errOverflow     = Error("ERR increment or decrement would overflow")
-	errNaN          = Error("ERR increment would produce NaN or Infinity")
-	errScoreNaN     = Error("ERR resulting score is not a number (NaN)")
-	errScoreRange   = Error("ERR min or max is not a float")
-	errLexRange     = Error("ERR min or max not valid string range item")
-	errTooLong      = Error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")
-	errCursor       = Error("ERR invalid cursor")
-	errNoSuchKey    = Error("ERR no such key")
-	errOutOfRange   = Error("ERR value is out of range")
-	errNotPositive  = Error("ERR value is out of range, must be positive")
-	errCountRange   = Error("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807")
-	errOffset       = Error("ERR offset is out of range")
-	errHashInteger  = Error("ERR hash value is not an integer")
-	errHashFloat    = Error("ERR hash value is not a float")
-	errNotFinite    = Error("ERR value is NaN or Infinity")
-	errSameObject   = Error("ERR source and destination objects are the same")
-	errDecrOverflow = Error("ERR decrement would overflow")
+	errWrongType     = Error("WRONGTYPE Operation against a key holding the wrong kind of value")
+	errNotFloat      = Error("ERR value is not a valid float")
+	errOverflow      = Error("ERR increment or decrement would overflow")
+	errNaN           = Error("ERR increment would produce NaN or Infinity")
+	errScoreNaN      = Error("ERR resulting score is not a number (NaN)")
+	errScoreRange    = Error("ERR min or max is not a float")
+	errLexRange      = Error("ERR min or max not valid string range item")
+	errTooLong       = Error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")
+	errCursor        = Error("ERR invalid cursor")
+	errNoSuchKey     = Error("ERR no such key")
+	errOutOfRange    = Error("ERR value is out of range")
+	errNotPositive   = Error("ERR value is out of range, must be positive")
+	errCountRange    = Error("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807")
+	errOffset        = Error("ERR offset is out of range")
+	errHashInteger   = Error("ERR hash value is not an integer")
+	errHashFloat     = Error("ERR hash value is not a float")
+	errNotFinite     = Error("ERR value is NaN or Infinity")
+	errSameObject    = Error("ERR source and destination objects are the same")
+	errNumKeys       = Error("ERR numkeys should be greater than 0")
+	errLimitNegative = Error("ERR LIMIT can't be negative")
+	errDecrOverflow  = Error("ERR decrement would overflow")
 )
 
 // familyFailures is the data types' part of the table of errors.
@@ -150,6 +152,7 @@ func familySpecs() []Spec {
 		family("set", setOperationSpecs()),
 		family("sorted-set", zsetSpecs()),
 		family("sorted-set", zrangeSpecs()),
+		family("sorted-set", zsetOperationSpecs()),
 	)
 }
 

@@ -11,23 +11,25 @@ func setOperationSpecs() []Spec {
 		{Name: "sdiff", Arity: -2, Flags: flagsRead, Keys: many, Since: "1.0.0", Summary: "Returns the difference of multiple sets.", Run: onData(sdiffCommand)},
 		{Name: "sdiffstore", Arity: -3, Flags: flagsGrow, Keys: many, Since: "1.0.0", Summary: "Stores the difference of multiple sets in a key.", Run: onData(sdiffstoreCommand), Unsent: storeUnsent},
 		{Name: "sinter", Arity: -2, Flags: flagsRead, Keys: many, Since: "1.0.0", Summary: "Returns the intersect of multiple sets.", Run: onData(sinterCommand)},
-		{Name: "sintercard", Arity: -3, Flags: flagsRead, Keys: KeySpec{Find: numberedKeys}, Since: "7.0.0", Summary: "Returns the number of members of the intersect of multiple sets.", Run: onData(sintercardCommand)},
+		{Name: "sintercard", Arity: -3, Flags: flagsRead, Keys: KeySpec{Find: numberedKeys(1)}, Since: "7.0.0", Summary: "Returns the number of members of the intersect of multiple sets.", Run: onData(sintercardCommand)},
 		{Name: "sinterstore", Arity: -3, Flags: flagsGrow, Keys: many, Since: "1.0.0", Summary: "Stores the intersect of multiple sets in a key.", Run: onData(sinterstoreCommand), Unsent: storeUnsent},
 		{Name: "sunion", Arity: -2, Flags: flagsRead, Keys: many, Since: "1.0.0", Summary: "Returns the union of multiple sets.", Run: onData(sunionCommand)},
 		{Name: "sunionstore", Arity: -3, Flags: flagsGrow, Keys: many, Since: "1.0.0", Summary: "Stores the union of multiple sets in a key.", Run: onData(sunionstoreCommand), Unsent: storeUnsent},
 	}
 }
 
-// numberedKeys finds the keys of a command whose first argument is their number.
-func numberedKeys(args [][]byte, dst []int) []int {
-	n, ok := datatype.ParseInt(args[1])
-	if !ok || n <= 0 || n > int64(len(args)-2) {
+// numberedKeys finds the keys behind their number, which is in Args[at].
+func numberedKeys(at int) func(args [][]byte, dst []int) []int {
+	return func(args [][]byte, dst []int) []int {
+		n, ok := datatype.ParseInt(args[at])
+		if !ok || n <= 0 || n > int64(len(args)-at-1) {
+			return dst
+		}
+		for i := range int(n) {
+			dst = append(dst, at+1+i)
+		}
 		return dst
 	}
-	for i := range int(n) {
-		dst = append(dst, 2+i)
-	}
-	return dst
 }
 
 // setOperation calls fn for the members of a result until it returns false.
@@ -132,7 +134,7 @@ func storeUnsent(tx *store.Tx, db int, args [][]byte) (keys, bytes int64) {
 func sintercardCommand(c *Ctx, w *work) {
 	n, ok := datatype.ParseInt(c.Args[1])
 	if !ok || n <= 0 {
-		c.fail("ERR numkeys should be greater than 0")
+		c.fail(errNumKeys)
 		return
 	}
 	if n > int64(len(c.Args)-2) {
@@ -146,7 +148,7 @@ func sintercardCommand(c *Ctx, w *work) {
 			return
 		}
 		if limit, ok = datatype.ParseInt(rest[1]); !ok || limit < 0 {
-			c.fail("ERR LIMIT can't be negative")
+			c.fail(errLimitNegative)
 			return
 		}
 	}

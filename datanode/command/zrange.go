@@ -30,6 +30,7 @@ type rangeOptions struct {
 	kind          rangeKind
 	reverse       bool
 	withScores    bool
+	stores        bool // ZRANGESTORE's
 	offset, limit int64
 }
 
@@ -46,13 +47,13 @@ func zrevrangebylexCommand(c *Ctx, w *work) {
 	zrange(c, w, rangeOptions{limit: -1, kind: byLex, reverse: true}, false)
 }
 
-// parse reads the options, or answers with the error; free says that the form and the direction of the
+// parse reads the options from Args[at] on, or answers with the error; free says that the form and the direction of the
 // range are among them.
-func (o *rangeOptions) parse(c *Ctx, free bool) bool {
+func (o *rangeOptions) parse(c *Ctx, at int, free bool) bool {
 	kind, reverse := free, free
-	for i := 4; i < len(c.Args); i++ {
+	for i := at; i < len(c.Args); i++ {
 		switch arg := c.Args[i]; {
-		case is(arg, "WITHSCORES"):
+		case !o.stores && is(arg, "WITHSCORES"):
 			o.withScores = true
 		case is(arg, "LIMIT") && i+2 < len(c.Args):
 			var ok bool
@@ -96,18 +97,18 @@ type rangeBounds struct {
 	lex         datatype.LexRange
 }
 
-// parseBounds reads Args[2] and Args[3], or answers with the error. A reversed range of scores or members
+// parseBounds reads Args[at] and the next, or answers with the error. A reversed range of scores or members
 // has its upper bound first.
-func parseBounds(c *Ctx, kind rangeKind, reverse bool) (b rangeBounds, ok bool) {
+func parseBounds(c *Ctx, at int, kind rangeKind, reverse bool) (b rangeBounds, ok bool) {
 	b.kind = kind
 	if kind == byRank {
-		if b.start, ok = c.integer(2); !ok {
+		if b.start, ok = c.integer(at); !ok {
 			return b, false
 		}
-		b.stop, ok = c.integer(3)
+		b.stop, ok = c.integer(at + 1)
 		return b, ok
 	}
-	low, high := c.Args[2], c.Args[3]
+	low, high := c.Args[at], c.Args[at+1]
 	if reverse {
 		low, high = high, low
 	}
@@ -135,10 +136,10 @@ func (b *rangeBounds) span(z *datatype.ZSet, reverse bool) datatype.Span {
 }
 
 func zrange(c *Ctx, w *work, o rangeOptions, free bool) {
-	if !o.parse(c, free) {
+	if !o.parse(c, 4, free) {
 		return
 	}
-	b, ok := parseBounds(c, o.kind, o.reverse)
+	b, ok := parseBounds(c, 2, o.kind, o.reverse)
 	if !ok {
 		return
 	}
@@ -198,7 +199,7 @@ func zremrangebyscoreCommand(c *Ctx, w *work) { zremrange(c, w, byScore) }
 func zremrangebylexCommand(c *Ctx, w *work)   { zremrange(c, w, byLex) }
 
 func zremrange(c *Ctx, w *work, kind rangeKind) {
-	b, ok := parseBounds(c, kind, false)
+	b, ok := parseBounds(c, 2, kind, false)
 	if !ok {
 		return
 	}
