@@ -144,6 +144,7 @@ func familyFailures() []familyFailure {
 func familySpecs() []Spec {
 	return slices.Concat(
 		family("string", stringSpecs()),
+		family("bitmap", bitmapSpecs()),
 		family("generic", keySpecs()),
 		family("generic", scanSpecs()),
 		family("server", databaseSpecs()),

@@ -22,6 +22,7 @@ func stringSpecs() []Spec {
 		{Name: "incr", Arity: 2, Flags: flagsGrowFast, Keys: oneKey, Since: "1.0.0", Summary: "Increments the integer value of a key by one. Uses 0 as initial value if the key doesn't exist.", Run: onData(incrCommand)},
 		{Name: "incrby", Arity: 3, Flags: flagsGrowFast, Keys: oneKey, Since: "1.0.0", Summary: "Increments the integer value of a key by a number. Uses 0 as initial value if the key doesn't exist.", Run: onData(incrbyCommand)},
 		{Name: "incrbyfloat", Arity: 3, Flags: flagsGrowFast, Keys: oneKey, Since: "2.6.0", Summary: "Increments the floating point value of a key by a number. Uses 0 as initial value if the key doesn't exist.", Run: onData(incrbyfloatCommand)},
+		{Name: "lcs", Arity: -3, Flags: flagsRead, Keys: KeySpec{First: 1, Last: 2, Step: 1}, Since: "7.0.0", Summary: "Finds the longest common substring.", Run: onData(lcsCommand)},
 		{Name: "mget", Arity: -2, Flags: flagsReadFast, Keys: many, Since: "1.0.0", Summary: "Returns the string values of one or more keys.", Run: onData(mgetCommand)},
 		{Name: "mset", Arity: -3, Flags: flagsGrowShort, Keys: pairs, Since: "1.0.1", Summary: "Creates or modifies the string values of one or more keys.", Run: onData(msetCommand)},
 		{Name: "msetnx", Arity: -3, Flags: flagsGrowShort, Keys: pairs, Since: "1.0.1", Summary: "Modifies the string values of one or more keys only when none of the keys exist.", Run: onData(msetnxCommand)},

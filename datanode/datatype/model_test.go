@@ -356,7 +356,10 @@ func TestDamageIsNotServed(t *testing.T) {
 			"write": func(s datatype.Space) { set, _ := s.Set(key); set.Add([]byte("x")) },
 		},
 		store.TypeZSet: {
-			"walk":  func(s datatype.Space) { z, _ := s.ZSet(key); z.Walk(z.All(), false, 0, -1, func([]byte, float64) bool { return true }) },
+			"walk": func(s datatype.Space) {
+				z, _ := s.ZSet(key)
+				z.Walk(z.All(), false, 0, -1, func([]byte, float64) bool { return true })
+			},
 			"look":  func(s datatype.Space) { z, _ := s.ZSet(key); z.Score([]byte("x")) },
 			"write": func(s datatype.Space) { z, _ := s.ZSet(key); z.Set([]byte("x"), 1) },
 		},
