@@ -78,26 +78,15 @@ func setbitUnsent(tx *store.Tx, db int, args [][]byte) (keys, bytes int64) {
 type bitRange struct {
 	start, end int64
 	bits       bool // they count bits, else bytes
-	open       bool // there is no end
 }
 
-// parse reads Args[at] and what follows, or answers with the error.
-func (r *bitRange) parse(c *Ctx, at int) (ok bool) {
-	r.end, r.open = -1, at+1 >= len(c.Args)
-	if at < len(c.Args) {
-		if r.start, ok = c.integer(at); !ok {
-			return false
-		}
+// bound reads a bound, which is 0 or, for an end, -1 when it isn't given, or answers with the error.
+func (r *bitRange) bound(c *Ctx, at int, bound *int64) (ok bool) {
+	if at >= len(c.Args) {
+		return true
 	}
-	if c.Spec.Name == "bitpos" && !r.unit(c, at+2) { // Redis looks at BITPOS' unit before its end
-		return false
-	}
-	if !r.open {
-		if r.end, ok = c.integer(at + 1); !ok {
-			return false
-		}
-	}
-	return r.unit(c, at+2)
+	*bound, ok = c.integer(at)
+	return ok
 }
 
 // unit reads BIT or BYTE, if it is there.
@@ -132,7 +121,6 @@ func (r *bitRange) within(n int64) (first, last int64) {
 }
 
 func bitcountCommand(c *Ctx, w *work) {
-	var r bitRange
 	value, ok, err := w.String(c.Args[1])
 	switch {
 	case err != nil:
@@ -145,11 +133,15 @@ func bitcountCommand(c *Ctx, w *work) {
 		c.fail(errSyntax)
 		return
 	}
-	if !r.parse(c, 2) {
+	r := bitRange{end: -1}
+	if !r.bound(c, 2, &r.start) || !r.bound(c, 3, &r.end) {
 		return
 	}
 	if r.start < 0 && r.end < 0 && r.start > r.end {
 		c.Out.Int(0)
+		return
+	}
+	if !r.unit(c, 4) {
 		return
 	}
 	first, last := r.within(int64(len(value)))
@@ -177,15 +169,15 @@ func bitposCommand(c *Ctx, w *work) {
 		c.fail(errSyntax)
 		return
 	}
-	var r bitRange
-	if !r.parse(c, 3) {
+	r := bitRange{end: -1}
+	if !r.bound(c, 3, &r.start) || !r.unit(c, 5) || !r.bound(c, 4, &r.end) { // in Redis' order
 		return
 	}
 	first, last := r.within(int64(len(value)))
 	at := int64(-1)
 	if first <= last {
 		at = datatype.FindBit(value, byte(bit), first, last)
-		if at < 0 && bit == 0 && r.open { // the string goes on with zeros
+		if at < 0 && bit == 0 && len(c.Args) < 5 { // the string goes on with zeros
 			at = last + 1
 		}
 	}

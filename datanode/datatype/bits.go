@@ -139,27 +139,28 @@ const (
 )
 
 // Add returns the sum of the number and delta as the field can hold it; ok is false where it can't, and that fails. The
-// number itself may lie outside of the field, as BITFIELD SET's does.
+// number itself may lie outside of the field, as BITFIELD SET's does: a negative one for an unsigned field is too large.
 func (f BitField) Add(n, delta int64, how Overflow) (sum int64, ok bool) {
-	low, high := int64(0), int64(1)<<(f.Width-1)-1
+	low, high := int64(0), int64(uint64(1)<<(f.Width-1)-1)
+	over, under := false, false
 	if f.Signed {
 		low = -high - 1
+		over = n > high || delta > 0 && delta > high-max(n, low) && (n >= 0 || f.Width < 64)
+		under = !over && (n < low || delta < 0 && delta < low-min(n, high) && (n < 0 || f.Width < 64))
 	} else {
-		high = int64(1)<<f.Width - 1
+		high = int64(uint64(1)<<f.Width - 1)
+		over = uint64(n) > uint64(high) || delta > 0 && delta > high-n
+		under = !over && delta < 0 && delta < -n
 	}
-	sum = n + delta
-	over := delta > 0 && (sum < n || sum > high) || delta <= 0 && n > high && sum > high
-	under := delta < 0 && (sum > n || sum < low) || delta >= 0 && n < low && sum < low
-	if !over && !under {
+	sum = int64(uint64(n) + uint64(delta))
+	switch {
+	case !over && !under:
 		return sum, true
-	}
-	switch how {
-	case OverflowFail:
+	case how == OverflowFail:
 		return 0, false
-	case OverflowSaturate:
-		if over {
-			return high, true
-		}
+	case how == OverflowSaturate && over:
+		return high, true
+	case how == OverflowSaturate:
 		return low, true
 	}
 	shift := 64 - f.Width
