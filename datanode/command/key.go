@@ -17,6 +17,7 @@ func keySpecs() []Spec {
 		{Name: "expire", Arity: -3, Flags: flagsWriteFast, Keys: oneKey, Since: "1.0.0", Summary: "Sets the expiration time of a key in seconds.", Run: onData(expireCommand)},
 		{Name: "expireat", Arity: -3, Flags: flagsWriteFast, Keys: oneKey, Since: "1.2.0", Summary: "Sets the expiration time of a key to a Unix timestamp.", Run: onData(expireatCommand)},
 		{Name: "expiretime", Arity: 2, Flags: flagsReadFast, Keys: oneKey, Since: "7.0.0", Summary: "Returns the expiration time of a key as a Unix timestamp.", Run: onData(expiretimeCommand)},
+		{Name: "move", Arity: 3, Flags: flagsWriteFast &^ FlagShort, Keys: KeySpec{First: 1, Last: 1, Step: 1, Hashes: moveHashes}, Since: "1.0.0", Summary: "Moves a key to another database.", Run: onData(moveCommand)},
 		{Name: "object", Arity: -2, Since: "2.2.3", Summary: "A container for object introspection commands.", Subs: objectSpecs()},
 		{Name: "persist", Arity: 2, Flags: flagsWriteFast, Keys: oneKey, Since: "2.2.0", Summary: "Removes the expiration time of a key.", Run: onData(persistCommand)},
 		{Name: "pexpire", Arity: -3, Flags: flagsWriteFast, Keys: oneKey, Since: "2.6.0", Summary: "Sets the expiration time of a key in milliseconds.", Run: onData(pexpireCommand)},
@@ -220,4 +221,33 @@ func copyCommand(c *Ctx, w *work) {
 		}
 	}
 	c.Out.Int(bit(w.Copy(from, db, to)))
+}
+
+// moveHashes names the key in the session's database and in the one that it is to move to.
+func moveHashes(db int, args [][]byte, dst []uint64) []uint64 {
+	target, code := parseDB(args[2])
+	if code != "" {
+		return dst
+	}
+	return append(dst, store.HashKey(db, args[1]), store.HashKey(target, args[1]))
+}
+
+func moveCommand(c *Ctx, w *work) {
+	target, code := parseDB(c.Args[2])
+	key := c.Args[1]
+	switch {
+	case code != "":
+		c.fail(code)
+		return
+	case target == c.Session.DB:
+		c.fail(errSameObject)
+		return
+	}
+	db := c.Tx.DB(target)
+	if _, taken := c.Tx.Get(db, key); taken || !w.Copy(key, db, key) {
+		c.Out.Int(0)
+		return
+	}
+	c.Tx.Delete(w.DB, key)
+	c.Out.Int(1)
 }

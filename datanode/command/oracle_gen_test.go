@@ -91,7 +91,7 @@ func setOptionsStep(t *rapid.T, k string) []string {
 func keyStep(t *rapid.T) []step {
 	k := key(t)
 	switch one(t, "command", "new", "new", "new", "DEL", "EXISTS", "TYPE", "EXPIREAT", "PEXPIREAT", "EXPIRE", "TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME", "PERSIST",
-		"TOUCH", "RENAME", "RENAMENX", "COPY", "KEYS", "DBSIZE", "RANDOMKEY", "FLUSH") {
+		"TOUCH", "RENAME", "RENAMENX", "COPY", "MOVE", "MOVE", "SWAPDB", "KEYS", "DBSIZE", "RANDOMKEY", "FLUSH") {
 	case "new":
 		return newKey(t, k)
 	case "DEL":
@@ -125,6 +125,10 @@ func keyStep(t *rapid.T) []step {
 	case "COPY":
 		args := maybe(t, 2, []string{"COPY", k, key(t)}, "REPLACE")
 		return []step{exact(maybe(t, 3, args, "DB", one(t, "db", "0", "1", "1", "16", "-1", "x"))...)}
+	case "MOVE":
+		return []step{exact("MOVE", k, one(t, "db", "1", "1", "1", "0", "16", "-1", "x", "99999999999"))}
+	case "SWAPDB":
+		return []step{exact("SWAPDB", one(t, "db", "0", "0", "0", "x", "16", "99999999999"), one(t, "other", "1", "1", "1", "0", "-1", "y"))}
 	case "KEYS":
 		return []step{{[]string{"KEYS", one(t, "pattern", "*", "a*", "[a-b]", "?", "[^a]", "", "*\xff", "k*\\y*")}, unordered(1)}}
 	case "DBSIZE":

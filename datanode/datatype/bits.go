@@ -145,8 +145,10 @@ func (f BitField) Add(n, delta int64, how Overflow) (sum int64, ok bool) {
 	over, under := false, false
 	if f.Signed {
 		low = -high - 1
-		over = n > high || delta > 0 && delta > high-max(n, low) && (n >= 0 || f.Width < 64)
-		under = !over && (n < low || delta < 0 && delta < low-min(n, high) && (n < 0 || f.Width < 64))
+		// As in Redis, where the differences wrap around: the lowest number of all is too large for a narrow field.
+		up, down := high-n, low-n
+		over = n > high || delta > up && (f.Width < 64 || n >= 0 && delta > 0)
+		under = !over && (n < low || delta < down && (f.Width < 64 || n < 0 && delta < 0))
 	} else {
 		high = int64(uint64(1)<<f.Width - 1)
 		over = uint64(n) > uint64(high) || delta > 0 && delta > high-n

@@ -116,6 +116,9 @@ func TestModel(t *testing.T) {
 		case 0:
 			write(t, s, tenant, func(tx *store.Tx) { tx.FlushDB(tx.DB(db)) })
 			clear(model[db])
+		case 2:
+			write(t, s, tenant, func(tx *store.Tx) { tx.SwapDB(tx.DB(0), tx.DB(1)) })
+			model[0], model[1] = model[1], model[0]
 		case 1:
 			if err := s.Close(); err != nil {
 				t.Fatal(err)

@@ -205,6 +205,20 @@ func (tx *Tx) FlushDB(db DB) {
 	tx.remap = append(slices.DeleteFunc(tx.remap, func(r remap) bool { return r.db == db.i }), remap{db.i, fresh})
 }
 
+// SwapDB has two databases change places in constant time, in an exclusive run: each gets the other's keyspace.
+func (tx *Tx) SwapDB(a, b DB) {
+	if !tx.run.Exclusive {
+		panic("store: SwapDB outside an exclusive run")
+	}
+	if a.i == b.i {
+		return
+	}
+	for _, r := range [...]remap{{a.i, b.ks}, {b.i, a.ks}} {
+		tx.write(systemRow(sysMapping, tx.ns.id, uint64(r.db)), appendNumber(nil, r.ks.number))
+		tx.remap = append(slices.DeleteFunc(tx.remap, func(old remap) bool { return old.db == r.db }), r)
+	}
+}
+
 // FlushAll empties every database of the namespace, in an exclusive run.
 func (tx *Tx) FlushAll() {
 	for i := range Databases {

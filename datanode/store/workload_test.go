@@ -209,6 +209,13 @@ func (w *workload) command(ns uint64, seen *world) func(*world) {
 		return func(x *world) {
 			maps.DeleteFunc(x.dbs, func(p place, _ map[string]value) bool { return p.ns == ns })
 		}
+	case n < 7:
+		other := place{ns, w.rng.IntN(3)}
+		w.tx.SwapDB(db, w.tx.DB(other.db))
+		return func(x *world) {
+			a, b := x.db(at), x.db(other)
+			x.dbs[at], x.dbs[other] = b, a
+		}
 	case n < 25:
 		w.tx.Delete(db, []byte(key))
 		return func(x *world) { delete(x.db(at), key) }
