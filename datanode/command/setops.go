@@ -48,22 +48,19 @@ func intersect(sets []datatype.Set, fn func(member []byte) bool) {
 	})
 }
 
-// union walks one set after the other, and leaves out what an earlier one has: it holds no set in memory.
+// union remembers what it has called fn with: as much as the result, which is in memory anyway.
 func union(sets []datatype.Set, fn func(member []byte) bool) {
-	more := true
-	for i := range sets {
+	seen, more := map[string]struct{}{}, true
+	for i := 0; i < len(sets) && more; i++ {
 		sets[i].Each(func(member []byte) bool {
-			for k := range sets[:i] {
-				if sets[k].Has(member) {
-					return true
+			if _, ok := seen[string(member)]; !ok {
+				if len(sets) > 1 {
+					seen[string(member)] = struct{}{}
 				}
+				more = fn(member)
 			}
-			more = fn(member)
 			return more
 		})
-		if !more {
-			return
-		}
 	}
 }
 

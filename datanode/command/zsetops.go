@@ -205,26 +205,26 @@ func zinter(o *zsetOperation, fn func(member []byte, score float64) bool) {
 	})
 }
 
-// zunion walks one source after the other, and asks those behind for what they add: it holds none in memory.
+// zunion adds up the sources in memory: as much as the result, which is there anyway.
 func zunion(o *zsetOperation, fn func(member []byte, score float64) bool) {
 	o.sort()
-	more := true
+	places := map[string]int{}
+	var names []string
+	var scores []float64
 	for i := range o.sources {
 		o.sources[i].each(func(member []byte, score float64) bool {
-			for k := range o.sources[:i] {
-				if _, seen := o.sources[k].score(member); seen {
-					return true
-				}
+			if at, ok := places[string(member)]; ok {
+				scores[at] = o.aggregate(scores[at], score)
+				return true
 			}
-			for k := i + 1; k < len(o.sources); k++ {
-				if other, ok := o.sources[k].score(member); ok {
-					score = o.aggregate(score, other)
-				}
-			}
-			more = fn(member, score)
-			return more
+			name := string(member)
+			places[name] = len(names)
+			names, scores = append(names, name), append(scores, score)
+			return true
 		})
-		if !more {
+	}
+	for i, name := range names {
+		if !fn([]byte(name), scores[i]) {
 			return
 		}
 	}
