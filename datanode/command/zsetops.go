@@ -85,13 +85,14 @@ func aggregateSum(a, b float64) float64 {
 
 // zsetOperation is a call of one of the commands that make one sorted set of several.
 type zsetOperation struct {
-	combine    func(o *zsetOperation, fn func(member []byte, score float64) bool)
+	combine    func(o *zsetOperation, fn func(member []byte) bool)
 	weighs     bool // it takes WEIGHTS and AGGREGATE
 	counts     bool // it answers how many there are, and takes LIMIT
 	sources    []source
 	aggregate  func(a, b float64) float64
 	withScores bool
 	limit      int64
+	scores     []float64 // of the members that combine has called fn with
 }
 
 func zunionCommand(c *Ctx, w *work) { replyZSets(c, w, &zsetOperation{combine: zunion, weighs: true}) }
@@ -191,7 +192,7 @@ func (o *zsetOperation) sort() {
 	slices.SortStableFunc(o.sources, func(a, b source) int { return cmp.Compare(a.len(), b.len()) })
 }
 
-func zinter(o *zsetOperation, fn func(member []byte, score float64) bool) {
+func zinter(o *zsetOperation, fn func(member []byte) bool) {
 	o.sort()
 	o.sources[0].each(func(member []byte, score float64) bool {
 		for i := range o.sources[1:] {
@@ -201,43 +202,38 @@ func zinter(o *zsetOperation, fn func(member []byte, score float64) bool) {
 			}
 			score = o.aggregate(score, more)
 		}
-		return fn(member, score)
+		o.scores = append(o.scores, score)
+		return fn(member)
 	})
 }
 
-// zunion adds up the sources in memory: as much as the result, which is there anyway.
-func zunion(o *zsetOperation, fn func(member []byte, score float64) bool) {
+// zunion remembers what it has called fn with: as much as the result, which is in memory anyway.
+func zunion(o *zsetOperation, fn func(member []byte) bool) {
 	o.sort()
-	places := map[string]int{}
-	var names []string
-	var scores []float64
-	for i := range o.sources {
+	places, more := map[string]int{}, true
+	for i := 0; i < len(o.sources) && more; i++ {
 		o.sources[i].each(func(member []byte, score float64) bool {
 			if at, ok := places[string(member)]; ok {
-				scores[at] = o.aggregate(scores[at], score)
+				o.scores[at] = o.aggregate(o.scores[at], score)
 				return true
 			}
-			name := string(member)
-			places[name] = len(names)
-			names, scores = append(names, name), append(scores, score)
-			return true
+			places[string(member)] = len(o.scores)
+			o.scores = append(o.scores, score)
+			more = fn(member)
+			return more
 		})
-	}
-	for i, name := range names {
-		if !fn([]byte(name), scores[i]) {
-			return
-		}
 	}
 }
 
-func zdiff(o *zsetOperation, fn func(member []byte, score float64) bool) {
+func zdiff(o *zsetOperation, fn func(member []byte) bool) {
 	o.sources[0].each(func(member []byte, score float64) bool {
 		for i := range o.sources[1:] {
 			if _, ok := o.sources[1+i].score(member); ok {
 				return true
 			}
 		}
-		return fn(member, score)
+		o.scores = append(o.scores, score)
+		return fn(member)
 	})
 }
 
@@ -245,21 +241,17 @@ func replyZSets(c *Ctx, w *work, o *zsetOperation) {
 	if !o.parse(c, w, 1, false) {
 		return
 	}
-	var scores []float64
-	o.combine(o, func(member []byte, score float64) bool {
-		scores = append(scores, score)
-		return c.collect(w, member)
-	})
+	o.combine(o, func(member []byte) bool { return c.collect(w, member) })
 	order := make([]int, w.found.len())
 	for i := range order {
 		order[i] = i
 	}
 	slices.SortFunc(order, func(a, b int) int {
-		return cmp.Or(cmp.Compare(scores[a], scores[b]), slices.Compare(w.found.at(a), w.found.at(b)))
+		return cmp.Or(cmp.Compare(o.scores[a], o.scores[b]), slices.Compare(w.found.at(a), w.found.at(b)))
 	})
 	replyMembers(c, rangeOptions{withScores: o.withScores}, int64(len(order)), func(fn func([]byte, float64) bool) {
 		for _, i := range order {
-			if !fn(w.found.at(i), scores[i]) {
+			if !fn(w.found.at(i), o.scores[i]) {
 				return
 			}
 		}
@@ -271,13 +263,11 @@ func storeZSets(c *Ctx, w *work, o *zsetOperation) {
 	if !o.parse(c, w, 2, true) {
 		return
 	}
-	var scores []float64
-	o.combine(o, func(member []byte, score float64) bool {
-		scores = append(scores, score)
+	o.combine(o, func(member []byte) bool {
 		w.found.add(member)
 		return true
 	})
-	storeScored(c, w, scores)
+	storeScored(c, w, o.scores)
 }
 
 // storeScored makes the sorted set at Args[1] of what was found, and answers with its size.
@@ -300,7 +290,7 @@ func zintercardCommand(c *Ctx, w *work) {
 		return
 	}
 	found := int64(0)
-	o.combine(o, func([]byte, float64) bool {
+	o.combine(o, func([]byte) bool {
 		found++
 		return found != o.limit
 	})
