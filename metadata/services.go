@@ -15,6 +15,7 @@ import (
 	"github.com/atolldb/atoll/raftfsm"
 	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/atollpb"
+	"github.com/atolldb/atoll/rpc/mtls"
 )
 
 // waitAppliedMax bounds what a NAMESPACE command may wait for.
@@ -88,6 +89,7 @@ func (s *metadataService) Join(ctx context.Context, r *atollpb.JoinRequest) (*at
 		}
 	}
 	if err := s.node.admit(ctx); err != nil {
+		s.node.RefusedCall(ctx, mtls.PeerOf(ctx), err)
 		return nil, err
 	}
 	if err := s.idFree(ctx, r); err != nil {

@@ -25,7 +25,7 @@ type Record struct {
 
 // FieldChange is one field of one record of the metadata that became another. A text that is empty was or is not there.
 type FieldChange struct {
-	Record string `json:"record" doc:"kind of what changed: namespace, token, node, group or cluster"`
+	Record string `json:"record" doc:"kind of what changed: namespace, token, node, group, cluster and the like; refusal for what was turned away, with the reason as its id"`
 	ID     string `json:"id" doc:"of it"`
 	Field  string `json:"field"`
 	Before string `json:"before,omitempty"`
