@@ -15,6 +15,7 @@ import (
 	"github.com/atolldb/atoll/raftfsm"
 	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/atollpb"
+	"github.com/atolldb/atoll/rpc/ident"
 	"github.com/atolldb/atoll/rpc/mtls"
 )
 
@@ -169,9 +170,28 @@ func (s *metadataService) Namespaces(ctx context.Context, r *atollpb.NamespacesR
 	return response, nil
 }
 
+// askedBy names who sent a NAMESPACE command, as token@node: the data node that passed it on has checked the token, and
+// this node takes its word for it. An older node doesn't say.
+func askedBy(r *atollpb.NamespacesRequest) (consensus.ProposeOptions, error) {
+	o := consensus.ProposeOptions{Actor: r.GetNodeId()}
+	if r.GetTokenId() == "" {
+		return o, nil
+	}
+	if err := ident.Check(r.GetTokenId()); err != nil {
+		return o, &raftfsm.Error{Code: raftfsm.CodeInvalid, Field: "token_id", Message: "token_id " + err.Error()}
+	}
+	o.Actor = r.GetTokenId() + "@" + r.GetNodeId()
+	room := max(raftfsm.ActorBytesMax-len(o.Actor)-1, 0) // else both would be cut
+	o.Source = strings.ToValidUTF8(r.GetClientAddr()[:min(len(r.GetClientAddr()), room)], "")
+	return o, nil
+}
+
 func (s *metadataService) namespaces(ctx context.Context, r *atollpb.NamespacesRequest) (raftfsm.Result, error) {
 	raft := s.node.consensus
-	options := consensus.ProposeOptions{Actor: r.NodeId}
+	options, err := askedBy(r)
+	if err != nil {
+		return raftfsm.Result{}, err
+	}
 	if r.RequestId != "" {
 		options.RequestID = "resp:" + r.RequestId
 		options.Digest = raftfsm.DigestOf(r.Op.String(), r.Name, string(r.TokenHash))

@@ -14,7 +14,7 @@ import (
 type Record struct {
 	Revision uint64        `json:"revision" doc:"of the change; records ascend by it"`
 	At       time.Time     `json:"at" doc:"by the clock of the node that proposed it, in milliseconds"`
-	Actor    string        `json:"actor" doc:"id of the admin token or of the node that asked, or control for a controller of the leader"`
+	Actor    string        `json:"actor" doc:"id of the admin token or of the node that asked, or control for a controller of the leader; token@node for a client of RESP, whose token is that data node's word"`
 	Source   string        `json:"source,omitempty" doc:"network address that the request came from; absent where no client asked"`
 	Action   string        `json:"action" doc:"such as create-namespace"`
 	Changes  []FieldChange `json:"changes"`
