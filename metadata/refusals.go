@@ -23,8 +23,8 @@ import (
 
 // Who is turned away comes into the audit, and anybody who reaches the port can be. So a metadata node counts them by
 // reason, and proposes one record for all of them when a window is over: a minute at first, and twice as long each time
-// while they go on. Twenty-eight records a day are all that a flood makes of one node, so it doesn't push what else the
-// audit holds out of it. In memory are at most one count of each reason and one record on its way: 26 times 400 bytes.
+// while they go on. Some thirty records a day are all that a flood makes of one node, so it doesn't push what else the
+// audit holds out of it. In memory are at most one count of each reason and one record on its way: 28 times 400 bytes.
 // What a node has counted since its last record is lost with it; its log has it.
 const (
 	refusalWindow    = time.Minute

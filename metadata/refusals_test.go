@@ -166,6 +166,11 @@ func TestRefusalsAreAudited(t *testing.T) {
 	if _, err := atollpb.NewMetadataClient(conn).Report(t.Context(), &atollpb.ReportRequest{Report: &atollpb.NodeReport{NodeId: "n7"}}); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("in another's name: %v", err)
 	}
+	join := newDataNode(t, "n1").join
+	join.ClusterId = "another"
+	if _, err := atollpb.NewMetadataClient(conn).Join(t.Context(), join); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("with another cluster's data: %v", err)
+	}
 	gone := newIdentity(t)
 	p.enrols(gone, p.invites("", mtls.Data), "n3", mtls.Data)
 	if _, err := p.node.consensus.Propose(t.Context(), &raftfsm.RemoveNode{ID: "n3"}, consensus.ProposeOptions{Actor: "test"}); err != nil {
@@ -179,6 +184,7 @@ func TestRefusalsAreAudited(t *testing.T) {
 		raftfsm.RefusedUnknown: "unknown1", raftfsm.RefusedUsed: "used1", raftfsm.RefusedOtherNode: "other1", raftfsm.RefusedOtherRole: "role1",
 		raftfsm.RefusedIDTaken: "n1", raftfsm.RefusedMalformed: "(no id)", raftfsm.RefusedClock: "clock1", raftfsm.RefusedExpired: "expired1",
 		raftfsm.RefusedEnded: "", raftfsm.RefusedForeign: "", raftfsm.RefusedByPeer: "", raftfsm.RefusedCall: "n1", raftfsm.RefusedNode: "n3",
+		raftfsm.RefusedData: "n1",
 	}
 	p.until("every reason in the audit", func() bool {
 		found, _, _ := refusalsOf(t, p.node.consensus.State())
@@ -255,5 +261,32 @@ func TestRefusalsDontFillTheAudit(t *testing.T) {
 	}
 	if n := p.node.consensus.State().Applied() - applied; n > uint64(records)+2 {
 		t.Errorf("%d commands for %d records", n, records)
+	}
+}
+
+// TestRefusalsWaitForALeader: what was counted while nobody leads comes into the audit later, once.
+func TestRefusalsWaitForALeader(t *testing.T) {
+	first := newRefusing(t)
+	first.ready()
+	second := newSecure(t, "m2", first)
+	second.until("the second voter", func() bool { return len(second.node.Status().Voters) == 2 && second.node.Status().Ready() == nil })
+	second.stop()
+	first.until("no leader", func() bool { _, leads := first.node.consensus.Leading(); return !leads })
+	for range 3 {
+		first.node.refusals.add(raftfsm.RefusedForeign, "", nil, nil)
+	}
+	first.until("the record on its way", func() bool {
+		first.node.refusals.mu.Lock()
+		defer first.node.refusals.mu.Unlock()
+		return len(first.node.refusals.counts) == 0
+	})
+	first.node.refusals.add(raftfsm.RefusedForeign, "", nil, nil)
+	second.start()
+	first.until("the audit's record", func() bool {
+		_, total, _ := refusalsOf(t, first.node.consensus.State())
+		return total[raftfsm.RefusedForeign] >= 4
+	})
+	if _, total, records := refusalsOf(t, first.node.consensus.State()); total[raftfsm.RefusedForeign] != 4 || records != 2 {
+		t.Errorf("%d in %d records", total[raftfsm.RefusedForeign], records)
 	}
 }

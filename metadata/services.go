@@ -81,6 +81,7 @@ func (s *metadataService) Join(ctx context.Context, r *atollpb.JoinRequest) (*at
 		return nil, status.Error(codes.Unavailable, "the cluster is not initialised")
 	}
 	if r.ClusterId != "" && r.ClusterId != own {
+		s.node.refusals.add(raftfsm.RefusedData, r.NodeId, mtls.PeerOf(ctx).Roles, addrOf(ctx))
 		return nil, status.Errorf(codes.FailedPrecondition, "node %q %v (%s), not to this one (%s)", r.NodeId, consensus.ErrForeign, r.ClusterId, own)
 	}
 	if raft.State().Cluster() == nil { // this node may be the one that is behind

@@ -17,6 +17,7 @@ const (
 	RefusedMalformed   = "malformed-request"
 	RefusedClock       = "clock-differs"
 	RefusedForeign     = "certificate-foreign"   // of another cluster, or of none
+	RefusedData        = "data-foreign"          // its data directory is another cluster's
 	RefusedEnded       = "certificate-ended"     // or not good yet
 	RefusedByPeer      = "certificate-not-taken" // the process turned this cluster down: its join token is another's, or a clock is wrong
 	RefusedNode        = "node-removed"          // or replaced by another with its id

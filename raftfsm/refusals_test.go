@@ -36,9 +36,9 @@ func TestRecordRefusals(t *testing.T) {
 
 	// A record has room for every reason in full.
 	var all []Refusal
-	for i := range 13 {
+	for i := range 14 {
 		all = append(all, Refusal{Reason: fmt.Sprint("reason", i), Count: 1, SinceMs: 1, Source: "s"})
-		if i < 10 {
+		if i < 11 {
 			all[i].NodeID, all[i].Role = "n", "data"
 		}
 	}
