@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -191,6 +192,7 @@ func (n *Node) Namespaces(ctx context.Context, call command.NamespaceCall) (comm
 	r := &atollpb.NamespacesRequest{
 		ClusterId: n.clusterID(), NodeId: n.cfg.NodeID, Op: namespaceOps[call.Op], Name: call.Name,
 		TokenHash: call.TokenHash, RequestId: rand.Text(), WaitAppliedMs: waitApplied.Milliseconds(),
+		TokenId: call.TokenID, ClientAddr: strings.ToValidUTF8(call.Client, "?"),
 	}
 	var reply *atollpb.NamespacesResponse
 	maybe, err := n.meta.try(ctx, callTimeout, func(ctx context.Context, m atollpb.MetadataClient) (err error) {

@@ -78,6 +78,12 @@ func useSecrets(t *testing.T, s *process, secrets canaries) (tenant string) {
 		t.Fatalf("rotate: %v", err)
 	}
 	s.mustCLI("ns", "create", "globex", "--secret", secrets.sing("secret of the command line"))
+	secrets["join token"] = s.invite(adminapi.CreateInvite{})
+	joiner := newProcess(t, "meta", "--join", s.cluster)
+	joiner.joinToken = secrets["join token"]
+	joiner.start()
+	joiner.ends("not for a node with the role meta")
+	secrets.look(t, "the log of a node that was refused", []byte(joiner.log()))
 	wrong, err := adminapi.NewClient(s.httpAddr, secrets.sing("wrong bearer"))
 	if err != nil {
 		t.Fatal(err)

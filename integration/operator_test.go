@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/atolldb/atoll/rpc/adminapi"
 )
 
 // TestWaitForAReplica: WAIT and WAITAOF count a replica that follows, and none that has ended.
@@ -41,6 +43,31 @@ func TestWaitForAReplica(t *testing.T) {
 	}
 	if n, err := c.Do(t.Context(), "WAIT", 1, 100).Int(); err != nil || n != 0 {
 		t.Errorf("WAIT without a replica: %d, %v", n, err)
+	}
+}
+
+// TestNamespaceCommandIsAudited: a change by RESP's NAMESPACE is that of the token that the client has shown to the
+// node, and is found by token and by node.
+func TestNamespaceCommandIsAudited(t *testing.T) {
+	server := startServer(t)
+	replica := server.joinData()
+	first, second := server.idOf(server), server.idOf(replica)
+	if _, err := server.do(t.Context(), server.adminToken(), "NAMESPACE", "ADD", "a", "secret of the token of a"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := replica.do(t.Context(), server.adminToken(), "NAMESPACE", "DEL", "a"); err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := server.admin().Tokens(t.Context(), "__namespace")
+	if err != nil || len(tokens) != 1 {
+		t.Fatalf("%+v, %v", tokens, err)
+	}
+	id := tokens[0].ID
+	for filter, want := range map[string]string{first: id + "@" + first, id: id + "@" + second, second: id + "@" + second} {
+		list, err := server.admin().Audit(t.Context(), adminapi.AuditFilter{Actor: filter, Last: 1})
+		if err != nil || len(list) != 1 || list[0].Actor != want || !strings.HasPrefix(list[0].Source, "127.0.0.1:") {
+			t.Errorf("by %s: %+v, %v, want %s", filter, list, err, want)
+		}
 	}
 }
 

@@ -159,11 +159,13 @@ type enrolmentService struct {
 	told    atomic.Int64  // when a refusal was last logged, in Unix milliseconds
 }
 
-// tell logs a refusal, one a second at most: strangers must not fill the log.
-func (s *enrolmentService) tell(c *raftfsm.UseInvite, refusal error) {
+// tell counts a refusal for the audit, and logs it, one a second at most: strangers must not fill the log.
+func (s *enrolmentService) tell(ctx context.Context, r *atollpb.EnrollRequest, reason string, refusal error) {
+	from := addrOf(ctx)
+	s.node.refusals.add(reason, r.GetNodeId(), r.GetRoles(), from)
 	now, last := time.Now().UnixMilli(), s.told.Load()
 	if now-last >= 1000 && s.told.CompareAndSwap(last, now) {
-		s.node.config.Log.Warn("a node may not enrol", "node", shown(c.NodeID), "invite", shown(c.ID), "error", refusal)
+		s.node.config.Log.Warn("a node may not enrol", "node", claimed(r.GetNodeId()), "invite", shown(r.GetInviteId()), "remote", from, "error", refusal)
 	}
 }
 
@@ -173,16 +175,22 @@ const lookupsMax = 16
 // Enroll implements atollpb.EnrolmentServer. FailedPrecondition and InvalidArgument are refusals.
 func (s *enrolmentService) Enroll(ctx context.Context, r *atollpb.EnrollRequest) (*atollpb.EnrollResponse, error) {
 	if err := rpc.CheckWire(r.GetWireVersion()); err != nil {
+		s.tell(ctx, r, raftfsm.RefusedMalformed, err)
 		return nil, status.Error(codes.FailedPrecondition, err.Error())
 	}
 	public, sum, err := mtls.ReadRequest(r.GetRequest())
 	if err != nil {
+		s.tell(ctx, r, raftfsm.RefusedMalformed, err)
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	raft, hash := s.node.consensus, sha256.Sum256(r.GetSecret())
 	c := &raftfsm.UseInvite{ID: r.GetInviteId(), Hash: hash[:], NodeID: r.GetNodeId(), KeySHA256: sum[:], Roles: r.GetRoles()}
-	if err := s.checkInvite(ctx, c); err != nil {
+	if err := s.checkInvite(ctx, r, c); err != nil {
 		return nil, err
+	}
+	if err := mtls.CheckClock(r.GetTimeMs(), time.Now()); err != nil { // its certificate would be refused, sooner or later
+		s.tell(ctx, r, raftfsm.RefusedClock, err)
+		return nil, status.Error(codes.OutOfRange, err.Error())
 	}
 	if err := s.keyFree(ctx, r.GetNodeId(), sum); err != nil {
 		return nil, err
@@ -204,7 +212,7 @@ func (s *enrolmentService) Enroll(ctx context.Context, r *atollpb.EnrollRequest)
 
 // checkInvite refuses what the state machine would refuse, so that strangers don't fill the log. A node that is
 // behind asks the leader, for a few at once.
-func (s *enrolmentService) checkInvite(ctx context.Context, c *raftfsm.UseInvite) error {
+func (s *enrolmentService) checkInvite(ctx context.Context, r *atollpb.EnrollRequest, c *raftfsm.UseInvite) error {
 	if c.Check(s.node.consensus.State(), time.Now().UnixMilli()) == nil {
 		return nil
 	}
@@ -219,7 +227,7 @@ func (s *enrolmentService) checkInvite(ctx context.Context, c *raftfsm.UseInvite
 		return statusError(err)
 	}
 	if refusal := c.Check(state, time.Now().UnixMilli()); refusal != nil {
-		s.tell(c, refusal)
+		s.tell(ctx, r, refusal.Reason, refusal)
 		return statusError(refusal)
 	}
 	return nil

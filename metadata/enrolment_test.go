@@ -170,9 +170,9 @@ func TestEnrolment(t *testing.T) {
 // TestRefusalsDontFillTheLog: strangers may try again and again.
 func TestRefusalsDontFillTheLog(t *testing.T) {
 	var lines bytes.Buffer
-	s := &enrolmentService{node: &Node{config: Config{Log: slog.New(slog.NewTextHandler(&lines, nil))}}}
+	s := &enrolmentService{node: &Node{config: Config{Log: slog.New(slog.NewTextHandler(&lines, nil))}, refusals: newRefusals()}}
 	for range 1000 {
-		s.tell(&raftfsm.UseInvite{NodeID: strings.Repeat("n", 1000), ID: "i1"}, errors.New("refused"))
+		s.tell(t.Context(), &atollpb.EnrollRequest{NodeId: strings.Repeat("n", 1000), InviteId: "i1"}, raftfsm.RefusedUnknown, errors.New("refused"))
 	}
 	if n := bytes.Count(lines.Bytes(), []byte("\n")); n == 0 || n > 100 || lines.Len() > 100*300 {
 		t.Errorf("%d lines of %d bytes", n, lines.Len())

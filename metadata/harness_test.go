@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,12 +61,18 @@ func (p *process) start() {
 		p.t.Fatal(err)
 	}
 	p.addr = l.Addr().String()
+	var opened atomic.Pointer[Node]
 	options, dial := []grpc.ServerOption{}, []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
 	if p.identity == nil {
 		p.mux = rpc.Split(l)
 	} else {
-		p.mux = rpc.SplitBy(l, p.identity.Accept(func(net.Addr, error) {}))
-		access := mtls.Access{Refused: func(mtls.Peer, string, error) {}, Enrolled: func(ctx context.Context, peer mtls.Peer) error { return p.node.Enrolled(ctx, peer) }}
+		p.mux = rpc.SplitBy(l, p.identity.Accept(func(remote net.Addr, err error) {
+			if n := opened.Load(); n != nil {
+				n.RefusedConnection(remote, err)
+			}
+		}))
+		refused := func(ctx context.Context, peer mtls.Peer, _ string, err error) { p.node.RefusedCall(ctx, peer, err) }
+		access := mtls.Access{Refused: refused, Enrolled: func(ctx context.Context, peer mtls.Peer) error { return p.node.Enrolled(ctx, peer) }}
 		options, dial = append(access.Options(), grpc.Creds(p.identity.ServerCredentials())), p.identity.DialOptions()
 	}
 	c := Config{
@@ -83,6 +90,7 @@ func (p *process) start() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	opened.Store(p.node)
 	p.server = grpc.NewServer(options...)
 	p.node.Register(p.server)
 	p.served, p.ran = make(chan error, 1), make(chan error, 1)

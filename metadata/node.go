@@ -43,8 +43,9 @@ type Config struct {
 	Identity *mtls.Identity
 	Roles    []mtls.Role
 
-	tune      func(*consensus.Config) // for tests
-	promotion time.Duration           // control.Config's PromotionMax
+	tune          func(*consensus.Config) // for tests
+	promotion     time.Duration           // control.Config's PromotionMax
+	refusalWindow time.Duration           // 0: refusalWindow
 }
 
 // Node is a metadata node.
@@ -55,6 +56,7 @@ type Node struct {
 	watch     *watch.Server
 	http      *http.Server
 	metrics   *admin.Metrics
+	refusals  *refusals
 }
 
 // Open opens the directory and starts Raft. It fails with consensus.ErrForeign on a directory of another
@@ -80,7 +82,7 @@ func Open(_ context.Context, c Config) (*Node, error) {
 	n := &Node{
 		config: c, consensus: raft,
 		control: control.New(control.Config{Node: raft, Log: c.Log, PromotionMax: c.promotion}),
-		watch:   watch.New(raft, c.Log), metrics: admin.NewMetrics(),
+		watch:   watch.New(raft, c.Log), metrics: admin.NewMetrics(), refusals: newRefusals(),
 	}
 	handler, err := admin.New(admin.Config{
 		Consensus: raft, Control: n.control, HTTPAddr: c.HTTPAddr, Version: c.Version, Now: time.Now, Log: c.Log,
@@ -116,6 +118,7 @@ func (n *Node) Run(ctx context.Context) error {
 	wg.Go(func() { n.control.Run(ctx) })
 	if n.config.Identity != nil {
 		wg.Go(func() { n.keepEnrolled(ctx) })
+		wg.Go(func() { n.auditRefusals(ctx) })
 	}
 	wg.Go(func() {
 		defer cancel()

@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/atolldb/atoll/raftfsm"
 	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/atollpb"
+	"github.com/atolldb/atoll/rpc/audit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -130,6 +132,44 @@ func TestNamespacesCommand(t *testing.T) {
 	} {
 		if got := p.namespaces(tt.op, tt.name, tt.secret); got.Result != tt.want {
 			t.Errorf("%d: %v %s: %v (%s), want %v", i, tt.op, tt.name, got.Result, got.Message, tt.want)
+		}
+	}
+}
+
+// TestNamespacesCommandIsAudited: the record names the session's token beside the node whose word that is.
+func TestNamespacesCommandIsAudited(t *testing.T) {
+	p := newProcess(t, "meta1")
+	cluster := p.ready()
+	long := strings.Repeat("n", 60)
+	for i, tt := range []struct {
+		node, token   string
+		client        string
+		actor, source string
+	}{
+		{"n1", "tok_x", "10.0.0.1:5", "tok_x@n1", "10.0.0.1:5"},
+		{"n1", "tok_x", "/run/a socket:0", "tok_x@n1", "/run/a socket:0"},
+		{"n1", "", "", "n1", ""}, // an older node
+		{long, "tok_" + long, "10.0.0.1:5", "tok_" + long + "@" + long, "10"},
+		{"n1", "tok x@y", "10.0.0.1:5", "", ""},
+	} {
+		r, err := p.metadata().Namespaces(t.Context(), &atollpb.NamespacesRequest{
+			ClusterId: cluster, NodeId: tt.node, Op: atollpb.NamespacesOp_NAMESPACES_OP_ADD, Name: fmt.Sprint("a", i), TokenHash: []byte(strings.Repeat(string(rune('a'+i)), 32)),
+			TokenId: tt.token, ClientAddr: tt.client,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tt.actor == "" {
+			if r.Result != atollpb.NamespacesResult_NAMESPACES_RESULT_INVALID {
+				t.Errorf("%d: %v", i, r)
+			}
+			continue
+		}
+		var last *audit.Record
+		for last = range p.node.consensus.State().Audit(0) {
+		}
+		if last.Actor != tt.actor || last.Source != tt.source || last.Action != "create-namespace" {
+			t.Errorf("%d: %q from %q did %s, want %q from %q", i, last.Actor, last.Source, last.Action, tt.actor, tt.source)
 		}
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/atolldb/atoll/raftfsm"
 	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/atollpb"
+	"github.com/atolldb/atoll/rpc/ident"
+	"github.com/atolldb/atoll/rpc/mtls"
 )
 
 // waitAppliedMax bounds what a NAMESPACE command may wait for.
@@ -79,6 +81,7 @@ func (s *metadataService) Join(ctx context.Context, r *atollpb.JoinRequest) (*at
 		return nil, status.Error(codes.Unavailable, "the cluster is not initialised")
 	}
 	if r.ClusterId != "" && r.ClusterId != own {
+		s.node.refusals.add(raftfsm.RefusedData, r.NodeId, mtls.PeerOf(ctx).Roles, addrOf(ctx))
 		return nil, status.Errorf(codes.FailedPrecondition, "node %q %v (%s), not to this one (%s)", r.NodeId, consensus.ErrForeign, r.ClusterId, own)
 	}
 	if raft.State().Cluster() == nil { // this node may be the one that is behind
@@ -88,6 +91,7 @@ func (s *metadataService) Join(ctx context.Context, r *atollpb.JoinRequest) (*at
 		}
 	}
 	if err := s.node.admit(ctx); err != nil {
+		s.node.RefusedCall(ctx, mtls.PeerOf(ctx), err)
 		return nil, err
 	}
 	if err := s.idFree(ctx, r); err != nil {
@@ -167,9 +171,28 @@ func (s *metadataService) Namespaces(ctx context.Context, r *atollpb.NamespacesR
 	return response, nil
 }
 
+// askedBy names who sent a NAMESPACE command, as token@node: the data node that passed it on has checked the token, and
+// this node takes its word for it. An older node doesn't say.
+func askedBy(r *atollpb.NamespacesRequest) (consensus.ProposeOptions, error) {
+	o := consensus.ProposeOptions{Actor: r.GetNodeId()}
+	if r.GetTokenId() == "" {
+		return o, nil
+	}
+	if err := ident.Check(r.GetTokenId()); err != nil {
+		return o, &raftfsm.Error{Code: raftfsm.CodeInvalid, Field: "token_id", Message: "token_id " + err.Error()}
+	}
+	o.Actor = r.GetTokenId() + "@" + r.GetNodeId()
+	room := max(raftfsm.ActorBytesMax-len(o.Actor)-1, 0) // else both would be cut
+	o.Source = strings.ToValidUTF8(r.GetClientAddr()[:min(len(r.GetClientAddr()), room)], "")
+	return o, nil
+}
+
 func (s *metadataService) namespaces(ctx context.Context, r *atollpb.NamespacesRequest) (raftfsm.Result, error) {
 	raft := s.node.consensus
-	options := consensus.ProposeOptions{Actor: r.NodeId}
+	options, err := askedBy(r)
+	if err != nil {
+		return raftfsm.Result{}, err
+	}
 	if r.RequestId != "" {
 		options.RequestID = "resp:" + r.RequestId
 		options.Digest = raftfsm.DigestOf(r.Op.String(), r.Name, string(r.TokenHash))

@@ -177,20 +177,20 @@ func (c *UseInvite) Check(s *State, timeMs int64) *Error {
 // check returns the invitation, and whether this key has used it before.
 func (c *UseInvite) check(r reader, timeMs int64) (i *atollpb.Invite, used bool, err *Error) {
 	if err := validateKey(c.NodeID, c.KeySHA256, c.Roles); err != nil {
-		return nil, false, err
+		return nil, false, err.because(RefusedMalformed)
 	}
 	i = r.Invite(c.ID)
 	switch {
 	case i == nil || subtle.ConstantTimeCompare(i.Hash, c.Hash) != 1: // one answer, so that ids can't be guessed
-		return nil, false, refuse(CodeForbidden, "join_token", "the join token is unknown: it was deleted, or has expired, or is wrong")
+		return nil, false, refuse(CodeForbidden, "join_token", "the join token is unknown: it was deleted, or has expired, or is wrong").because(RefusedUnknown)
 	case i.ExpiresMs <= timeMs:
-		return nil, false, refuse(CodeForbidden, "join_token", "the join token has expired: make another (atoll node invite)")
+		return nil, false, refuse(CodeForbidden, "join_token", "the join token has expired: make another (atoll node invite)").because(RefusedExpired)
 	case i.NodeId != "" && i.NodeId != c.NodeID:
-		return nil, false, refuse(CodeForbidden, "node_id", "the join token is for node %q, not for %q", i.NodeId, c.NodeID)
+		return nil, false, refuse(CodeForbidden, "node_id", "the join token is for node %q, not for %q", i.NodeId, c.NodeID).because(RefusedOtherNode)
 	}
 	for _, r := range c.Roles {
 		if !slices.Contains(i.Roles, r) {
-			return nil, false, refuse(CodeForbidden, "roles", "the join token is not for a node with the role %s: make another (atoll node invite --role)", roleName(r))
+			return nil, false, refuse(CodeForbidden, "roles", "the join token is not for a node with the role %s: make another (atoll node invite --role)", roleName(r)).because(RefusedOtherRole)
 		}
 	}
 	old := r.NodeKey(c.NodeID)
@@ -199,11 +199,11 @@ func (c *UseInvite) check(r reader, timeMs int64) (i *atollpb.Invite, used bool,
 	// that was removed since.
 	again := used && len(old.GetRoles()) > 0 && bytes.Equal(old.KeySha256, c.KeySHA256) && enrolledFor(old, c.Roles)
 	if used && !again || !used && i.Uses >= i.UsesMax {
-		return nil, false, refuse(CodeForbidden, "join_token", "the join token has been used: make another (atoll node invite)")
+		return nil, false, refuse(CodeForbidden, "join_token", "the join token has been used: make another (atoll node invite)").because(RefusedUsed)
 	}
 	if len(old.GetRoles()) > 0 && i.NodeId == "" && !bytes.Equal(old.KeySha256, c.KeySHA256) {
 		return nil, false, refuse(CodeForbidden, "node_id",
-			"node id %q belongs to another key: choose another --node-id, or take its place by an invitation of its own (atoll node invite --for %s)", c.NodeID, c.NodeID)
+			"node id %q belongs to another key: choose another --node-id, or take its place by an invitation of its own (atoll node invite --for %s)", c.NodeID, c.NodeID).because(RefusedIDTaken)
 	}
 	return i, used, nil
 }

@@ -110,6 +110,7 @@ func commandTable() []entry {
 		{27, 1, 1, func() Command { return new(DeleteInvite) }},
 		{28, 1, 1, func() Command { return new(EnrollNode) }},
 		{29, 1, 1, func() Command { return new(BeginFromSave) }},
+		{30, 1, 1, func() Command { return new(RecordRefusals) }},
 	}
 }
 

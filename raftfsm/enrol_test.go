@@ -302,7 +302,7 @@ func drawEnrolment(t *rapid.T) Command {
 	id, node := rapid.SampledFrom([]string{"i1", "i2", "i3"}), rapid.SampledFrom([]string{"n1", "n2", "n3", "meta1"})
 	key := rapid.SampledFrom([]string{"k1", "k2", "k3"})
 	roles := rapid.SampledFrom([][]atollpb.NodeRole{{roleData}, {roleMeta}, {roleMeta, roleData}, nil})
-	switch rapid.IntRange(1, 30).Draw(t, "enrolment") {
+	switch rapid.IntRange(1, 36).Draw(t, "enrolment") {
 	case 1:
 		return &SetAuthority{Cert: []byte("cert"), Key: []byte("key")}
 	case 2:
@@ -316,6 +316,8 @@ func drawEnrolment(t *rapid.T) Command {
 		return &DeleteInvite{ID: id.Draw(t, "invite")}
 	case 5:
 		return &EnrollNode{NodeID: node.Draw(t, "node"), KeySHA256: sum(key.Draw(t, "key")), Roles: roles.Draw(t, "roles")}
+	case 6:
+		return &RecordRefusals{Refusals: []Refusal{{Reason: RefusedUnknown, Count: rapid.Uint64().Draw(t, "count"), NodeID: node.Draw(t, "node")}}}
 	}
 	return nil
 }

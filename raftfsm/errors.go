@@ -65,6 +65,7 @@ type Error struct {
 	Code    Code
 	Field   string // the field that is wrong, or empty
 	Message string // one lower-case line
+	Reason  string // of a refused join token, by Check alone: one of the words that the audit has for it
 }
 
 // Error returns the message.

@@ -42,6 +42,9 @@ func (p *program) auditList() *cobra.Command {
 func changesText(r *audit.Record) string {
 	const most = 4
 	var parts []string
+	if r.Action == "record-refusals" { // of several fields each, which say little one by one
+		return refusalsText(r)
+	}
 	for i, c := range r.Changes {
 		if i == most {
 			parts = append(parts, fmt.Sprintf("and %d more", uint64(len(r.Changes)-most)+r.Omitted))
@@ -50,6 +53,29 @@ func changesText(r *audit.Record) string {
 		parts = append(parts, fmt.Sprintf("%s %s %s: %q to %q", c.Record, c.ID, c.Field, c.Before, c.After))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// refusalsText is what was turned away, by reason.
+func refusalsText(r *audit.Record) string {
+	var reasons []string
+	fields := map[string]map[string]string{}
+	for _, c := range r.Changes {
+		if fields[c.ID] == nil {
+			reasons, fields[c.ID] = append(reasons, c.ID), map[string]string{}
+		}
+		fields[c.ID][c.Field] = c.After
+	}
+	for i, reason := range reasons {
+		f := fields[reason]
+		text := f["count"] + " x " + reason
+		for _, of := range []struct{ word, field string }{{"node", "node_id"}, {"as", "role"}, {"from", "source"}} {
+			if f[of.field] != "" {
+				text += " " + of.word + " " + f[of.field]
+			}
+		}
+		reasons[i] = text
+	}
+	return strings.Join(reasons, "; ")
 }
 
 func (p *program) auditFollow() *cobra.Command {

@@ -69,3 +69,17 @@ func TestAuditFollow(t *testing.T) {
 		t.Errorf("exit code %d, stderr %q", code, stderr)
 	}
 }
+
+func TestAuditOfRefusals(t *testing.T) {
+	r := audit.Record{Action: "record-refusals"}
+	for _, c := range [][3]string{
+		{"join-token-used", "count", "12"}, {"join-token-used", "node_id", "n1"}, {"join-token-used", "role", "data"}, {"join-token-used", "source", "10.0.0.1:5"},
+		{"join-token-used", "since_ms", "5"}, {"certificate-foreign", "count", "1"}, {"certificate-foreign", "source", "[::1]:7"},
+	} {
+		r.Changes = append(r.Changes, audit.FieldChange{Record: "refusal", ID: c[0], Field: c[1], After: c[2]})
+	}
+	const want = "12 x join-token-used node n1 as data from 10.0.0.1:5; 1 x certificate-foreign from [::1]:7"
+	if got := changesText(&r); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

@@ -11,10 +11,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 
+	"github.com/atolldb/atoll/metadata"
 	"github.com/atolldb/atoll/rpc"
 	"github.com/atolldb/atoll/rpc/mtls"
 )
@@ -128,9 +130,9 @@ func (n *node) enroll(ctx context.Context) error {
 
 // secure puts TLS on the cluster port, and decides there who may call what.
 func (n *node) secure(data bool) {
-	quiet := &refusals{log: n.log}
-	n.mux = rpc.SplitBy(n.lis.cluster, n.identity.Accept(quiet.connection))
-	access := mtls.Access{Refused: quiet.call, Enrolled: func(ctx context.Context, p mtls.Peer) error {
+	n.refusals = &refusals{log: n.log}
+	n.mux = rpc.SplitBy(n.lis.cluster, n.identity.Accept(n.refusals.connection))
+	access := mtls.Access{Refused: n.refusals.call, Enrolled: func(ctx context.Context, p mtls.Peer) error {
 		if n.meta != nil {
 			return n.meta.Enrolled(ctx, p)
 		}
@@ -140,9 +142,11 @@ func (n *node) secure(data bool) {
 	n.grpc = grpc.NewServer(append(options, access.Options()...)...)
 }
 
-// refusals logs who was turned away at the cluster port, at most one line a second: strangers must not fill the log.
+// refusals logs who was turned away at the cluster port, at most one line a second: strangers must not fill the log. A
+// metadata node has them in the audit, too.
 type refusals struct {
-	log *slog.Logger
+	log  *slog.Logger
+	meta atomic.Pointer[metadata.Node] // nil: there is none, or not yet
 
 	mu      sync.Mutex
 	last    time.Time
@@ -154,6 +158,9 @@ const refusalsEvery = time.Second
 
 // connection hears of handshakes. What only isn't TLS is of no interest.
 func (r *refusals) connection(remote net.Addr, err error) {
+	if m := r.meta.Load(); m != nil {
+		m.RefusedConnection(remote, err)
+	}
 	if !errors.Is(err, mtls.ErrForeign) {
 		r.log.Debug("a connection to the cluster port failed", "remote", remote.String(), "error", err)
 		return
@@ -161,7 +168,10 @@ func (r *refusals) connection(remote net.Addr, err error) {
 	r.warn("refused a connection to the cluster port", "remote", remote.String(), "error", err)
 }
 
-func (r *refusals) call(p mtls.Peer, method string, err error) {
+func (r *refusals) call(ctx context.Context, p mtls.Peer, method string, err error) {
+	if m := r.meta.Load(); m != nil {
+		m.RefusedCall(ctx, p, err)
+	}
 	r.warn("refused a call", "node", p.NodeID, "method", method, "error", err)
 }
 

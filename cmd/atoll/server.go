@@ -98,6 +98,7 @@ type node struct {
 	identity   *mtls.Identity
 	roles      []mtls.Role
 	invitation *mtls.Invitation       // to enrol by; nil: there is no need
+	refusals   *refusals              // of secure
 	httpCerts  *tlsfiles.Certificates // nil: the admin API is plain text
 }
 
@@ -134,6 +135,7 @@ func (n *node) open(ctx context.Context, meta, data bool) (err error) {
 		if err := n.openMeta(ctx); err != nil {
 			return err
 		}
+		n.refusals.meta.Store(n.meta)
 	} else if err := n.mux.Raft().Close(); err != nil {
 		return err
 	}

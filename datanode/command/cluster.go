@@ -98,7 +98,7 @@ func namespaceDel(c *Ctx) {
 // the arguments is refused here; whether a name or a token is taken, only the leader knows.
 func (c *Ctx) changeNamespace(op NamespaceOp, name string, secret []byte, forbidden Error) {
 	v := c.Session.view
-	call := NamespaceCall{Op: op, Name: name}
+	call := NamespaceCall{Op: op, Name: name, TokenID: c.Session.grant.TokenID, Client: c.Session.Peer.Remote}
 	switch {
 	case v.Default() != nil && v.Default().Name == name:
 		c.Fail(forbidden)

@@ -200,4 +200,11 @@ func TestNamespaceCommands(t *testing.T) {
 	if len(b.Node.Calls) != n {
 		t.Error("a refused change reached the leader")
 	}
+
+	// The leader hears who asks.
+	b.Node.OnNamespaces, s.Peer.Remote = nil, "10.0.0.1:5"
+	play(t, b, s, []exchange{{"NAMESPACE DEL x", "+OK\r\n"}})
+	if asked := b.Node.Calls[n:]; len(asked) != 1 || asked[0].TokenID != "t-admin" || asked[0].Client != "10.0.0.1:5" {
+		t.Errorf("asked by %+v", asked)
+	}
 }

@@ -81,7 +81,9 @@ const (
 type NamespaceCall struct {
 	Op        NamespaceOp
 	Name      string
-	TokenHash []byte // of the caller's secret, by tenant.View.HashSecret
+	TokenHash []byte // of the new token's secret, by tenant.View.HashSecret
+	TokenID   string // that the session has authenticated with, for the audit
+	Client    string // network address
 }
 
 // NamespaceStatus is what became of a NamespaceCall.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -73,8 +74,14 @@ func auditFilter(state *raftfsm.State, in *listAuditInput) (func(*audit.Record) 
 		tokens = tokensOf(state, id)
 	}
 	return func(r *audit.Record) bool {
-		return (in.Actor == "" || r.Actor == in.Actor) && (id == "" || concerns(r, id, tokens))
+		return (in.Actor == "" || by(r.Actor, in.Actor)) && (id == "" || concerns(r, id, tokens))
 	}, nil
+}
+
+// by reports whether a record's actor is a token or a node, or a token by a node's word: token@node.
+func by(actor, id string) bool {
+	token, node, passed := strings.Cut(actor, "@")
+	return actor == id || passed && (token == id || node == id)
 }
 
 // tokensOf returns the ids of the tokens that a namespace has or, as far as the records tell, had: the record of a

@@ -321,6 +321,84 @@ func (x *NodeKey) GetInviteId() string {
 	return ""
 }
 
+// Refusal is what the audit says of those that were turned away for one reason in a time. The last one is named, as it
+// called itself.
+type Refusal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Count         uint64                 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	NodeId        string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`     // empty: it named none
+	Role          string                 `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`                       // as NodeRole's words; empty: it named none
+	Source        string                 `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`                   // network address
+	SinceMs       int64                  `protobuf:"varint,5,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"` // of the first one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Refusal) Reset() {
+	*x = Refusal{}
+	mi := &file_atoll_v1_enrolment_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Refusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Refusal) ProtoMessage() {}
+
+func (x *Refusal) ProtoReflect() protoreflect.Message {
+	mi := &file_atoll_v1_enrolment_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
+func (*Refusal) Descriptor() ([]byte, []int) {
+	return file_atoll_v1_enrolment_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Refusal) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Refusal) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *Refusal) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Refusal) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Refusal) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
 type EnrollRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
@@ -329,13 +407,14 @@ type EnrollRequest struct {
 	InviteId      string                 `protobuf:"bytes,4,opt,name=invite_id,json=inviteId,proto3" json:"invite_id,omitempty"`
 	Secret        []byte                 `protobuf:"bytes,5,opt,name=secret,proto3" json:"secret,omitempty"`
 	WireVersion   uint32                 `protobuf:"varint,6,opt,name=wire_version,json=wireVersion,proto3" json:"wire_version,omitempty"` // another one is refused
+	TimeMs        int64                  `protobuf:"varint,7,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`                // by the caller's clock; 0: it doesn't say
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EnrollRequest) Reset() {
 	*x = EnrollRequest{}
-	mi := &file_atoll_v1_enrolment_proto_msgTypes[3]
+	mi := &file_atoll_v1_enrolment_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -347,7 +426,7 @@ func (x *EnrollRequest) String() string {
 func (*EnrollRequest) ProtoMessage() {}
 
 func (x *EnrollRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_enrolment_proto_msgTypes[3]
+	mi := &file_atoll_v1_enrolment_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -360,7 +439,7 @@ func (x *EnrollRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollRequest.ProtoReflect.Descriptor instead.
 func (*EnrollRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_enrolment_proto_rawDescGZIP(), []int{3}
+	return file_atoll_v1_enrolment_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *EnrollRequest) GetNodeId() string {
@@ -405,6 +484,13 @@ func (x *EnrollRequest) GetWireVersion() uint32 {
 	return 0
 }
 
+func (x *EnrollRequest) GetTimeMs() int64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
+}
+
 type EnrollResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Cert          []byte                 `protobuf:"bytes,1,opt,name=cert,proto3" json:"cert,omitempty"` // DER
@@ -415,7 +501,7 @@ type EnrollResponse struct {
 
 func (x *EnrollResponse) Reset() {
 	*x = EnrollResponse{}
-	mi := &file_atoll_v1_enrolment_proto_msgTypes[4]
+	mi := &file_atoll_v1_enrolment_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -427,7 +513,7 @@ func (x *EnrollResponse) String() string {
 func (*EnrollResponse) ProtoMessage() {}
 
 func (x *EnrollResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_enrolment_proto_msgTypes[4]
+	mi := &file_atoll_v1_enrolment_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -440,7 +526,7 @@ func (x *EnrollResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollResponse.ProtoReflect.Descriptor instead.
 func (*EnrollResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_enrolment_proto_rawDescGZIP(), []int{4}
+	return file_atoll_v1_enrolment_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *EnrollResponse) GetCert() []byte {
@@ -467,7 +553,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_atoll_v1_enrolment_proto_msgTypes[5]
+	mi := &file_atoll_v1_enrolment_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -479,7 +565,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_enrolment_proto_msgTypes[5]
+	mi := &file_atoll_v1_enrolment_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -492,7 +578,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_enrolment_proto_rawDescGZIP(), []int{5}
+	return file_atoll_v1_enrolment_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RenewRequest) GetClusterId() string {
@@ -519,7 +605,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_atoll_v1_enrolment_proto_msgTypes[6]
+	mi := &file_atoll_v1_enrolment_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -531,7 +617,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_enrolment_proto_msgTypes[6]
+	mi := &file_atoll_v1_enrolment_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -544,7 +630,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_enrolment_proto_rawDescGZIP(), []int{6}
+	return file_atoll_v1_enrolment_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RenewResponse) GetCert() []byte {
@@ -590,14 +676,21 @@ const file_atoll_v1_enrolment_proto_rawDesc = "" +
 	"\x05roles\x18\x03 \x03(\x0e2\x12.atoll.v1.NodeRoleR\x05roles\x12\x1f\n" +
 	"\venrolled_ms\x18\x04 \x01(\x03R\n" +
 	"enrolledMs\x12\x1b\n" +
-	"\tinvite_id\x18\x05 \x01(\tR\binviteId\"\xc4\x01\n" +
+	"\tinvite_id\x18\x05 \x01(\tR\binviteId\"\x7f\n" +
+	"\aRefusal\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\x04R\x05count\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x12\n" +
+	"\x04role\x18\x03 \x01(\tR\x04role\x12\x16\n" +
+	"\x06source\x18\x04 \x01(\tR\x06source\x12\x19\n" +
+	"\bsince_ms\x18\x05 \x01(\x03R\asinceMs\"\xdd\x01\n" +
 	"\rEnrollRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12(\n" +
 	"\x05roles\x18\x02 \x03(\x0e2\x12.atoll.v1.NodeRoleR\x05roles\x12\x18\n" +
 	"\arequest\x18\x03 \x01(\fR\arequest\x12\x1b\n" +
 	"\tinvite_id\x18\x04 \x01(\tR\binviteId\x12\x16\n" +
 	"\x06secret\x18\x05 \x01(\fR\x06secret\x12!\n" +
-	"\fwire_version\x18\x06 \x01(\rR\vwireVersion\"4\n" +
+	"\fwire_version\x18\x06 \x01(\rR\vwireVersion\x12\x17\n" +
+	"\atime_ms\x18\a \x01(\x03R\x06timeMs\"4\n" +
 	"\x0eEnrollResponse\x12\x12\n" +
 	"\x04cert\x18\x01 \x01(\fR\x04cert\x12\x0e\n" +
 	"\x02ca\x18\x02 \x01(\fR\x02ca\"F\n" +
@@ -629,25 +722,26 @@ func file_atoll_v1_enrolment_proto_rawDescGZIP() []byte {
 }
 
 var file_atoll_v1_enrolment_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_atoll_v1_enrolment_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_atoll_v1_enrolment_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_atoll_v1_enrolment_proto_goTypes = []any{
 	(NodeRole)(0),                // 0: atoll.v1.NodeRole
 	(*CertificateAuthority)(nil), // 1: atoll.v1.CertificateAuthority
 	(*Invite)(nil),               // 2: atoll.v1.Invite
 	(*NodeKey)(nil),              // 3: atoll.v1.NodeKey
-	(*EnrollRequest)(nil),        // 4: atoll.v1.EnrollRequest
-	(*EnrollResponse)(nil),       // 5: atoll.v1.EnrollResponse
-	(*RenewRequest)(nil),         // 6: atoll.v1.RenewRequest
-	(*RenewResponse)(nil),        // 7: atoll.v1.RenewResponse
+	(*Refusal)(nil),              // 4: atoll.v1.Refusal
+	(*EnrollRequest)(nil),        // 5: atoll.v1.EnrollRequest
+	(*EnrollResponse)(nil),       // 6: atoll.v1.EnrollResponse
+	(*RenewRequest)(nil),         // 7: atoll.v1.RenewRequest
+	(*RenewResponse)(nil),        // 8: atoll.v1.RenewResponse
 }
 var file_atoll_v1_enrolment_proto_depIdxs = []int32{
 	0, // 0: atoll.v1.Invite.roles:type_name -> atoll.v1.NodeRole
 	0, // 1: atoll.v1.NodeKey.roles:type_name -> atoll.v1.NodeRole
 	0, // 2: atoll.v1.EnrollRequest.roles:type_name -> atoll.v1.NodeRole
-	4, // 3: atoll.v1.Enrolment.Enroll:input_type -> atoll.v1.EnrollRequest
-	6, // 4: atoll.v1.Enrolment.Renew:input_type -> atoll.v1.RenewRequest
-	5, // 5: atoll.v1.Enrolment.Enroll:output_type -> atoll.v1.EnrollResponse
-	7, // 6: atoll.v1.Enrolment.Renew:output_type -> atoll.v1.RenewResponse
+	5, // 3: atoll.v1.Enrolment.Enroll:input_type -> atoll.v1.EnrollRequest
+	7, // 4: atoll.v1.Enrolment.Renew:input_type -> atoll.v1.RenewRequest
+	6, // 5: atoll.v1.Enrolment.Enroll:output_type -> atoll.v1.EnrollResponse
+	8, // 6: atoll.v1.Enrolment.Renew:output_type -> atoll.v1.RenewResponse
 	5, // [5:7] is the sub-list for method output_type
 	3, // [3:5] is the sub-list for method input_type
 	3, // [3:3] is the sub-list for extension type_name
@@ -666,7 +760,7 @@ func file_atoll_v1_enrolment_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_atoll_v1_enrolment_proto_rawDesc), len(file_atoll_v1_enrolment_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

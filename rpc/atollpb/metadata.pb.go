@@ -1232,6 +1232,9 @@ type NamespacesRequest struct {
 	TokenHash     []byte                 `protobuf:"bytes,5,opt,name=token_hash,json=tokenHash,proto3" json:"token_hash,omitempty"`                // HMAC-SHA-256 under the cluster's token key
 	RequestId     string                 `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`                // a retry with the same one has one effect
 	WaitAppliedMs int64                  `protobuf:"varint,7,opt,name=wait_applied_ms,json=waitAppliedMs,proto3" json:"wait_applied_ms,omitempty"` // at most this long for the live nodes to apply it
+	// Who sent the command, by the data node's word, for the audit.
+	TokenId       string `protobuf:"bytes,8,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`          // that the client has authenticated with: without one it may not
+	ClientAddr    string `protobuf:"bytes,9,opt,name=client_addr,json=clientAddr,proto3" json:"client_addr,omitempty"` // network address, or the path of a unix socket
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1313,6 +1316,20 @@ func (x *NamespacesRequest) GetWaitAppliedMs() int64 {
 		return x.WaitAppliedMs
 	}
 	return 0
+}
+
+func (x *NamespacesRequest) GetTokenId() string {
+	if x != nil {
+		return x.TokenId
+	}
+	return ""
+}
+
+func (x *NamespacesRequest) GetClientAddr() string {
+	if x != nil {
+		return x.ClientAddr
+	}
+	return ""
 }
 
 type NamespacesResponse struct {
@@ -2084,7 +2101,7 @@ const file_atoll_v1_metadata_proto_rawDesc = "" +
 	"\n" +
 	"last_index\x18\x06 \x01(\x04R\tlastIndex\"0\n" +
 	"\x12BeginEpochResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x04R\brevision\"\xed\x01\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\"\xa9\x02\n" +
 	"\x11NamespacesRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
@@ -2095,7 +2112,10 @@ const file_atoll_v1_metadata_proto_rawDesc = "" +
 	"token_hash\x18\x05 \x01(\fR\ttokenHash\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x06 \x01(\tR\trequestId\x12&\n" +
-	"\x0fwait_applied_ms\x18\a \x01(\x03R\rwaitAppliedMs\"\xa3\x01\n" +
+	"\x0fwait_applied_ms\x18\a \x01(\x03R\rwaitAppliedMs\x12\x19\n" +
+	"\btoken_id\x18\b \x01(\tR\atokenId\x12\x1f\n" +
+	"\vclient_addr\x18\t \x01(\tR\n" +
+	"clientAddr\"\xa3\x01\n" +
 	"\x12NamespacesResponse\x122\n" +
 	"\x06result\x18\x01 \x01(\x0e2\x1a.atoll.v1.NamespacesResultR\x06result\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x1a\n" +

@@ -14,7 +14,7 @@ import (
 type Record struct {
 	Revision uint64        `json:"revision" doc:"of the change; records ascend by it"`
 	At       time.Time     `json:"at" doc:"by the clock of the node that proposed it, in milliseconds"`
-	Actor    string        `json:"actor" doc:"id of the admin token or of the node that asked, or control for a controller of the leader"`
+	Actor    string        `json:"actor" doc:"id of the admin token or of the node that asked, or control for a controller of the leader; token@node for a client of RESP, whose token is that data node's word"`
 	Source   string        `json:"source,omitempty" doc:"network address that the request came from; absent where no client asked"`
 	Action   string        `json:"action" doc:"such as create-namespace"`
 	Changes  []FieldChange `json:"changes"`
@@ -25,7 +25,7 @@ type Record struct {
 
 // FieldChange is one field of one record of the metadata that became another. A text that is empty was or is not there.
 type FieldChange struct {
-	Record string `json:"record" doc:"kind of what changed: namespace, token, node, group or cluster"`
+	Record string `json:"record" doc:"kind of what changed: namespace, token, node, group, cluster and the like; refusal for what was turned away, with the reason as its id"`
 	ID     string `json:"id" doc:"of it"`
 	Field  string `json:"field"`
 	Before string `json:"before,omitempty"`

@@ -53,7 +53,7 @@ type Access struct {
 	// authority's key. An error is a gRPC status.
 	Enrolled func(context.Context, Peer) error
 	// Refused hears of calls that were turned away.
-	Refused func(p Peer, method string, err error)
+	Refused func(ctx context.Context, p Peer, method string, err error)
 }
 
 // Options returns the server's interceptors.
@@ -68,7 +68,7 @@ func (a Access) unary(ctx context.Context, request any, info *grpc.UnaryServerIn
 		err = checkClaim(p, request)
 	}
 	if err != nil {
-		a.Refused(p, info.FullMethod, err)
+		a.Refused(ctx, p, info.FullMethod, err)
 		return nil, err
 	}
 	return handler(ctx, request)
@@ -77,7 +77,7 @@ func (a Access) unary(ctx context.Context, request any, info *grpc.UnaryServerIn
 func (a Access) stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	p := PeerOf(stream.Context())
 	if err := a.check(stream.Context(), p, info.FullMethod); err != nil {
-		a.Refused(p, info.FullMethod, err)
+		a.Refused(stream.Context(), p, info.FullMethod, err)
 		return err
 	}
 	checked := &checkedStream{ServerStream: stream, access: a, peer: p, method: info.FullMethod}
@@ -107,7 +107,7 @@ func (s *checkedStream) RecvMsg(m any) error {
 	}
 	err := checkClaim(s.peer, m)
 	if err != nil {
-		s.access.Refused(s.peer, s.method, err)
+		s.access.Refused(s.Context(), s.peer, s.method, err)
 	}
 	return err
 }
@@ -129,7 +129,7 @@ func (s *checkedStream) recheck() error {
 	err := s.access.check(s.Context(), s.peer, s.method)
 	if err != nil {
 		s.next.Store(0) // what the other direction carries ends too
-		s.access.Refused(s.peer, s.method, err)
+		s.access.Refused(s.Context(), s.peer, s.method, err)
 	}
 	return err
 }

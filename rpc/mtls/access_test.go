@@ -48,7 +48,7 @@ func TestOpenStreamsEnd(t *testing.T) {
 					}
 					return nil
 				},
-				Refused: func(Peer, string, error) { refused++ },
+				Refused: func(context.Context, Peer, string, error) { refused++ },
 			}
 			p := Peer{Name: Name{"c1", "d1", []Role{Data}}}
 			info := &grpc.StreamServerInfo{FullMethod: atollpb.Replication_Follow_FullMethodName}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/credentials"
@@ -114,6 +115,12 @@ func (i *Identity) Accept(refused func(remote net.Addr, err error)) func(context
 		}
 		return nil, 0, err
 	}
+}
+
+// Declined reports whether a handshake failed because the client has turned this process's certificate down.
+func Declined(err error) bool {
+	alert, ok := errors.AsType[*net.OpError](err)
+	return ok && alert.Op == "remote error" && strings.Contains(alert.Err.Error(), "certificate") // crypto/tls has no type for it
 }
 
 func (i *Identity) part(conn *tls.Conn) (net.Conn, rpc.Part, error) {

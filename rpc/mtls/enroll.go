@@ -83,7 +83,7 @@ func (i *Identity) enrollOnce(ctx context.Context, in Invitation, r *atollpb.Enr
 			return i.accept(in, response)
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", addr, err))
-		if errors.Is(err, ErrRefused) {
+		if errors.Is(err, ErrRefused) || errors.Is(err, ErrClock) {
 			break
 		}
 	}
@@ -116,6 +116,7 @@ func (i *Identity) ask(ctx context.Context, addr string, authority [sha256.Size]
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, enrollWait)
 	defer cancel()
+	r.TimeMs = i.now().UnixMilli()
 	response, err := atollpb.NewEnrolmentClient(conn).Enroll(ctx, r)
 	if why := foreign.Load(); err != nil && why != nil {
 		return nil, *why
@@ -123,8 +124,23 @@ func (i *Identity) ask(ctx context.Context, addr string, authority [sha256.Size]
 	switch status.Code(err) {
 	case codes.OK:
 		return response, nil
+	case codes.OutOfRange:
+		return nil, fmt.Errorf("%w: %s", ErrClock, status.Convert(err).Message())
 	case codes.FailedPrecondition, codes.InvalidArgument, codes.PermissionDenied:
 		return nil, fmt.Errorf("%w: %s", ErrRefused, status.Convert(err).Message())
 	}
 	return nil, errors.New(strings.TrimSpace(status.Convert(err).Message()))
+}
+
+// CheckClock says, for a metadata node, that the clock of a process that enrols is more than an hour off. A time of 0 is
+// one that the process hasn't told.
+func CheckClock(timeMs int64, now time.Time) error {
+	off := time.UnixMilli(timeMs).Sub(now)
+	switch {
+	case timeMs == 0 || off.Abs() <= clockSlop:
+		return nil
+	case off > 0:
+		return fmt.Errorf("it is %v ahead: set the one that is wrong", off.Round(time.Second))
+	}
+	return fmt.Errorf("it is %v behind: set the one that is wrong", off.Abs().Round(time.Second))
 }

@@ -115,7 +115,7 @@ func serve(t *testing.T, i *Identity, enrolled func(Peer) error) *server {
 	s.mux = rpc.SplitBy(l, i.Accept(func(_ net.Addr, err error) { s.refused <- err }))
 	access := Access{
 		Enrolled: func(_ context.Context, p Peer) error { return enrolled(p) },
-		Refused:  func(_ Peer, _ string, err error) { s.refused <- err },
+		Refused:  func(_ context.Context, _ Peer, _ string, err error) { s.refused <- err },
 	}
 	g := grpc.NewServer(append(access.Options(), grpc.Creds(i.ServerCredentials()))...)
 	atollpb.RegisterConsensusServer(g, s)
@@ -584,6 +584,12 @@ func TestEnroll(t *testing.T) {
 		{"refused", c.identity("m1", now, Meta), token, func(*atollpb.EnrollRequest) (*atollpb.EnrollResponse, error) {
 			return nil, status.Error(codes.FailedPrecondition, "the join token has expired")
 		}, ErrRefused, "the join token has expired"},
+		{"told that its clock is off", c.identity("m1", now, Meta), token, func(r *atollpb.EnrollRequest) (*atollpb.EnrollResponse, error) {
+			if off := time.UnixMilli(r.GetTimeMs()).Sub(now); off.Abs() > time.Hour {
+				return nil, status.Error(codes.Internal, "it tells no time")
+			}
+			return nil, status.Error(codes.OutOfRange, CheckClock(now.Add(24*time.Hour).UnixMilli(), now).Error())
+		}, ErrClock, "24h0m0s ahead"},
 		{"a token of another cluster", other.identity("m1", now, Meta), token, signer(c, now), ErrForeign, "the join token is another cluster's"},
 		{"a data node as the host", c.identity("d1", now, Data), token, signer(c, now), ErrForeign, "no metadata node"},
 		{"a host whose certificate has ended", c.identity("m1", now.Add(-91*24*time.Hour), Meta), token, signer(c, now), ErrForeign, "is a clock wrong?"},
