@@ -16,6 +16,11 @@ func CheckRow(r store.Row) error {
 		for w.next() {
 		}
 		return w.err
+	case store.TypeList:
+		w := walkItems(r.Data)
+		for w.next() {
+		}
+		return w.err
 	case store.TypeZSet:
 		w := walkScores(r.Data)
 		for w.next() {

@@ -142,6 +142,11 @@ func Encoding(row store.Row) string {
 			return "hashtable"
 		}
 		return "listpack"
+	case store.TypeList:
+		if row.Spread {
+			return "quicklist"
+		}
+		return "listpack"
 	case store.TypeZSet:
 		if row.Spread {
 			return "skiplist"

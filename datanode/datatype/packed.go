@@ -9,6 +9,7 @@ import (
 //
 //	count, 2 bytes little endian | element, count times
 //	hash element: uvarint len(field) | field | uvarint len(value) | value
+//	list element: uvarint len(element) | element
 //	zset element: 8 bytes of score (appendScore) | uvarint len(member) | member, in the order of (score, member)
 //
 // Nothing follows the last element. The type's tag stands in the row's header, so the form itself carries
