@@ -120,6 +120,7 @@ const (
 	errHashFloat    = Error("ERR hash value is not a float")
 	errNotFinite    = Error("ERR value is NaN or Infinity")
 	errSameObject   = Error("ERR source and destination objects are the same")
+	errIndexRange   = Error("ERR index out of range")
 	errDecrOverflow = Error("ERR decrement would overflow")
 )
 
@@ -146,6 +147,7 @@ func familySpecs() []Spec {
 		family("generic", scanSpecs()),
 		family("server", databaseSpecs()),
 		family("hash", hashSpecs()),
+		family("list", listSpecs()),
 		family("sorted-set", zsetSpecs()),
 		family("sorted-set", zrangeSpecs()),
 	)

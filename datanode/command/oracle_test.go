@@ -46,7 +46,7 @@ var families = []struct {
 	name string
 	gen  func(*rapid.T) []step
 }{
-	{"string", stringStep}, {"key", keyStep}, {"hash", hashStep}, {"zset", zsetStep}, {"zrange", zrangeStep}, {"mixed", mixedStep},
+	{"string", stringStep}, {"key", keyStep}, {"hash", hashStep}, {"zset", zsetStep}, {"zrange", zrangeStep}, {"list", listStep}, {"mixed", mixedStep},
 }
 
 // stepsPerCheck is the average length of a sequence, with which a number of commands becomes a number of
@@ -193,6 +193,8 @@ func (o *oracle) whole(t *rapid.T) {
 		case "hash":
 			o.compare(t, []step{{[]string{"HGETALL", k.Text}, unordered(2)}, exact("HLEN", k.Text)})
 			o.scanAll(t, "HSCAN", k.Text)
+		case "list":
+			o.compare(t, []step{exact("LRANGE", k.Text, "0", "-1"), exact("LLEN", k.Text), exact("LINDEX", k.Text, "-1")})
 		case "zset":
 			o.compare(t, []step{exact("ZRANGE", k.Text, "0", "-1", "WITHSCORES"), exact("ZCARD", k.Text)})
 			o.scanAll(t, "ZSCAN", k.Text)
