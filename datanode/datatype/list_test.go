@@ -3,9 +3,11 @@ package datatype_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/atolldb/atoll/datanode/datatype"
@@ -271,6 +273,55 @@ func TestListCosts(t *testing.T) {
 	}
 }
 
+// Removing takes the right ones of equal elements, from either end, and leaves those behind the limit.
+func TestListRemove(t *testing.T) {
+	for _, limits := range []datatype.Limits{{Members: 1, Bytes: 20}, datatype.DefaultLimits} {
+		b := &bench{store: storetest.Open(t), limits: limits}
+		for _, elements := range []string{"abacaba", "aaabbb", "baaab", "cabbbbbac", "abcdefga", "ccccaa", "aacccc"} {
+			model := strings.Split(elements, "")
+			for limit := range int64(4) {
+				for _, reverse := range []bool{false, true} {
+					key := fmt.Appendf(nil, "%s %d %v", elements, limit, reverse)
+					b.write(t, func(s datatype.Space) {
+						l, _ := s.List(key)
+						l.Push(false, bytes.Split([]byte(elements), nil)...)
+						l.Save()
+						want := removed(model, "a", reverse, limit)
+						n, err := l.Remove([]byte("a"), reverse, limit)
+						l.Save()
+						var got []string
+						l.Each(0, l.Len(), false, func(_ int64, v []byte) bool {
+							got = append(got, string(v))
+							return true
+						})
+						if err != nil || n != int64(len(model)-len(want)) || !slices.Equal(got, want) {
+							t.Errorf("%s: removed %d, left %q, want %q; %v", key, n, got, want, err)
+						}
+					})
+				}
+			}
+		}
+		if err := datatypetest.Check(b.store, namespace, 0); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// What one change has returned holds until the next.
+func TestListPopsAgain(t *testing.T) {
+	b := &bench{store: storetest.Open(t), limits: datatype.DefaultLimits}
+	b.write(t, func(s datatype.Space) {
+		l, _ := s.List([]byte("list"))
+		l.Push(false, []byte("one"), []byte("two"), []byte("six"))
+		for _, want := range []string{"one", "two", "six"} {
+			if v, ok := l.Pop(true); !ok || string(v) != want {
+				t.Errorf("popped %q, want %q", v, want)
+			}
+		}
+		l.Save()
+	})
+}
+
 // What is wrong with a list's rows is damage for whatever reads them.
 func TestListDamageIsNotServed(t *testing.T) {
 	b := &bench{store: storetest.Open(t), limits: datatype.DefaultLimits}
@@ -295,16 +346,20 @@ func TestListDamageIsNotServed(t *testing.T) {
 			t.Errorf("push to %q: %v", data, err)
 		}
 	}
-	b.write(t, func(s datatype.Space) { // the last element is one further than it should be
-		r := store.Row{Type: store.TypeList, Spread: true, Version: s.Tx.NewVersion(), Count: 2, Bytes: 18, Head: 255}
-		for _, name := range []string{"\x00\x00\x00\x00\x00\x00\x00\xff", "\x00\x00\x00\x00\x00\x00\x01\x01"} {
-			s.Tx.PutSub(s.DB, key, r.Version, store.SubMember, []byte(name), []byte("a"))
-		}
-		s.Tx.Put(s.DB, key, r)
-	})
-	for i, read := range []func(*datatype.List){all, back, index, set, pop} {
-		if err := listDamage(b, key, read); !errors.Is(err, store.ErrDamage) {
-			t.Errorf("read %d of a list with a gap: %v", i, err)
+	// The last element is one further than it should be, or has a longer name.
+	for _, last := range []string{"\x00\x00\x00\x00\x00\x00\x01\x01", "\x00\x00\x00\x00\x00\x00\x00\xff\x00"} {
+		b.write(t, func(s datatype.Space) {
+			r := store.Row{Type: store.TypeList, Spread: true, Version: s.Tx.NewVersion(), Count: 2, Head: 255}
+			for _, name := range []string{"\x00\x00\x00\x00\x00\x00\x00\xff", last} {
+				s.Tx.PutSub(s.DB, key, r.Version, store.SubMember, []byte(name), []byte("a"))
+				r.Bytes += store.SubSize([]byte(name), []byte("a"))
+			}
+			s.Tx.Put(s.DB, key, r)
+		})
+		for i, read := range []func(*datatype.List){all, back, index, set, pop} {
+			if err := listDamage(b, key, read); !errors.Is(err, store.ErrDamage) {
+				t.Errorf("read %d of a list whose last element is at %x: %v", i, last, err)
+			}
 		}
 	}
 }
