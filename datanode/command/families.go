@@ -120,7 +120,9 @@ const (
 	errHashFloat     = Error("ERR hash value is not a float")
 	errNotFinite     = Error("ERR value is NaN or Infinity")
 	errSameObject    = Error("ERR source and destination objects are the same")
+	errIndexRange    = Error("ERR index out of range")
 	errNumKeys       = Error("ERR numkeys should be greater than 0")
+	errCountPositive = Error("ERR count should be greater than 0")
 	errLimitNegative = Error("ERR LIMIT can't be negative")
 	errDecrOverflow  = Error("ERR decrement would overflow")
 )
@@ -151,6 +153,7 @@ func familySpecs() []Spec {
 		family("hash", hashSpecs()),
 		family("set", setSpecs()),
 		family("set", setOperationSpecs()),
+		family("list", listSpecs()),
 		family("sorted-set", zsetSpecs()),
 		family("sorted-set", zrangeSpecs()),
 		family("sorted-set", zsetOperationSpecs()),

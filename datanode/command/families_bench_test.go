@@ -13,11 +13,14 @@ import (
 // store does for one commit.
 var hotCommands = []string{
 	"GET string", "SET string 0123456789012345678901234567890123456789", "INCR counter", "HSET hash field1 value", "HGET hash field2", "HGETALL hash",
-	"SADD set member1", "SADD spread member1", "SISMEMBER set member2", "SISMEMBER spread member2", "SMEMBERS set", "SRANDMEMBER spread",
+	"SADD set member1", "SADD spreadset member1", "SISMEMBER set member2", "SISMEMBER spreadset member2", "SMEMBERS set", "SRANDMEMBER spreadset",
 	"ZADD zset 5 member1", "ZADD zset 1 member1", "ZINCRBY zset 1 member2", "ZSCORE zset member2", "ZRANGE zset 0 -1", "MSET a 1 b 2 c 3", "MGET a b c", "EXISTS string", "TTL string",
+	// What is pushed is popped in the same run, so that lists stay as they are.
+	"LPUSH list 0123456789; LPOP list", "RPUSH list 0123456789; RPOP list", "LRANGE list 0 99", "LINDEX list 50", "LMOVE list list LEFT RIGHT",
+	"LPUSH spread 0123456789; LPOP spread", "RPUSH spread 0123456789; RPOP spread", "LRANGE spread 0 99", "LINDEX spread 50", "LMOVE spread spread LEFT RIGHT",
 }
 
-// runner returns a function that executes a line on a session, with what the hot commands read in place.
+// runner returns a function that executes a line, of commands between semicolons, on a session, with what the hot commands read in place.
 func runner(tb testing.TB) func(line string) func() {
 	b := commandtest.New(tb)
 	s := b.Session(tb, commandtest.AWriteSecret)
@@ -28,15 +31,23 @@ func runner(tb testing.TB) func(line string) func() {
 		b.Do(tb, s, "ZADD", "zset", fmt.Sprint(i), fmt.Sprint("member", i))
 	}
 	for i := range 200 {
-		b.Do(tb, s, "SADD", "spread", fmt.Sprint("member", i))
+		b.Do(tb, s, "SADD", "spreadset", fmt.Sprint("member", i))
+	}
+	for i := range 1000 {
+		if i < 100 {
+			b.Do(tb, s, "RPUSH", "list", fmt.Sprint("element", i))
+		}
+		b.Do(tb, s, "RPUSH", "spread", fmt.Sprint("element", i))
 	}
 	return func(line string) func() {
-		var cmd redcon.Command
-		for word := range strings.FieldsSeq(line) {
-			cmd.Args = append(cmd.Args, []byte(word))
+		var cmds []redcon.Command
+		for part := range strings.SplitSeq(line, ";") {
+			cmd := redcon.Command{Raw: []byte(part)}
+			for word := range strings.FieldsSeq(part) {
+				cmd.Args = append(cmd.Args, []byte(word))
+			}
+			cmds = append(cmds, cmd)
 		}
-		cmd.Raw = []byte(line)
-		cmds := []redcon.Command{cmd}
 		flush := func() error { return nil }
 		return func() {
 			s.Out.Reset(1 << 20)
@@ -71,13 +82,13 @@ func TestHotPathsAllocateNothing(t *testing.T) {
 		f()
 		return testing.AllocsPerRun(200, f)
 	}
-	for _, line := range []string{"GET string", "HGET hash field2", "HGETALL hash", "HMGET hash field1 field2", "SISMEMBER set member2", "SISMEMBER spread member2", "SCARD set", "ZSCORE zset member2", "MGET string string string", "EXISTS string", "TTL string", "STRLEN string"} {
+	for _, line := range []string{"GET string", "HGET hash field2", "HGETALL hash", "HMGET hash field1 field2", "SISMEMBER set member2", "SISMEMBER spreadset member2", "SCARD set", "ZSCORE zset member2", "MGET string string string", "EXISTS string", "TTL string", "STRLEN string", "LINDEX list 50", "LRANGE list 0 99", "LINDEX spread 50", "LLEN spread"} {
 		if n := measure(line); n > 1 {
 			t.Errorf("%s allocates %v times", line, n)
 		}
 	}
 	set := measure("SET string abc")
-	for _, line := range []string{"INCR counter", "HSET hash field1 value", "HINCRBY hash n 1", "SADD set member1", "ZINCRBY zset 1 member2", "SETEX string 100 abc", "APPEND string x"} {
+	for _, line := range []string{"INCR counter", "HSET hash field1 value", "HINCRBY hash n 1", "SADD set member1", "ZINCRBY zset 1 member2", "SETEX string 100 abc", "APPEND string x", "LPUSH list 1; LPOP list", "RPUSH list 1; RPOP list", "LSET list 5 element", "LPUSH spread 1; LPOP spread", "LMOVE spread spread LEFT RIGHT", "LMOVE list list LEFT RIGHT"} {
 		if n := measure(line); n > set+1 { // a commit's own number varies by one
 			t.Errorf("%s allocates %v times, and SET %v", line, n, set)
 		}

@@ -152,7 +152,7 @@ func conditions(t *rapid.T, args ...string) []string {
 
 // newKey makes a key of some type, also one beyond the packed limits.
 func newKey(t *rapid.T, k string) []step {
-	switch one(t, "type", "string", "hash", "set", "zset", "big hash", "big set", "big zset") {
+	switch one(t, "type", "string", "hash", "set", "zset", "list", "big hash", "big set", "big zset", "big list") {
 	case "hash":
 		return []step{exact("HSET", k, field(t), value(t))}
 	case "set":
@@ -165,6 +165,10 @@ func newKey(t *rapid.T, k string) []step {
 			args = append(args, fmt.Sprintf("f%d", i))
 		}
 		return []step{exact(args...)}
+	case "list":
+		return []step{exact("RPUSH", k, item(t))}
+	case "big list":
+		return []step{exact("LPUSH", k, "1", "2", "3", "a", "b", "a", "c", "a", item(t))}
 	case "big hash":
 		args := []string{"HSET", k}
 		for i := range 9 {
@@ -343,7 +347,7 @@ func zrangeStep(t *rapid.T) []step {
 }
 
 func mixedStep(t *rapid.T) []step {
-	steps := rapid.SampledFrom([]func(*rapid.T) []step{stringStep, bitmapStep, keyStep, hashStep, setStep, setOperationStep, zsetStep, zrangeStep, zsetOperationStep}).Draw(t, "family")(t)
+	steps := rapid.SampledFrom([]func(*rapid.T) []step{stringStep, bitmapStep, keyStep, hashStep, setStep, setOperationStep, zsetStep, zrangeStep, zsetOperationStep, listStep}).Draw(t, "family")(t)
 	if rapid.IntRange(0, 20).Draw(t, "arity") == 0 {
 		// One argument less, or one more, than whatever it was.
 		last := &steps[len(steps)-1]

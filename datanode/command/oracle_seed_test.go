@@ -40,6 +40,16 @@ func TestOracleNotices(t *testing.T) {
 				}
 			}
 		}},
+		{"a spread list starts one element early", "lrem", func(right func(*command.Ctx)) func(*command.Ctx) {
+			return func(c *command.Ctx) {
+				before, _ := c.Tx.Get(c.DB, c.Args[1])
+				right(c)
+				if row, ok := c.Tx.Get(c.DB, c.Args[1]); ok && row.Spread && row.Head > before.Head {
+					row.Head--
+					c.Tx.Put(c.DB, c.Args[1], row)
+				}
+			}
+		}},
 		{"the order of equal scores is lost", "zrank", func(right func(*command.Ctx)) func(*command.Ctx) {
 			return func(c *command.Ctx) {
 				row, _ := c.Tx.Get(c.DB, c.Args[1])

@@ -46,7 +46,7 @@ var families = []struct {
 	name string
 	gen  func(*rapid.T) []step
 }{
-	{"string", stringStep}, {"bitmap", bitmapStep}, {"key", keyStep}, {"hash", hashStep}, {"set", setStep}, {"setops", setOperationStep}, {"zset", zsetStep}, {"zrange", zrangeStep}, {"zsetops", zsetOperationStep}, {"mixed", mixedStep},
+	{"string", stringStep}, {"bitmap", bitmapStep}, {"key", keyStep}, {"hash", hashStep}, {"set", setStep}, {"setops", setOperationStep}, {"zset", zsetStep}, {"zrange", zrangeStep}, {"zsetops", zsetOperationStep}, {"list", listStep}, {"mixed", mixedStep},
 }
 
 // stepsPerCheck is the average length of a sequence, with which a number of commands becomes a number of
@@ -196,6 +196,8 @@ func (o *oracle) whole(t *rapid.T) {
 		case "set":
 			o.compare(t, []step{{[]string{"SMEMBERS", k.Text}, unordered(1)}, exact("SCARD", k.Text)})
 			o.scanAll(t, "SSCAN", k.Text)
+		case "list":
+			o.compare(t, []step{exact("LRANGE", k.Text, "0", "-1"), exact("LLEN", k.Text), exact("LINDEX", k.Text, "-1")})
 		case "zset":
 			o.compare(t, []step{exact("ZRANGE", k.Text, "0", "-1", "WITHSCORES"), exact("ZCARD", k.Text)})
 			o.scanAll(t, "ZSCAN", k.Text)

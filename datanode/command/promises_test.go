@@ -37,9 +37,9 @@ func leaves() (list []leaf) {
 }
 
 // filler are words that make many command lines valid, and many more nearly so.
-var filler = strings.Fields("k:string k:hash k:zset k:number absent hidden 0 1 2 -1 3 100 1.5 (1 [a + - * k* b " +
+var filler = strings.Fields("k:string k:hash k:zset k:list k:number absent hidden 0 1 2 -1 3 100 1.5 (1 [a + - * k* b " +
 	"field GET MATCH COUNT WITHSCORES NX XX EX PX KEEPTTL BYSCORE BYLEX REV LIMIT REPLACE DB ASYNC AGGREGATE SUM " +
-	"on off yes id type normal addr all __namespace t-b-rw fields withvalues incr gt")
+	"LEFT RIGHT BEFORE RANK MAXLEN on off yes id type normal addr all __namespace t-b-rw fields withvalues incr gt")
 
 // lines returns command lines of l: of its smallest arity and above, with one word all over, and mixed.
 func (l leaf) lines(rng *rand.Rand) (list [][]string) {
@@ -55,7 +55,7 @@ func (l leaf) lines(rng *rand.Rand) (list [][]string) {
 			for i := range n {
 				w := filler[rng.IntN(len(filler))]
 				if i == 0 && rng.IntN(3) > 0 {
-					w = filler[rng.IntN(6)] // most begin with a key
+					w = filler[rng.IntN(7)] // most begin with a key
 				}
 				line = append(line, w)
 			}
@@ -83,7 +83,7 @@ func (l leaf) time() int {
 }
 
 var contents = [][]string{
-	{"SET", "k:string", "%s"}, {"SET", "k:number", "10"}, {"HSET", "k:hash", "field", "%s", "1", "2"}, {"ZADD", "k:zset", "1", "%s", "2", "a"},
+	{"SET", "k:string", "%s"}, {"SET", "k:number", "10"}, {"HSET", "k:hash", "field", "%s", "1", "2"}, {"ZADD", "k:zset", "1", "%s", "2", "a"}, {"RPUSH", "k:list", "%s", "a", "b", "a"},
 	{"SET", "hidden", "x"}, {"SET", "%sname", "x"}, {"SELECT", "1"}, {"SET", "k:string", "%s"}, {"SELECT", "0"},
 }
 
@@ -122,6 +122,8 @@ func dump(t *testing.T, b *commandtest.Bench, s *command.Session) string {
 				out.WriteString(b.Do(t, s, "GET", key))
 			case "hash":
 				out.WriteString(b.Do(t, s, "HGETALL", key))
+			case "list":
+				out.WriteString(b.Do(t, s, "LRANGE", key, "0", "-1"))
 			case "zset":
 				out.WriteString(b.Do(t, s, "ZRANGE", key, "0", "-1", "WITHSCORES"))
 			}

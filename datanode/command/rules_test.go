@@ -74,7 +74,7 @@ func TestLimitOfKeysLetsFreeingCommandsPass(t *testing.T) {
 	expect(t, b, s, "SET n v", "-LIMIT keys:", "HSET n f x", "-LIMIT keys:", "ZADD n 1 n", "-LIMIT keys:", "COPY a n", "-LIMIT keys:", "COPY a b DB 2", "-LIMIT keys:", "COPY a b", ":0", "COPY a x DB 3", ":0", "COPY a x DB 3 REPLACE", ":1", "COPY none n", ":0", "MSET a 1 n 1", "-LIMIT keys:",
 		"HSET h f x", ":0", "ZADD z 1 n", ":1", "INCR a", ":2", "INCRBY a -1", ":1", "ZREM z n", ":1", // no key more
 		"HDEL h g", ":1", "ZREM z a", ":1", "ZPOPMIN z", "*2", "ZPOPMAX z", "*2", "ZREMRANGEBYRANK z 0 0", ":1", "EXPIRE h 1000", ":1", "PERSIST h", ":1",
-		"RENAME a e", "+OK", "GETDEL e", "$1\r\n1", "DEL b", ":1", "UNLINK c", ":1", "GET d", "$1\r\n4", "SET e 5", "-LIMIT keys:",
+		"RPUSH l 1", "-LIMIT keys:", "LMOVE none l LEFT LEFT", "-LIMIT keys:", "RENAME a e", "+OK", "GETDEL e", "$1\r\n1", "DEL b", ":1", "UNLINK c", ":1", "GET d", "$1\r\n4", "SET e 5", "-LIMIT keys:",
 		"DEL z", ":1", "SET e 5", "-LIMIT keys:", "SET d 5", "+OK", "DEL h", ":1", "SET d 5", "+OK", "SET n 1", "+OK", "SET m 1", "-LIMIT keys:", "FLUSHDB", "+OK", "MSET 1 1 2 2", "+OK", "SET 3 3", "-LIMIT keys:", "FLUSHALL", "+OK",
 		"MSET 1 1 2 2 3 3 4 4", "-LIMIT keys:", "MSET 1 1 2 2 3 3", "+OK")
 	got := b.Pipeline(t, s, []string{"DEL", "3"}, []string{"SET", "3", "a"}, []string{"SET", "4", "a"}, []string{"DEL", "1"}, []string{"SET", "4", "a"})

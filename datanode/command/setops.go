@@ -18,20 +18,6 @@ func setOperationSpecs() []Spec {
 	}
 }
 
-// numberedKeys finds the keys behind their number, which is in Args[at].
-func numberedKeys(at int) func(args [][]byte, dst []int) []int {
-	return func(args [][]byte, dst []int) []int {
-		n, ok := datatype.ParseInt(args[at])
-		if !ok || n <= 0 || n > int64(len(args)-at-1) {
-			return dst
-		}
-		for i := range int(n) {
-			dst = append(dst, at+1+i)
-		}
-		return dst
-	}
-}
-
 // setOperation calls fn for the members of a result until it returns false.
 type setOperation func(sets []datatype.Set, fn func(member []byte) bool)
 
@@ -129,9 +115,8 @@ func storeUnsent(tx *store.Tx, db int, args [][]byte) (keys, bytes int64) {
 }
 
 func sintercardCommand(c *Ctx, w *work) {
-	n, ok := datatype.ParseInt(c.Args[1])
-	if !ok || n <= 0 {
-		c.fail(errNumKeys)
+	n, ok := c.above(1, 1, errNumKeys)
+	if !ok {
 		return
 	}
 	if n > int64(len(c.Args)-2) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/atolldb/atoll/datanode/datatype"
 	"github.com/atolldb/atoll/datanode/store"
 )
 
@@ -96,6 +97,20 @@ func (k KeySpec) Positions(args [][]byte, dst []int) []int {
 
 // oneKey is the KeySpec of a command whose only key is its first argument.
 var oneKey = KeySpec{First: 1, Last: 1, Step: 1}
+
+// numberedKeys finds the keys behind their number, which is in Args[at].
+func numberedKeys(at int) func(args [][]byte, dst []int) []int {
+	return func(args [][]byte, dst []int) []int {
+		n, ok := datatype.ParseInt(args[at])
+		if !ok || n <= 0 || n > int64(len(args)-at-1) {
+			return dst
+		}
+		for i := range int(n) {
+			dst = append(dst, at+1+i)
+		}
+		return dst
+	}
+}
 
 // Spec is everything that is known about one command.
 type Spec struct {

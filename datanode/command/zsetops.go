@@ -322,9 +322,8 @@ func zrangestoreCommand(c *Ctx, w *work) {
 
 // zmpopCommand pops from the first sorted set that isn't empty.
 func zmpopCommand(c *Ctx, w *work) {
-	n, ok := datatype.ParseInt(c.Args[1])
-	if !ok || n <= 0 {
-		c.fail(errNumKeys)
+	n, ok := c.above(1, 1, errNumKeys)
+	if !ok {
 		return
 	}
 	if n >= int64(len(c.Args)-2) {
@@ -344,7 +343,7 @@ func zmpopCommand(c *Ctx, w *work) {
 			return
 		}
 		if count, counted = datatype.ParseInt(rest[1]); !counted || count <= 0 {
-			c.fail("ERR count should be greater than 0")
+			c.fail(errCountPositive)
 			return
 		}
 	}

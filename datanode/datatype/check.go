@@ -16,8 +16,8 @@ func CheckRow(r store.Row) error {
 		for w.next() {
 		}
 		return w.err
-	case store.TypeSet:
-		w := walkMembers(r.Data)
+	case store.TypeSet, store.TypeList:
+		w := walkItems(r.Data)
 		for w.next() {
 		}
 		return w.err

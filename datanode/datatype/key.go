@@ -142,6 +142,11 @@ func Encoding(row store.Row) string {
 			return "hashtable"
 		}
 		return "listpack"
+	case store.TypeList:
+		if row.Spread {
+			return "quicklist"
+		}
+		return "listpack"
 	case store.TypeSet:
 		switch {
 		case row.Spread:
@@ -161,9 +166,9 @@ func Encoding(row store.Row) string {
 
 // onlyIntegers reports whether all members of a packed set are what Redis would keep as numbers.
 func onlyIntegers(packed []byte) bool {
-	w := walkMembers(packed)
+	w := walkItems(packed)
 	for w.next() {
-		if _, ok := ParseInt(w.member); !ok {
+		if _, ok := ParseInt(w.data); !ok {
 			return false
 		}
 	}

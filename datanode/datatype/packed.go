@@ -10,6 +10,7 @@ import (
 //	count, 2 bytes little endian | element, count times
 //	set element: uvarint len(member) | member
 //	hash element: uvarint len(field) | field | uvarint len(value) | value
+//	list element: uvarint len(element) | element
 //	zset element: 8 bytes of score (appendScore) | uvarint len(member) | member, in the order of (score, member)
 //
 // Nothing follows the last element. The type's tag stands in the row's header, so the form itself carries
@@ -88,22 +89,22 @@ func splice(p []byte, from, to, room int) []byte {
 	return p
 }
 
-// members walks a packed set from front to back without allocating.
-type members struct {
+// items walks a packed list or set from front to back without allocating.
+type items struct {
 	p        []byte
 	at, left int
 	start    int // of the present element
-	member   []byte
+	data     []byte
 	err      error
 }
 
-func walkMembers(p []byte) members {
+func walkItems(p []byte) items {
 	n, err := packedCount(p)
-	return members{p: p, at: packedHeader, left: n, err: err}
+	return items{p: p, at: packedHeader, left: n, err: err}
 }
 
 // next steps to the next element and reports whether there is one. At the end err tells a damaged form.
-func (w *members) next() bool {
+func (w *items) next() bool {
 	if w.err != nil {
 		return false
 	}
@@ -114,9 +115,11 @@ func (w *members) next() bool {
 		return false
 	}
 	w.start = w.at
-	w.member, w.at, w.err = readChunk(w.p, w.at)
+	if w.data, w.at, w.err = readChunk(w.p, w.at); w.err != nil {
+		return false
+	}
 	w.left--
-	return w.err == nil
+	return true
 }
 
 // pairs walks a packed hash from front to back without allocating.

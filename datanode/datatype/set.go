@@ -21,14 +21,14 @@ func (s *Set) Has(member []byte) bool {
 		_, ok := s.memberSize(member)
 		return ok
 	}
-	w := walkMembers(s.packed)
+	w := walkItems(s.packed)
 	return s.find(&w, member)
 }
 
 // find walks the packed form up to a member.
-func (s *Set) find(w *members, member []byte) bool {
+func (s *Set) find(w *items, member []byte) bool {
 	for w.next() {
-		if string(w.member) == string(member) {
+		if string(w.data) == string(member) {
 			return true
 		}
 	}
@@ -62,9 +62,9 @@ func (s *Set) Add(member []byte) bool {
 // spread moves the packed members to rows of their own.
 func (s *Set) spread() {
 	s.startSpread()
-	w := walkMembers(s.packed)
+	w := walkItems(s.packed)
 	for w.next() {
-		s.putSub(store.SubMember, w.member, nil, 0)
+		s.putSub(store.SubMember, w.data, nil, 0)
 		s.row.Count++
 	}
 	s.check(w.err)
@@ -80,7 +80,7 @@ func (s *Set) Delete(member []byte) bool {
 		}
 		return ok
 	}
-	w := walkMembers(s.packed)
+	w := walkItems(s.packed)
 	ok := s.find(&w, member)
 	if ok {
 		s.edit()
@@ -96,9 +96,9 @@ func (s *Set) Each(fn func(member []byte) bool) {
 		s.EachFrom(nil, fn)
 		return
 	}
-	w := walkMembers(s.packed)
+	w := walkItems(s.packed)
 	for w.next() {
-		if !fn(w.member) {
+		if !fn(w.data) {
 			return
 		}
 	}

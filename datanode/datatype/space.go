@@ -24,7 +24,7 @@ type Buffers struct {
 	name  []byte  // a sub row's name
 	from  []byte  // where a range of sub rows starts
 	to    []byte  // where it ends
-	index []int32 // where the elements of a packed sorted set start
+	index []int32 // where the elements of a packed list or sorted set start
 }
 
 // keepBytes is the most that a buffer keeps from one command to the next.
@@ -51,7 +51,7 @@ func (s Space) get(key []byte, t store.Type) (store.Row, bool, error) {
 	return row, ok, nil
 }
 
-// collection is what hashes and sorted sets have in common: a key row that is packed or spread.
+// collection is what all but strings have in common: a key row that is packed or spread.
 type collection struct {
 	Space
 	key     []byte

@@ -302,6 +302,27 @@ func (a *spaceAudit) addGroup(k rowKey, key []byte, version uint64) {
 	if (r.Type == TypeZSet) != (scores > 0) || scores > 0 && scores != members {
 		a.say("%s, of type %d, has %d members and %d scores", quote(key), r.Type, members, scores)
 	}
+	if r.Type == TypeList {
+		a.addList(key, r)
+	}
+}
+
+// addList checks that the elements of a list have the indexes from Head on, one after the other.
+func (a *spaceAudit) addList(key []byte, r Row) {
+	prefix := appendSubPrefix(nil, a.ks.prefix, kindMember, key, r.Version)
+	it, err := a.v.store.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
+	if err != nil {
+		return
+	}
+	defer func() { _ = it.Close() }() // the walk meets what can't be read
+	want := r.Head
+	for ok := it.First(); ok; ok = it.Next() {
+		if name := it.Key()[len(prefix):]; len(name) != headSize || binary.BigEndian.Uint64(name) != want {
+			a.say("%s, a list from index %d on, has no element %d but %x", quote(key), r.Head, want, name)
+			return
+		}
+		want++
+	}
 }
 
 func (a *spaceAudit) sum(kind byte, key []byte, version uint64) (rows, size uint64) {

@@ -177,6 +177,12 @@ func (a *audit) check(ks *keyspace) (err error) {
 // Codec lets the fuzz target reach the key codec.
 type Codec struct{}
 
+// DecodeRow parses a key row's value.
+func (Codec) DecodeRow(v []byte) (Row, error) { return decodeRow(v) }
+
+// AppendRow appends a key row's value.
+func (Codec) AppendRow(b []byte, r *Row) []byte { return appendRow(b, r) }
+
 func (Codec) Key(ns, ks uint64, key []byte) []byte {
 	return appendKeyRow(nil, keyspacePrefix(ns, ks), key)
 }

@@ -28,10 +28,11 @@ type Row struct {
 	Version  uint64 // Spread: names the sub rows
 	Count    uint64 // Spread: members; datatype keeps it
 	Bytes    uint64 // Spread: sum of SubSize of all sub rows; datatype keeps it
+	Head     uint64 // a spread list: the index of its first element; datatype keeps it
 }
 
 // A key row's value is a tag byte (type, flags), the expiry if there is one (8, big endian), then the
-// data, or of a spread collection version (8), count and bytes (varints).
+// data, or of a spread collection version (8), count and bytes (varints), and of a list head (8, big endian).
 const (
 	tagType   = 0x0f
 	tagSpread = 0x10
@@ -39,6 +40,7 @@ const (
 	tagKnown  = tagType | tagSpread | tagExpiry
 
 	rowHeaderMax = 1 + 8 // what a row that isn't spread has before its data
+	headSize     = 8     // of Head, and of an element's name
 )
 
 func appendRow(b []byte, r *Row) []byte {
@@ -58,7 +60,11 @@ func appendRow(b []byte, r *Row) []byte {
 	}
 	b = binary.BigEndian.AppendUint64(b, r.Version)
 	b = binary.AppendUvarint(b, r.Count)
-	return binary.AppendUvarint(b, r.Bytes)
+	b = binary.AppendUvarint(b, r.Bytes)
+	if r.Type == TypeList {
+		b = binary.BigEndian.AppendUint64(b, r.Head)
+	}
+	return b
 }
 
 // decodeRow parses a key row's value; Data points into v.
@@ -87,8 +93,14 @@ func decodeRow(v []byte) (Row, error) {
 		return Row{}, fmt.Errorf("%w: key row is cut short", ErrDamage)
 	}
 	b = b[n:]
-	if r.Bytes, n = binary.Uvarint(b); n <= 0 || n != len(b) {
+	if r.Bytes, n = binary.Uvarint(b); n <= 0 {
 		return Row{}, fmt.Errorf("%w: key row is cut short", ErrDamage)
+	}
+	b = b[n:]
+	if r.Type == TypeList && len(b) == headSize {
+		r.Head, b = binary.BigEndian.Uint64(b), nil
+	} else if r.Type == TypeList || len(b) > 0 {
+		return Row{}, fmt.Errorf("%w: key row of a wrong length", ErrDamage)
 	}
 	return r, nil
 }

@@ -14,7 +14,7 @@ type Sub uint8
 
 // The kinds of sub rows.
 const (
-	SubMember Sub = 1 // member or field -> value
+	SubMember Sub = 1 // member, field, or a list's index (8, big endian) -> value
 	SubScore  Sub = 2 // order-preserving score | member -> nothing
 )
 

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -178,6 +179,21 @@ func TestVerifyFindsWrongRows(t *testing.T) {
 		{"a stray score", func(db *pebble.DB) error {
 			return db.Set(c.Sub(ns, 0, []byte("spread"), 1, true, []byte("12345678m")), nil, pebble.NoSync)
 		}, "scores"},
+		{"a list's lost head", func(db *pebble.DB) error { return setHead(db, c.Key(ns, 0, []byte("list")), listHead+1) }, "has no element"},
+		{"a list's gap", func(db *pebble.DB) error {
+			return errors.Join(db.Delete(c.Sub(ns, 0, []byte("list"), 2, false, index(1)), pebble.NoSync),
+				db.Set(c.Sub(ns, 0, []byte("list"), 2, false, index(9)), []byte("v"), pebble.NoSync))
+		}, "has no element"},
+		{"a list's odd index", func(db *pebble.DB) error {
+			return errors.Join(db.Delete(c.Sub(ns, 0, []byte("list"), 2, false, index(2)), pebble.NoSync),
+				db.Set(c.Sub(ns, 0, []byte("list"), 2, false, index(2)[:7]), []byte("vv"), pebble.NoSync))
+		}, "has no element"},
+		{"a list without a head", func(db *pebble.DB) error {
+			return db.Set(c.Key(ns, 0, []byte("list")), []byte("\x14"+version+"\x03\x1b"), pebble.NoSync)
+		}, "of a wrong length"},
+		{"a hash with a head", func(db *pebble.DB) error {
+			return db.Set(c.Key(ns, 0, []byte("spread")), []byte("\x12"+version+"\x03\x09"+version), pebble.NoSync)
+		}, "of a wrong length"},
 		{"an orphan", func(db *pebble.DB) error {
 			return db.Set(c.Sub(ns, 0, []byte("gone"), 9, false, []byte("f")), nil, pebble.NoSync)
 		}, "have no key row"},
@@ -213,7 +229,22 @@ func TestVerifyFindsWrongRows(t *testing.T) {
 	}
 }
 
-// fill writes a string, one that expires, and a spread hash.
+const listHead = 1 << 63
+
+// index is the name of a list's element.
+func index(i uint64) []byte { return binary.BigEndian.AppendUint64(nil, listHead+i) }
+
+// setHead changes where the list of a key row starts.
+func setHead(db *pebble.DB, key []byte, head uint64) error {
+	v, closer, err := db.Get(key)
+	if err != nil {
+		return err
+	}
+	v = binary.BigEndian.AppendUint64(slices.Clone(v[:len(v)-8]), head)
+	return errors.Join(closer.Close(), db.Set(key, v, pebble.NoSync))
+}
+
+// fill writes a string, one that expires, a spread hash, and a spread list.
 func fill(s *store.Store, ns uint64) error {
 	if !s.Enter() {
 		return errors.New("closed")
@@ -232,6 +263,12 @@ func fill(s *store.Store, ns uint64) error {
 		r.Bytes += store.SubSize(name, []byte("v"))
 	}
 	tx.Put(db, []byte("spread"), r)
+	r = store.Row{Type: store.TypeList, Spread: true, Version: tx.NewVersion(), Count: 3, Head: listHead}
+	for i := range uint64(3) {
+		tx.PutSub(db, []byte("list"), r.Version, store.SubMember, index(i), []byte("v"))
+		r.Bytes += store.SubSize(index(i), []byte("v"))
+	}
+	tx.Put(db, []byte("list"), r)
 	return tx.Commit(store.Async)
 }
 

@@ -56,6 +56,18 @@ func workloads() []Workload {
 			b = appendKey(appendHead(b, 4, "ZADD"), "onezset:", 0)
 			return appendKey(appendScore(b, r.below(1_000_000)), "member:", r.below(w.Keys))
 		}},
+		// One list, as redis-benchmark has it: what is pushed first is there to be popped and read.
+		{Name: "lpush", make: func(w *Workload, b []byte, _ *random) []byte {
+			return appendBulk(appendBulk(appendHead(b, 3, "LPUSH"), "onelist"), w.value)
+		}},
+		{Name: "rpush", make: func(w *Workload, b []byte, _ *random) []byte {
+			return appendBulk(appendBulk(appendHead(b, 3, "RPUSH"), "onelist"), w.value)
+		}},
+		{Name: "lpop", make: func(_ *Workload, b []byte, _ *random) []byte { return appendBulk(appendHead(b, 2, "LPOP"), "onelist") }},
+		{Name: "rpop", make: func(_ *Workload, b []byte, _ *random) []byte { return appendBulk(appendHead(b, 2, "RPOP"), "onelist") }},
+		{Name: "lrange-100", make: func(_ *Workload, b []byte, _ *random) []byte {
+			return appendBulk(appendBulk(appendBulk(appendHead(b, 4, "LRANGE"), "onelist"), "0"), "99")
+		}},
 		{Name: "mset", make: func(w *Workload, b []byte, r *random) []byte {
 			b = appendHead(b, 1+2*msetKeys, "MSET")
 			for range msetKeys {

@@ -2,6 +2,7 @@
 package datatypetest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -25,6 +26,9 @@ func Recount(tx *store.Tx, db store.DB) (store.Counters, error) {
 		var sum uint64
 		members, scores := uint64(0), uint64(0)
 		for name, value := range tx.Subs(db, key, row.Version, store.SubMember, store.Bounds{}) {
+			if index := binary.BigEndian.AppendUint64(nil, row.Head+members); row.Type == store.TypeList && !bytes.Equal(name, index) {
+				return c, fmt.Errorf("element %d of list %q is at %x, want %x", members, key, name, index)
+			}
 			sum += store.SubSize(name, value)
 			members++
 		}
@@ -50,6 +54,9 @@ func rowSize(r store.Row) int {
 	}
 	if !r.Spread {
 		return n + len(r.Data)
+	}
+	if r.Type == store.TypeList {
+		n += 8 // where it starts
 	}
 	return n + 8 + len(binary.AppendUvarint(binary.AppendUvarint(nil, r.Count), r.Bytes))
 }
