@@ -41,6 +41,7 @@ func (n *Node) buildEdge() error {
 		Log: n.cfg.Log,
 	})
 	n.executor = ex
+	n.expired.Store(ex)
 	n.forwarder = command.NewForwarder(ex)
 	n.edge = resp.NewServer(resp.Config{
 		Listeners: listeners, Executor: ex, Sessions: sessions, Views: n.views, Limits: edge, Log: n.cfg.Log,

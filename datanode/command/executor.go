@@ -138,6 +138,10 @@ const (
 type stats struct {
 	commands   []commandStats // by command.order
 	namespaces sync.Map       // uint64 to *namespaceStats
+	holders    holders
+	base       atomic.Pointer[counts] // what the node had counted at an admin's CONFIG RESETSTAT
+	goneMu     sync.Mutex
+	gone       counts // of namespaces that are not in namespaces any more
 	marksMu    sync.Mutex
 	marks      []*namespaceStats // what Usage has to look at
 

@@ -24,8 +24,8 @@ func serverSpecs() []Spec {
 					Since: "2.0.0", Summary: "Sets what may change while a node runs.", Run: configSet},
 				{Name: "rewrite", Arity: 2, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeAdmin,
 					Since: "2.8.0", Summary: "Refused: a node is started with flags, and writes no file of them.", Run: configRewrite},
-				{Name: "resetstat", Arity: 2, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeAdmin,
-					Since: "2.0.0", Summary: "Resets the counters of this node.", Run: configResetStat},
+				{Name: "resetstat", Arity: 2, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagSession | FlagShared, Scope: ScopeTenant,
+					Since: "2.0.0", Summary: "Resets what INFO counts of the namespace on this node.", Run: configResetStat},
 				{Name: "help", Arity: 2, Flags: FlagLoading | FlagStale | FlagSession, Scope: ScopeTenant, Since: "5.0.0",
 					Summary: "Lists the subcommands.", Run: func(c *Ctx) { writeHelp(c, "CONFIG") }},
 			}},
@@ -104,14 +104,4 @@ func configGet(c *Ctx) {
 		c.Out.BulkString(s[0])
 		c.Out.BulkString(s[1])
 	}
-}
-
-func configResetStat(c *Ctx) {
-	for i := range c.ex.stats.commands {
-		st := &c.ex.stats.commands[i]
-		st.calls.Store(0)
-		st.micros.Store(0)
-		st.rejected.Store(0)
-	}
-	c.Out.OK()
 }
