@@ -105,7 +105,7 @@ func infoClients(w *infoWriter) {
 		n++
 	}
 	w.line("connected_clients", n)
-	w.line("maxclients", w.ex.limits.MaxClients)
+	w.line("maxclients", w.ex.Edge().MaxClients.Load())
 	w.line("blocked_clients", 0)
 	w.line("tracking_clients", 0)
 }

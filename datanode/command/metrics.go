@@ -22,7 +22,7 @@ func Metrics(scene func() Scene, most int) []prometheus.Collector {
 			}
 		},
 			of("atoll_resp_connections", "Connections of Redis clients now.", func(e *Executor) float64 { return float64(e.sessions.Len()) }),
-			of("atoll_resp_connections_max", "Connections that the node takes at once.", func(e *Executor) float64 { return float64(e.limits.MaxClients) }),
+			of("atoll_resp_connections_max", "Connections that the node takes at once.", func(e *Executor) float64 { return float64(e.Edge().MaxClients.Load()) }),
 			of("atoll_resp_connections_accepted_total", "Connections that were taken.", func(e *Executor) float64 { return float64(e.sessions.total.Load()) }),
 			of("atoll_resp_connections_rejected_total", "Connections that were turned away, or made way, at the most that the node takes.", func(e *Executor) float64 { return float64(e.sessions.rejected.Load()) }),
 			of("atoll_resp_connections_evicted_total", "Connections that were cut since clients' buffers held too much.", func(e *Executor) float64 { return float64(e.sessions.evicted.Load()) }),

@@ -2,7 +2,9 @@ package command
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/atolldb/atoll/datanode/datatype"
 )
@@ -63,26 +65,24 @@ func settings(c *Ctx) [][2]string {
 	if c.ex.limits.ForwardWrites {
 		readOnly = "no"
 	}
-	t := &c.ex.tunables
-	return [][2]string{
+	list := [][2]string{
 		{"appendfsync", "everysec"},
 		{"appendonly", "yes"},
 		{"databases", strconv.Itoa(databases)},
 		{"io-threads", "1"},
-		{"latency-monitor-threshold", strconv.FormatInt(t.latencyMS.Load(), 10)},
-		{"maxclients", strconv.Itoa(c.ex.limits.MaxClients)},
 		{"maxmemory", "0"},
-		{"maxmemory-clients", strconv.Itoa(c.ex.limits.MemoryBytes)},
 		{"maxmemory-policy", "noeviction"},
 		{"notify-keyspace-events", ""},
 		{"proto-max-bulk-len", strconv.Itoa(c.ex.limits.BulkBytes)},
 		{"replica-read-only", readOnly},
 		{"save", ""},
 		{"slave-read-only", readOnly},
-		{"slowlog-log-slower-than", strconv.FormatInt(t.slowMicros.Load(), 10)},
-		{"slowlog-max-len", strconv.FormatInt(t.slowLen.Load(), 10)},
-		{"timeout", strconv.Itoa(int(c.ex.limits.IdleTimeout.Seconds()))},
 	}
+	for _, k := range c.ex.tunables.list() {
+		list = append(list, [2]string{k.name, k.String()})
+	}
+	slices.SortFunc(list, func(a, b [2]string) int { return strings.Compare(a[0], b[0]) })
+	return list
 }
 
 func configGet(c *Ctx) {
