@@ -38,6 +38,11 @@ func TestConfigSetOfTheEdge(t *testing.T) {
 	set("maxmemory-clients 16mb", "+OK")
 	r.as(t, commandtest.BWriteSecret).part(100<<10, 100<<10-10) // the bound is looked at when something grows
 	tenant.ends()
+	for deadline := time.Now().Add(5 * time.Second); len(r.server.list()) > 2; time.Sleep(time.Millisecond) { // nor may what it held be another's fault
+		if time.Now().After(deadline) {
+			t.Fatal("the connection that was cut is still there")
+		}
+	}
 	quiet := r.as(t, commandtest.AWriteSecret)
 	set("timeout 10", "+OK")
 	for _, c := range r.server.list() {
