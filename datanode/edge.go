@@ -26,7 +26,8 @@ func (n *Node) buildEdge() error {
 		return err
 	}
 	edge := n.cfg.Edge.WithDefaults()
-	if most := clientsWithin(files.Cur); edge.MaxClients > most {
+	edge.ClientsMost = clientsWithin(files.Cur)
+	if most := edge.ClientsMost; edge.MaxClients > most {
 		n.cfg.Log.Warn("fewer clients than asked for: the process may open too few files", "max_clients", most, "asked", edge.MaxClients, "files", files.Cur)
 		edge.MaxClients = most
 	}
@@ -34,13 +35,13 @@ func (n *Node) buildEdge() error {
 	env := &command.Env{Clock: time.Now, Elapsed: func() time.Duration { return time.Since(began) }, Families: command.FamilyEnv{Limits: n.cfg.Packed}}
 	sessions := command.NewRegistry()
 	limits := n.cfg.Run
-	limits.MaxClients, limits.MemoryBytes = edge.MaxClients, edge.MemoryBytes
-	limits.BulkBytes, limits.IdleTimeout = edge.Reader.BulkBytes, edge.IdleTimeout
+	limits.BulkBytes = edge.Reader.BulkBytes
 	ex := command.NewExecutor(command.Config{
 		Node: n, Sessions: sessions, Specs: command.All(), Env: env, Limits: limits, Version: n.cfg.Version, Shutdown: n.cfg.Shutdown,
 		Log: n.cfg.Log,
 	})
 	n.executor = ex
+	n.expired.Store(ex)
 	n.forwarder = command.NewForwarder(ex)
 	n.edge = resp.NewServer(resp.Config{
 		Listeners: listeners, Executor: ex, Sessions: sessions, Views: n.views, Limits: edge, Log: n.cfg.Log,

@@ -35,6 +35,7 @@ type Node struct {
 	member    *replication.Member
 	meta      *metadataClient
 	executor  *command.Executor
+	expired   atomic.Pointer[command.Executor] // executor, for stores that were opened before there was one
 	forwarder *command.Forwarder
 	edge      *resp.Server
 	lease     atomic.Pointer[lease] // the last one that was acquired
@@ -103,6 +104,11 @@ func (n *Node) storeOptions(dir string) store.Options {
 		FS: vfs.Default, Dir: dir, BlockCache: n.cache, RowCacheBytes: n.cfg.RowCacheBytes, MemTableBytes: n.cfg.MemTableBytes,
 		SegmentBytes: n.cfg.SegmentBytes, RetainBytes: n.cfg.RetainBytes, RetainAge: n.cfg.RetainAge,
 		ReserveBytes: n.cfg.ReserveBytes, SyncEvery: syncEvery, Now: time.Now, Logger: n.cfg.Log, Fatal: n.cfg.Fatal,
+		Expired: func(namespace uint64, keys int) {
+			if ex := n.expired.Load(); ex != nil {
+				ex.Expired(namespace, keys)
+			}
+		},
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/atolldb/atoll/datanode/datatype"
 	"github.com/atolldb/atoll/datanode/store"
 )
 
@@ -27,6 +28,7 @@ type Ctx struct {
 	ex    *Executor
 	lease Lease           // nil in a FlagNetwork command
 	ctx   context.Context // ends with the connection; FlagNetwork only
+	looks datatype.Looks  // of all of the run's commands
 }
 
 // Env is what commands share: the clock, and what the families keep.

@@ -45,11 +45,8 @@ type Limits struct {
 	NamespaceTimeout time.Duration
 	// ViewStaleMax is how old what was last heard of the metadata may be where a session begins; 0 is for ever.
 	ViewStaleMax time.Duration
-	// The edge's own limits, which CONFIG GET and INFO tell.
-	MaxClients  int
-	MemoryBytes int // of clients' buffers
-	BulkBytes   int
-	IdleTimeout time.Duration
+	// BulkBytes is the edge's own limit, which CONFIG GET tells.
+	BulkBytes int
 }
 
 // Config is what an Executor is made of.
@@ -138,6 +135,10 @@ const (
 type stats struct {
 	commands   []commandStats // by command.order
 	namespaces sync.Map       // uint64 to *namespaceStats
+	holders    holders
+	base       atomic.Pointer[counts] // what the node had counted at an admin's CONFIG RESETSTAT
+	goneMu     sync.Mutex
+	gone       counts // of namespaces that are not in namespaces any more
 	marksMu    sync.Mutex
 	marks      []*namespaceStats // what Usage has to look at
 

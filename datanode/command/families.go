@@ -79,12 +79,22 @@ func onData(run func(*Ctx, *work)) func(*Ctx) {
 			limits = datatype.DefaultLimits
 		}
 		w.Space = datatype.Space{Tx: c.Tx, DB: c.DB, Limits: limits, Buf: &w.buffers}
+		if c.Spec.Flags&FlagReadOnly != 0 {
+			w.Looks = &c.looks
+		}
 		run(c, w)
 		w.Space = datatype.Space{}
 		w.buffers.Trim()
 		w.found.reset()
 		env.works.Put(w)
 	}
+}
+
+// reading is the space of a command that also writes, for a key that it looks up to answer with.
+func (w *work) reading(c *Ctx) datatype.Space {
+	s := w.Space
+	s.Looks = &c.looks
+	return s
 }
 
 // random returns a number below n, which is positive.

@@ -74,6 +74,32 @@ func BenchmarkCommands(b *testing.B) {
 	}
 }
 
+// BenchmarkPipeline is what a command costs among 16 of one pipeline, all alike, or each another than the one before.
+func BenchmarkPipeline(b *testing.B) {
+	bench := commandtest.New(b)
+	s := bench.Session(b, commandtest.AWriteSecret)
+	bench.Pipeline(b, s, []string{"SET", "string", "value"}, []string{"HSET", "hash", "f", "v"})
+	for name, lines := range map[string][]string{"alike": {"GET string"}, "changing": {"GET string", "HGET hash f"}} {
+		cmds := make([]redcon.Command, 16)
+		for i := range cmds {
+			cmds[i].Raw = []byte(lines[i%len(lines)])
+			for word := range strings.FieldsSeq(lines[i%len(lines)]) {
+				cmds[i].Args = append(cmds[i].Args, []byte(word))
+			}
+		}
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Out.Reset(1 << 20)
+				if err := bench.Executor.Execute(b.Context(), s, cmds, func() error { return nil }); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(cmds)), "ns/command")
+		})
+	}
+}
+
 // One allocation is the test node's lease; a write has those of the store's commit, as SET shows them.
 func TestHotPathsAllocateNothing(t *testing.T) {
 	run := runner(t)

@@ -105,7 +105,7 @@ func infoClients(w *infoWriter) {
 		n++
 	}
 	w.line("connected_clients", n)
-	w.line("maxclients", w.ex.limits.MaxClients)
+	w.line("maxclients", w.ex.Edge().MaxClients.Load())
 	w.line("blocked_clients", 0)
 	w.line("tracking_clients", 0)
 }
@@ -188,24 +188,19 @@ func infoPersistence(w *infoWriter) {
 }
 
 func infoStats(w *infoWriter) {
-	own := w.Session.stats
-	connections, commands, rejected, evicted := own.connections.Load(), own.commands.Load(), uint64(0), uint64(0)
-	if w.admin {
-		connections, commands = w.ex.sessions.Total(), 0
-		rejected, evicted = w.ex.sessions.rejected.Load(), w.ex.sessions.evicted.Load()
-		for i := range w.ex.stats.commands {
-			commands += w.ex.stats.commands[i].calls.Load()
-		}
-	}
-	sum := w.sums()
-	w.line("total_connections_received", connections)
-	w.line("total_commands_processed", commands)
+	sum := w.counts()
+	w.line("total_connections_received", sum.connections)
+	w.line("total_commands_processed", sum.commands)
 	w.line("total_net_input_bytes", sum.in)
 	w.line("total_net_output_bytes", sum.out)
 	w.line("total_error_replies", sum.errorReplies())
-	w.line("rejected_connections", rejected)
+	w.line("rejected_connections", sum.rejected)
+	w.line("expired_keys", sum.expired)
+	w.line("expired_stale_perc", "0.00") // the sweeper knows what has run out, where Redis draws samples
 	w.line("evicted_keys", 0)
-	w.line("evicted_clients", evicted)
+	w.line("evicted_clients", sum.evicted)
+	w.line("keyspace_hits", sum.hits)
+	w.line("keyspace_misses", sum.misses)
 	w.line("pubsub_channels", 0)
 	w.line("pubsub_patterns", 0)
 }
@@ -267,7 +262,7 @@ func infoCPU(w *infoWriter) {
 func infoCommandStats(w *infoWriter) {
 	for i, cmd := range w.ex.table.list {
 		st := &w.ex.stats.commands[i]
-		calls, micros, rejected := st.calls.Load(), st.micros.Load(), st.rejected.Load()
+		calls, micros, rejected := st.times.calls(), st.micros.Load(), st.rejected.Load()
 		if calls+rejected == 0 {
 			continue
 		}

@@ -50,7 +50,7 @@ func existsCommand(c *Ctx, w *work) {
 }
 
 func typeCommand(c *Ctx, w *work) {
-	row, _ := w.Tx.Get(w.DB, c.Args[1])
+	row, _ := w.Row(c.Args[1])
 	c.Out.Simple(datatype.TypeName(row.Type))
 }
 
@@ -124,7 +124,7 @@ func pexpiretimeCommand(c *Ctx, w *work) { replyExpiry(c, w, 0, 1) }
 // replyExpiry answers with the key's end after a time, in a unit of that many milliseconds; -1 for a key
 // without end, -2 for no key.
 func replyExpiry(c *Ctx, w *work, after, unit int64) {
-	row, ok := w.Tx.Get(w.DB, c.Args[1])
+	row, ok := w.Row(c.Args[1])
 	switch {
 	case !ok:
 		c.Out.Int(-2)
@@ -214,13 +214,12 @@ func copyCommand(c *Ctx, w *work) {
 		return
 	}
 	db := c.Tx.DB(target)
-	if !replace {
-		if _, taken := c.Tx.Get(db, to); taken {
-			c.Out.Int(0)
-			return
-		}
+	there := w.reading(c).Exists(from)
+	if there && !replace {
+		_, taken := c.Tx.Get(db, to)
+		there = !taken
 	}
-	c.Out.Int(bit(w.Copy(from, db, to)))
+	c.Out.Int(bit(there && w.Copy(from, db, to)))
 }
 
 // moveHashes names the key in the session's database and in the one that it is to move to.

@@ -139,8 +139,7 @@ func latencySpec() Spec {
 		Summary: "A container for latency diagnostics commands.", Subs: []Spec{
 			sub("doctor", 2, "2.8.13", "Returns a report about the namespace's latency.", latencyDoctor),
 			sub("graph", 3, "2.8.13", "Returns a graph of a latency event.", latencyGraph),
-			sub("histogram", -2, "7.0.0", "Refused: INFO has each command's calls and time.",
-				refuse("LATENCY HISTOGRAM is not supported: INFO commandstats has each command's calls and time")),
+			sub("histogram", -2, "7.0.0", "Returns the cumulative distribution of commands' times.", latencyHistogram),
 			sub("history", 3, "2.8.13", "Returns the samples of a latency event.", latencyHistory),
 			sub("latest", 2, "2.8.13", "Returns the latest samples of all events.", latencyLatest),
 			{Name: "reset", Arity: -2, Flags: flags | FlagShared, Scope: ScopeTenant, Since: "2.8.13",

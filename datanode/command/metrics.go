@@ -22,7 +22,7 @@ func Metrics(scene func() Scene, most int) []prometheus.Collector {
 			}
 		},
 			of("atoll_resp_connections", "Connections of Redis clients now.", func(e *Executor) float64 { return float64(e.sessions.Len()) }),
-			of("atoll_resp_connections_max", "Connections that the node takes at once.", func(e *Executor) float64 { return float64(e.limits.MaxClients) }),
+			of("atoll_resp_connections_max", "Connections that the node takes at once.", func(e *Executor) float64 { return float64(e.Edge().MaxClients.Load()) }),
 			of("atoll_resp_connections_accepted_total", "Connections that were taken.", func(e *Executor) float64 { return float64(e.sessions.total.Load()) }),
 			of("atoll_resp_connections_rejected_total", "Connections that were turned away, or made way, at the most that the node takes.", func(e *Executor) float64 { return float64(e.sessions.rejected.Load()) }),
 			of("atoll_resp_connections_evicted_total", "Connections that were cut since clients' buffers held too much.", func(e *Executor) float64 { return float64(e.sessions.evicted.Load()) }),
@@ -43,9 +43,8 @@ type Scene struct {
 
 // sums are a namespace's counters, or those of many together.
 type sums struct {
-	in, out, limited, connections uint64
-	errors                        [len(errorCodes)]uint64
-	families                      [familiesMax]familySums
+	counts
+	families [familiesMax]familySums
 }
 
 type familySums struct {
@@ -55,13 +54,7 @@ type familySums struct {
 
 // plus adds o, times by (1 or -1, modulo 2^64).
 func (s *sums) plus(o *sums, by uint64) {
-	s.in += by * o.in
-	s.out += by * o.out
-	s.limited += by * o.limited
-	s.connections += by * o.connections
-	for i, n := range o.errors {
-		s.errors[i] += by * n
-	}
+	s.counts.plus(&o.counts, by)
 	for i := range o.families {
 		f, of := &s.families[i], &o.families[i]
 		for k, n := range of.buckets {
@@ -73,10 +66,7 @@ func (s *sums) plus(o *sums, by uint64) {
 
 // sums reads the counters.
 func (st *namespaceStats) sums() *sums {
-	s := &sums{in: st.in.Load(), out: st.out.Load(), limited: st.limited.Load(), connections: st.connections.Load()}
-	for i := range st.errors {
-		s.errors[i] = st.errors[i].Load()
-	}
+	s := &sums{counts: st.counts()}
 	for i := range st.families {
 		if f := st.families[i].Load(); f != nil {
 			for k := range f.buckets {
@@ -121,6 +111,9 @@ const (
 	metricConnections = "atoll_namespace_connections"
 	metricKeys        = "atoll_namespace_keys"
 	metricBytes       = "atoll_namespace_stored_bytes"
+	metricHits        = "atoll_namespace_keyspace_hits_total"
+	metricMisses      = "atoll_namespace_keyspace_misses_total"
+	metricExpired     = "atoll_namespace_expired_keys_total"
 )
 
 // NewNamespaceMetrics returns a collector that gives labels to at most so many namespaces.
@@ -138,6 +131,9 @@ func NewNamespaceMetrics(scene func() Scene, most int) *NamespaceMetrics {
 			metricConnections: desc(metricConnections, "Connections that are in the namespace now."),
 			metricKeys:        desc(metricKeys, "Keys of the namespace on this node."),
 			metricBytes:       desc(metricBytes, "Bytes of keys and values of the namespace on this node, before compression."),
+			metricHits:        desc(metricHits, "Keys that commands looked up on this node to read them, and that were there."),
+			metricMisses:      desc(metricMisses, "Keys that commands looked up on this node to read them, and that were not there."),
+			metricExpired:     desc(metricExpired, "Keys that were deleted, or replaced, since their time had run out; the primary counts them."),
 		},
 		commands:  desc("atoll_namespace_commands_total", "Commands that this node executed for its clients, by the family of COMMAND DOCS.", "family"),
 		durations: desc("atoll_namespace_command_duration_seconds", "Time of a command, a run's shared evenly by its commands, without reading and writing the socket.", "family"),
@@ -299,6 +295,7 @@ func (m *NamespaceMetrics) emit(c chan<- prometheus.Metric, name string, familie
 	for metricName, value := range map[string]float64{
 		metricIn: float64(s.in), metricOut: float64(s.out), metricLimited: float64(s.limited), metricOpened: float64(s.connections),
 		metricConnections: float64(g.sessions), metricKeys: float64(max(0, g.counters.Keys)), metricBytes: float64(max(0, g.counters.Bytes)),
+		metricHits: float64(s.hits), metricMisses: float64(s.misses), metricExpired: float64(s.expired),
 	} {
 		kind := prometheus.GaugeValue
 		if metric.IsCounter(metricName) {

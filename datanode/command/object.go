@@ -14,7 +14,7 @@ func objectSpecs() []Spec {
 }
 
 func objectEncodingCommand(c *Ctx, w *work) {
-	if row, ok := w.Tx.Get(w.DB, c.Args[2]); ok {
+	if row, ok := w.Row(c.Args[2]); ok {
 		c.Out.BulkString(datatype.Encoding(row))
 	} else {
 		c.Out.Null()

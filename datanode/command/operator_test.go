@@ -24,6 +24,12 @@ func TestConfigSetAsRedis(t *testing.T) {
 		"CONFIG SET slowlog-max-len 5 foo 3", "CONFIG GET slowlog-max-len",
 		"CONFIG SET slowlog-max-len 7 latency-monitor-threshold 5", "CONFIG GET slowlog-max-len latency-monitor-threshold",
 		"CONFIG SET slowlog-log-slower-than -1", "CONFIG GET slowlog-log-slower-than", "CONFIG REWRITE",
+		"CONFIG SET slowlog-max-len +5", "CONFIG SET slowlog-max-len 010", "CONFIG SET maxclients 0", "CONFIG SET maxclients 4294967296", "CONFIG SET maxclients x",
+		"CONFIG SET timeout -1", "CONFIG SET timeout 2147483648", "CONFIG SET timeout 1.5", "CONFIG SET maxmemory-clients -1", "CONFIG SET maxmemory-clients 20.5mb",
+		"CONFIG SET databases 3 foo 1", "CONFIG SET foo 1 databases 3", "CONFIG SET timeout x databases 3", "CONFIG SET timeout 1 TIMEOUT x", "CONFIG SET timeout x maxclients y", "CONFIG SET timeout 3 timeout 3 foo 1",
+		"CONFIG SET maxclients 77 timeout 2147483647 maxmemory-clients 20mb", "CONFIG GET maxclients timeout maxmemory-clients", "CONFIG SET maxclients 78 timeout 5 maxmemory-clients x",
+		"CONFIG GET max*clients timeout", "CONFIG SET maxmemory-clients 30M", "CONFIG GET maxmemory-clients", "CONFIG SET MAXMEMORY-clients 1gb timeout 0", "CONFIG GET maxmemory-clients timeout",
+		"CONFIG SET maxmemory-clients 20000000b", "CONFIG GET maxmemory-clients",
 		"SHUTDOWN foo", "SHUTDOWN ABORT", "SHUTDOWN SAVE NOSAVE", "SHUTDOWN ABORT NOW",
 		"BGSAVE x", "BGSAVE SCHEDULE x", "LASTSAVE x", "ROLE x", "MONITOR x",
 	} {
@@ -183,7 +189,7 @@ func TestLatencyEvents(t *testing.T) {
 		t.Errorf("the node's events are %q", got)
 	}
 	play(t, b, other, []exchange{{"LATENCY LATEST", "*0\r\n"}, {"LATENCY RESET", ":0\r\n"}})
-	play(t, b, s, []exchange{{"LATENCY RESET command nosuch", ":1\r\n"}, {"LATENCY RESET", ":1\r\n"}, {"LATENCY HISTOGRAM", "-ERR LATENCY HISTOGRAM is not…"}})
+	play(t, b, s, []exchange{{"LATENCY RESET command nosuch", ":1\r\n"}, {"LATENCY RESET", ":1\r\n"}})
 }
 
 func TestACLShowsTokens(t *testing.T) {

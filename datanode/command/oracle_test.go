@@ -130,7 +130,7 @@ type oracle struct {
 func (o *oracle) check(t *rapid.T, gen func(*rapid.T) []step) {
 	hello := []string{"HELLO", strconv.Itoa(o.proto)}
 	for _, c := range []compare.Conn{o.redis, o.atoll} {
-		if _, err := c.Do(hello, []string{"FLUSHALL"}); err != nil {
+		if _, err := c.Do(hello, []string{"FLUSHALL"}, []string{"CONFIG", "RESETSTAT"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -150,6 +150,7 @@ func (o *oracle) check(t *rapid.T, gen func(*rapid.T) []step) {
 		}
 		o.compare(t, batch)
 	}
+	o.looks(t)
 	o.whole(t)
 	for db := range 2 {
 		if err := datatypetest.Check(o.atoll.store(), commandtest.AID, db); err != nil {
@@ -179,6 +180,21 @@ func (o *oracle) compare(t *rapid.T, batch []step) []compare.Value {
 		}
 	}
 	return want
+}
+
+// looks compares how many keys were looked up, and found.
+func (o *oracle) looks(t *rapid.T) {
+	want, err := infoOf(o.redis, looksCounted...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := infoOf(o.atoll, looksCounted...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != want {
+		t.Fatalf("redis: %s\natoll: %s", want, got)
+	}
 }
 
 // whole compares all that is left.

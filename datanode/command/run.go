@@ -200,6 +200,9 @@ func (e *Executor) transact(sc *scratch, shares []share, lease Lease, data bool)
 		sc.ctx.Tx = &sc.tx
 	}
 	err := e.callAll(sc, shares)
+	if st := shares[0].session.stats; err == nil && st != nil {
+		st.looked(&sc.ctx.looks)
+	}
 	if data {
 		sc.waits += sc.tx.Waits()
 		sc.tx.End()
@@ -430,6 +433,7 @@ func (e *Executor) alone(ctx context.Context, s *Session, lease Lease, call *red
 		e.feed(s, cmd, call.Args)
 	}
 	e.count(s, cmd, 1, took)
+	s.did(cmd, 1)
 	e.measure(s, []redcon.Command{*call}, s.Out.Len()-start, 0)
 }
 
@@ -518,6 +522,8 @@ const forwardRate = 8 << 20
 
 // account counts executed commands that took each as long, runs of the same one at once.
 func (e *Executor) account(s *Session, plan []planned, each time.Duration) {
+	var last *command
+	executed := 0
 	for i := 0; i < len(plan); {
 		n := 1
 		for i+n < len(plan) && plan[i+n].cmd == plan[i].cmd && plan[i+n].kind == plan[i].kind {
@@ -525,25 +531,36 @@ func (e *Executor) account(s *Session, plan []planned, each time.Duration) {
 		}
 		switch {
 		case plan[i].kind != kindRefused:
-			e.count(s, plan[i].cmd, n, each*time.Duration(n))
+			last, executed = plan[i].cmd, executed+n
+			e.count(s, last, n, each*time.Duration(n))
 		case plan[i].cmd != nil:
 			e.stats.commands[plan[i].cmd.order].rejected.Add(uint64(n))
 		}
 		i += n
 	}
+	s.did(last, executed)
 }
 
+// count counts n calls of a command that took so long together.
 func (e *Executor) count(s *Session, cmd *command, n int, took time.Duration) {
-	st := &e.stats.commands[cmd.order]
-	st.calls.Add(uint64(n))
+	st, bucket := &e.stats.commands[cmd.order], bucketOf(took/time.Duration(n))
+	st.times[bucket].Add(uint64(n))
 	st.micros.Add(uint64(took.Microseconds()))
-	if s.stats != nil {
-		s.stats.commands.Add(uint64(n))
-		if s.registry != nil { // a forwarded command counts where its client is
-			s.stats.observe(cmd.family, n, took)
-		}
+	if s.stats != nil && s.registry != nil { // a forwarded command counts where its client is
+		s.stats.observe(cmd.family, n, took)
+		e.clock(s.stats, cmd, n, bucket)
 	}
-	if s.last.Load() != cmd {
-		s.last.Store(cmd)
+}
+
+// did notes that the session has executed commands, of which last was the last one.
+func (s *Session) did(last *command, executed int) {
+	if executed == 0 {
+		return
+	}
+	if s.stats != nil {
+		s.stats.commands.Add(uint64(executed))
+	}
+	if s.last.Load() != last {
+		s.last.Store(last)
 	}
 }

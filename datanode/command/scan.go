@@ -195,7 +195,12 @@ func scanCommand(c *Ctx, w *work) {
 func (o *scanOptions) scan(c *Ctx, w *work, walk func(visit func(name, value []byte, row store.Row) bool), pairs bool) (last []byte) {
 	var seen int64
 	walk(func(name, value []byte, row store.Row) bool {
-		if o.match(name) && (!o.hasType || datatype.TypeName(row.Type) == o.ofType) {
+		match := o.match(name)
+		if match && o.hasType { // which Redis looks up
+			c.looks.Hits++
+			match = datatype.TypeName(row.Type) == o.ofType
+		}
+		if match {
 			if !c.collect(w, name) || pairs && !c.collect(w, value) {
 				return false
 			}

@@ -2,7 +2,9 @@ package command
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/atolldb/atoll/datanode/datatype"
 )
@@ -24,8 +26,8 @@ func serverSpecs() []Spec {
 					Since: "2.0.0", Summary: "Sets what may change while a node runs.", Run: configSet},
 				{Name: "rewrite", Arity: 2, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeAdmin,
 					Since: "2.8.0", Summary: "Refused: a node is started with flags, and writes no file of them.", Run: configRewrite},
-				{Name: "resetstat", Arity: 2, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeAdmin,
-					Since: "2.0.0", Summary: "Resets the counters of this node.", Run: configResetStat},
+				{Name: "resetstat", Arity: 2, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagSession | FlagShared, Scope: ScopeTenant,
+					Since: "2.0.0", Summary: "Resets what INFO counts of the namespace on this node.", Run: configResetStat},
 				{Name: "help", Arity: 2, Flags: FlagLoading | FlagStale | FlagSession, Scope: ScopeTenant, Since: "5.0.0",
 					Summary: "Lists the subcommands.", Run: func(c *Ctx) { writeHelp(c, "CONFIG") }},
 			}},
@@ -63,26 +65,24 @@ func settings(c *Ctx) [][2]string {
 	if c.ex.limits.ForwardWrites {
 		readOnly = "no"
 	}
-	t := &c.ex.tunables
-	return [][2]string{
+	list := [][2]string{
 		{"appendfsync", "everysec"},
 		{"appendonly", "yes"},
 		{"databases", strconv.Itoa(databases)},
 		{"io-threads", "1"},
-		{"latency-monitor-threshold", strconv.FormatInt(t.latencyMS.Load(), 10)},
-		{"maxclients", strconv.Itoa(c.ex.limits.MaxClients)},
 		{"maxmemory", "0"},
-		{"maxmemory-clients", strconv.Itoa(c.ex.limits.MemoryBytes)},
 		{"maxmemory-policy", "noeviction"},
 		{"notify-keyspace-events", ""},
 		{"proto-max-bulk-len", strconv.Itoa(c.ex.limits.BulkBytes)},
 		{"replica-read-only", readOnly},
 		{"save", ""},
 		{"slave-read-only", readOnly},
-		{"slowlog-log-slower-than", strconv.FormatInt(t.slowMicros.Load(), 10)},
-		{"slowlog-max-len", strconv.FormatInt(t.slowLen.Load(), 10)},
-		{"timeout", strconv.Itoa(int(c.ex.limits.IdleTimeout.Seconds()))},
 	}
+	for _, k := range c.ex.tunables.list() {
+		list = append(list, [2]string{k.name, k.String()})
+	}
+	slices.SortFunc(list, func(a, b [2]string) int { return strings.Compare(a[0], b[0]) })
+	return list
 }
 
 func configGet(c *Ctx) {
@@ -104,14 +104,4 @@ func configGet(c *Ctx) {
 		c.Out.BulkString(s[0])
 		c.Out.BulkString(s[1])
 	}
-}
-
-func configResetStat(c *Ctx) {
-	for i := range c.ex.stats.commands {
-		st := &c.ex.stats.commands[i]
-		st.calls.Store(0)
-		st.micros.Store(0)
-		st.rejected.Store(0)
-	}
-	c.Out.OK()
 }

@@ -10,7 +10,7 @@ import (
 
 // commandStats counts the calls of one command on this node.
 type commandStats struct {
-	calls    atomic.Uint64
+	times    histogram
 	micros   atomic.Uint64 // a run's time, shared evenly by its commands
 	rejected atomic.Uint64 // by a gate
 }
@@ -22,8 +22,13 @@ type namespaceStats struct {
 	connections atomic.Uint64                            // that authenticated
 	in, out     atomic.Uint64                            // bytes of requests and replies
 	limited     atomic.Uint64                            // commands that a hard limit refused
+	hits        atomic.Uint64                            // keys that were looked up to be read, and were there
+	misses      atomic.Uint64                            // and were not
+	expired     atomic.Uint64                            // keys that ran out, and were deleted
 	families    [familiesMax]atomic.Pointer[familyStats] // by command.family; nil before the first command of it
 	errors      [len(errorCodes)]atomic.Uint64           // error replies
+	histograms  atomic.Pointer[histograms]               // nil: it has none, or had no command yet
+	base        atomic.Pointer[counts]                   // what it had counted at CONFIG RESETSTAT
 
 	rules                     atomic.Pointer[rules] // the last that were made
 	callRate, inRate, outRate bucket

@@ -39,7 +39,7 @@ func stringSpecs() []Spec {
 // replyValue writes the string at a key, or its absence, or the error, and says whether it was one of the
 // first two.
 func replyValue(c *Ctx, w *work, key []byte) bool {
-	value, ok, err := w.String(key)
+	value, ok, err := w.reading(c).String(key)
 	switch {
 	case err != nil:
 		c.Fail(err)
@@ -363,7 +363,7 @@ func getexCommand(c *Ctx, w *work) {
 		return
 	}
 	key := c.Args[1]
-	row, there, err := w.StringRow(key)
+	row, there, err := w.reading(c).StringRow(key)
 	switch {
 	case err != nil:
 		c.Fail(err)

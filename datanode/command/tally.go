@@ -1,7 +1,6 @@
 package command
 
 import (
-	"fmt"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -88,34 +87,4 @@ func (r *Reply) rawReply(b []byte) {
 		r.note(string(b[1:min(len(b), nameBytesMax)]))
 	}
 	r.Raw(b)
-}
-
-// sums are those of the session's namespace, or, for an admin, of all.
-func (w *infoWriter) sums() *sums {
-	if !w.admin {
-		return w.Session.stats.sums()
-	}
-	all := new(sums)
-	w.ex.stats.namespaces.Range(func(_, st any) bool {
-		all.plus(st.(*namespaceStats).sums(), 1)
-		return true
-	})
-	return all
-}
-
-func (s *sums) errorReplies() (n uint64) {
-	for _, e := range s.errors {
-		n += e
-	}
-	return n
-}
-
-// infoErrorStats is Redis' section of error replies by code.
-func infoErrorStats(w *infoWriter) {
-	sum := w.sums()
-	for i, n := range sum.errors {
-		if n > 0 {
-			fmt.Fprintf(w, "errorstat_%s:count=%d\r\n", errorCodes[i], n)
-		}
-	}
 }

@@ -14,6 +14,25 @@ func BenchmarkObserve(b *testing.B) {
 	}
 }
 
+// BenchmarkAccount is what all counters of commands add to a pipeline of 16: all alike, or each another than the one before.
+func BenchmarkAccount(b *testing.B) {
+	e := &Executor{table: NewTable(All())}
+	e.stats.commands = make([]commandStats, len(e.table.list))
+	s := &Session{stats: new(namespaceStats), registry: NewRegistry()}
+	for _, names := range [][]string{{"get"}, {"get", "hget"}} {
+		plan := make([]planned, 16)
+		for i := range plan {
+			plan[i] = planned{cmd: e.table.lookup(names[i%len(names)]), kind: kindData}
+		}
+		b.Run(names[len(names)-1], func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				e.account(s, plan, 3*time.Microsecond)
+			}
+		})
+	}
+}
+
 // A command that takes exactly a bound is within it, and one beyond all of them is counted too.
 func TestObserve(t *testing.T) {
 	st := new(namespaceStats)

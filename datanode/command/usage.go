@@ -58,7 +58,7 @@ func (u *Usage) Collect(v *tenant.View, data *store.Store, now time.Time) (token
 		st.marked.Store(false) // before it is looked at: what comes later marks it again
 		ns := v.Namespace(st.id)
 		if (ns == nil || ns.Deleted()) && st.count() == 0 { // its id never comes back
-			u.ex.stats.namespaces.CompareAndDelete(st.id, st)
+			u.ex.forgetNamespace(st)
 			continue
 		}
 		use := u.look(st, ns, data, elapsed, now)

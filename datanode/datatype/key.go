@@ -57,7 +57,7 @@ func (s Space) Persist(key []byte) bool {
 
 // Exists reports whether the key is there.
 func (s Space) Exists(key []byte) bool {
-	_, ok := s.Tx.Get(s.DB, key)
+	_, ok := s.Row(key)
 	return ok
 }
 

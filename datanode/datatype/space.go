@@ -15,6 +15,24 @@ type Space struct {
 	DB     store.DB
 	Limits Limits
 	Buf    *Buffers
+	// Looks counts the keys that are looked up; nil counts none.
+	Looks *Looks
+}
+
+// Looks are how many keys were looked up to be read, and were there or not.
+type Looks struct{ Hits, Misses uint64 }
+
+// Row returns the row of a key.
+func (s Space) Row(key []byte) (store.Row, bool) {
+	row, ok := s.Tx.Get(s.DB, key)
+	if s.Looks != nil {
+		if ok {
+			s.Looks.Hits++
+		} else {
+			s.Looks.Misses++
+		}
+	}
+	return row, ok
 }
 
 // Buffers are memory that one command after the other uses again. The zero value is ready. What a type
@@ -44,7 +62,7 @@ func (b *Buffers) Trim() {
 
 // get returns the row of a key that must have that type if it is there.
 func (s Space) get(key []byte, t store.Type) (store.Row, bool, error) {
-	row, ok := s.Tx.Get(s.DB, key)
+	row, ok := s.Row(key)
 	if ok && row.Type != t {
 		return store.Row{}, false, ErrWrongType
 	}

@@ -67,7 +67,7 @@ func (s *Server) start(l Listener, nc net.Conn) {
 func (s *Server) admit(l Listener, nc net.Conn) (c, ousted *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.conns) >= s.Limits.MaxClients {
+	if int64(len(s.conns)) >= s.Executor.Edge().MaxClients.Load() {
 		if ousted = s.oldestStranger(); ousted == nil {
 			return nil, nil
 		}

@@ -309,7 +309,7 @@ func (c *conn) overdue(view *tenant.View, now time.Time) string {
 	if anonymous && !c.trusted && view != nil && now.Sub(since) > limits.AuthTimeout {
 		return "it did not authenticate"
 	}
-	if !c.busy.Load() && limits.IdleTimeout > 0 && now.Sub(c.session.LastActive()) > limits.IdleTimeout {
+	if idle := time.Duration(c.server.Executor.Edge().IdleNanos.Load()); !c.busy.Load() && idle > 0 && now.Sub(c.session.LastActive()) > idle {
 		return "idle"
 	}
 	return ""

@@ -54,7 +54,7 @@ func (s *Server) hold(c *conn, size int, anonymous bool) error {
 	for _, e := range cut { // under no lock: the log may block
 		if suppressed, ok := s.cutLines.pass(time.Now()); ok {
 			s.Log.Warn("connection cut: the clients' buffers hold too much", "session", e.session.ID, "peer", e.session.Peer.Remote,
-				"bytes", e.freed, "limit", s.Limits.MemoryBytes, "suppressed", suppressed)
+				"bytes", e.freed, "limit", s.Executor.Edge().MemoryBytes.Load(), "suppressed", suppressed)
 		}
 	}
 	return err
@@ -75,7 +75,7 @@ func (s *Server) note(c *conn, size int, anonymous bool) (cut []eviction, err er
 	if anonymous {
 		m.anonymous += size
 	}
-	bound := s.Limits.MemoryBytes
+	bound := int(s.Executor.Edge().MemoryBytes.Load())
 	switch _, spared := c.session.Owner(); {
 	case !grown:
 	case m.dying > 0 && m.total+m.dying > bound && size > shedBytes && !spared:
@@ -129,7 +129,7 @@ func (s *Server) reclaim() (cut []eviction) {
 		sums[namespace] += c.held
 	}
 	s.mu.Unlock()
-	bound := s.Limits.MemoryBytes
+	bound := int(s.Executor.Edge().MemoryBytes.Load())
 	if share := bound / anonymousShare; m.anonymous > share {
 		for m.anonymous > share-share/8 {
 			c := largest(by[0], func(c *conn) bool { return c.anonymous })

@@ -15,10 +15,12 @@ import (
 	"github.com/atolldb/atoll/rpc/tlsfiles"
 )
 
-// Limits of the edge. A zero field takes its default.
+// Limits of the edge. A zero field takes its default. MaxClients, MemoryBytes and IdleTimeout are the Executor's once
+// there is a server: CONFIG SET changes them.
 type Limits struct {
 	Reader      ReaderLimits
 	MaxClients  int // connections; default 10,000
+	ClientsMost int // that CONFIG SET may make of MaxClients; default no bound
 	OutputBytes int // replies of one run that may wait in memory; default 1 GiB
 	// MemoryBytes is what the buffers of all connections may hold beyond 4 KiB each; default 1 GiB. Those that have not
 	// authenticated have an eighth of it.
@@ -96,7 +98,9 @@ func orDefault[T comparable](v *T, d T) {
 
 // NewServer returns a server that Run starts.
 func NewServer(c Config) *Server {
-	c.Limits = c.Limits.WithDefaults()
+	l := c.Limits.WithDefaults()
+	c.Limits = l
+	c.Executor.Edge().Begin(l.MaxClients, l.MemoryBytes, l.IdleTimeout, l.ClientsMost)
 	return &Server{Config: c, conns: make(map[*conn]struct{})}
 }
 

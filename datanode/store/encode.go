@@ -11,6 +11,7 @@ import (
 // encode turns the dirty rows into records of a Pebble batch, in key order, which is what a memtable
 // takes fastest, and sums up what they change in the counters.
 func (tx *Tx) encode() {
+	tx.expired = 0
 	for i := range tx.keys.rows {
 		if tx.keys.rows[i].dirty {
 			tx.account(&tx.keys.rows[i])
@@ -72,6 +73,9 @@ func (tx *Tx) account(p *pending) {
 	c.add(now, 1)
 	d.Keys, d.Bytes, d.Expires = d.Keys+c.Keys, d.Bytes+c.Bytes, d.Expires+c.Expires
 	before, after := p.old.expire, now.expire
+	if before != 0 && before <= tx.now {
+		tx.expired++
+	}
 	if before == after {
 		return
 	}

@@ -33,6 +33,8 @@ type Options struct {
 	Now           func() time.Time
 	Logger        *slog.Logger
 	Fatal         func(error) // ends the process; called when what the disk holds is unknown
+	// Expired, unless nil, is told how many keys of a namespace a run has removed or replaced since their time had run out.
+	Expired func(namespace uint64, keys int)
 }
 
 // Store is one generation: a Pebble store, its replicated log, and what is derived from the rows.

@@ -55,6 +55,8 @@ type Tx struct {
 	large  bool   // it has a place among largeRuns
 	heavy  bool   // it has one among heavyRuns
 	waits  int    // reads that took long
+	// expired is how many of the rows that it removes or replaces had run out.
+	expired int
 
 	// What Commit makes of it.
 	kind    replog.Kind
@@ -436,8 +438,14 @@ func (tx *Tx) Commit(d Durability) error {
 		return ErrPurged
 	}
 	tx.encode()
-	if err := tx.store.commit(tx); err != nil || d != Local {
+	if err := tx.store.commit(tx); err != nil {
 		return err
+	}
+	if tx.expired > 0 && tx.store.opts.Expired != nil {
+		tx.store.opts.Expired(tx.ns.id, tx.expired)
+	}
+	if d != Local {
+		return nil
 	}
 	return tx.await(tx.index)
 }

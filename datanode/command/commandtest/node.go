@@ -79,16 +79,26 @@ func New(tb testing.TB) *Bench {
 // NewStanding is New with a store whose clock stands still: nothing in it changes by itself.
 func NewStanding(tb testing.TB) *Bench {
 	tb.Helper()
-	o := storetest.Options(tb, vfs.NewMem(), "data")
 	now := time.Now()
-	o.Now = func() time.Time { return now }
-	return newOn(tb, storetest.OpenWith(tb, o), command.All(), command.Limits{ForwardWrites: true})
+	return newIn(tb, func() time.Time { return now }, command.All(), command.Limits{ForwardWrites: true})
 }
 
 // NewWith is New with specs and limits of the caller's.
 func NewWith(tb testing.TB, specs []command.Spec, limits command.Limits) *Bench {
 	tb.Helper()
-	return newOn(tb, storetest.Open(tb), specs, limits)
+	return newIn(tb, nil, specs, limits)
+}
+
+// newIn makes a store, with a clock of the caller's unless it is nil.
+func newIn(tb testing.TB, now func() time.Time, specs []command.Spec, limits command.Limits) (b *Bench) {
+	tb.Helper()
+	o := storetest.Options(tb, vfs.NewMem(), "data")
+	if now != nil {
+		o.Now = now
+	}
+	o.Expired = func(namespace uint64, keys int) { b.Executor.Expired(namespace, keys) }
+	b = newOn(tb, storetest.OpenWith(tb, o), specs, limits)
+	return b
 }
 
 // NewOver is New over a store that the caller has.
