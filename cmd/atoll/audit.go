@@ -67,13 +67,14 @@ func refusalsText(r *audit.Record) string {
 	}
 	for i, reason := range reasons {
 		f := fields[reason]
-		text := f["count"] + " x " + reason
+		var text strings.Builder
+		text.WriteString(f["count"] + " x " + reason)
 		for _, of := range []struct{ word, field string }{{"node", "node_id"}, {"as", "role"}, {"from", "source"}} {
 			if f[of.field] != "" {
-				text += " " + of.word + " " + f[of.field]
+				text.WriteString(" " + of.word + " " + f[of.field])
 			}
 		}
-		reasons[i] = text
+		reasons[i] = text.String()
 	}
 	return strings.Join(reasons, "; ")
 }

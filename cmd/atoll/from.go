@@ -133,7 +133,10 @@ func (n *node) restore(ctx context.Context, save *datanode.Save) (err error) {
 	}
 	r, err := n.restoreParts(ctx, save)
 	if err != nil {
-		return errors.Join(err, n.dir.empty(), os.Remove(mark))
+		if emptied := n.dir.empty(); emptied != nil {
+			return errors.Join(err, emptied) // and the mark stays: what is left is half a node
+		}
+		return errors.Join(err, os.Remove(mark), syncDir(n.dir.path))
 	}
 	note, err := json.Marshal(origin{Format: fromFormat, From: from, ClusterID: r.ClusterID, At: time.Now().UTC()})
 	if err != nil {

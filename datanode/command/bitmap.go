@@ -203,10 +203,10 @@ func bitopCommand(c *Ctx, w *work) {
 		return
 	}
 	length := 0
-	sources := make([][]byte, len(c.Args)-3)
+	sources, space := make([][]byte, len(c.Args)-3), w.reading(c)
 	for i, key := range c.Args[3:] {
 		var err error
-		if sources[i], _, err = w.String(key); err != nil {
+		if sources[i], _, err = space.String(key); err != nil {
 			c.Fail(err)
 			return
 		}
@@ -349,7 +349,7 @@ func bitfieldCommand(c *Ctx, w *work) {
 	var value []byte
 	var err error
 	if length == 0 { // nothing is written, so nothing is copied
-		value, _, err = w.String(c.Args[1])
+		value, _, err = w.reading(c).String(c.Args[1])
 	} else {
 		edit, err = w.EditString(c.Args[1], length)
 		value = edit.Data

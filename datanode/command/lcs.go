@@ -2,6 +2,8 @@ package command
 
 import "github.com/atolldb/atoll/datanode/datatype"
 
+const errLCSMemory = Error("ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len")
+
 // lcsOptions are LCS' words behind the keys.
 type lcsOptions struct {
 	length, index, withLength bool
@@ -46,13 +48,17 @@ func lcsCommand(c *Ctx, w *work) {
 	if !o.parse(c) {
 		return
 	}
-	l := datatype.NewLCS(a, b)
-	if l == nil {
-		c.fail("ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len")
+	if o.length {
+		if n, ok := datatype.LCSLen(a, b); ok {
+			c.Out.Int(int64(n))
+		} else {
+			c.fail(errLCSMemory)
+		}
 		return
 	}
-	if o.length {
-		c.Out.Int(int64(l.Len()))
+	l := w.LCS(a, b)
+	if l == nil {
+		c.fail(errLCSMemory)
 		return
 	}
 	text, matches := l.Walk()

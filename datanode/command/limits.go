@@ -142,7 +142,7 @@ func (e *Executor) ask(sc *scratch, s *Session, p *planned, cmd *redcon.Command)
 	if !p.asked { // else a run that was split is at it again, and its rates are paid
 		refusal, p.asked = s.rules.allows(s, p.cmd, cmd, sc.nowNS), true
 	}
-	if refusal == "" && s.rules.counted && p.kind == kindData && p.cmd.Flags&FlagDenyOOM != 0 {
+	if refusal == "" && s.rules.counted && p.kind == kindData && (p.cmd.Flags&FlagDenyOOM != 0 || p.cmd.Unsent != nil) {
 		refusal = s.rules.reserve(sc, s, p.cmd, cmd.Args)
 	}
 	if refusal != "" {

@@ -40,7 +40,14 @@ var lookLines = []string{
 	"STRLEN K", "SUBSTR K 0 1", "TOUCH K m", "TTL K", "TYPE K", "UNLINK K", "ZADD K 1 a", "ZADD K NX 1 a", "ZADD K INCR 1 a", "ZADD K x a", "ZCARD K", "ZCOUNT K 0 1", "ZCOUNT K x 1",
 	"ZINCRBY K 1 a", "ZLEXCOUNT K - +", "ZLEXCOUNT K x +", "ZMSCORE K a b", "ZPOPMAX K", "ZPOPMIN K 0", "ZRANDMEMBER K", "ZRANDMEMBER K 2 WITHSCORES", "ZRANGE K 0 -1", "ZRANGE K 0 1 BYSCORE", "ZRANGE K x 1",
 	"ZRANGE K - + BYLEX", "ZRANGEBYLEX K - +", "ZRANGEBYSCORE K 0 1", "ZRANGEBYSCORE K x 1", "ZRANK K a", "ZREM K a", "ZREMRANGEBYLEX K - +", "ZREMRANGEBYRANK K 0 0", "ZREMRANGEBYSCORE K 0 1", "ZREVRANGE K 0 1",
-	"ZREVRANGEBYLEX K + -", "ZREVRANGEBYSCORE K 1 0", "ZREVRANK K a", "ZSCAN K 0", "ZSCORE K a", "DBSIZE", "PING", "SELECT 0",
+	"ZREVRANGEBYLEX K + -", "ZREVRANGEBYSCORE K 1 0", "ZREVRANK K a", "ZSCAN K 0", "ZSCORE K a",
+	"BITCOUNT K", "BITCOUNT K x y", "BITFIELD K GET u8 0", "BITFIELD K SET u8 0 1", "BITFIELD_RO K GET u8 0", "BITOP AND new K s", "BITOP AND new s K m", "BITPOS K 1", "BITPOS K 2", "GETBIT K 1", "GETBIT K x", "SETBIT K 1 1",
+	"LCS K s", "LCS m K", "LINDEX K 0", "LINSERT K BEFORE a b", "LLEN K", "LMOVE K l LEFT LEFT", "LMOVE l K LEFT LEFT", "LMPOP 2 K l LEFT", "LPOP K", "LPOP K 0", "LPOS K a", "LPUSH K a", "LPUSHX K a", "LRANGE K 0 1", "LREM K 0 a", "LSET K 0 a",
+	"LTRIM K 0 0", "MOVE K 1", "RPOP K", "RPOPLPUSH K l", "RPUSH K a", "RPUSHX K a", "SWAPDB 0 1",
+	"SADD K a", "SCARD K", "SDIFF K c m", "SDIFF c K", "SDIFFSTORE new K c", "SINTER K c", "SINTER c K m", "SINTERCARD 2 c K", "SINTERSTORE K c c", "SINTERSTORE new c m K", "SISMEMBER K a", "SMEMBERS K", "SMISMEMBER K a b",
+	"SMOVE K c a", "SMOVE c K a", "SPOP K", "SPOP K 0", "SPOP K x", "SRANDMEMBER K", "SRANDMEMBER K 2", "SRANDMEMBER K x", "SREM K a", "SSCAN K 0", "SUNION K c", "SUNION c m K", "SUNIONSTORE new K c",
+	"ZDIFF 2 K z", "ZDIFFSTORE new 2 z K", "ZINTER 2 K z", "ZINTER 0 K", "ZINTERCARD 2 z K", "ZINTERSTORE new 2 K c", "ZMPOP 2 m K MIN", "ZRANGESTORE new K 0 1", "ZRANGESTORE K z 0 1", "ZUNION 3 z m K", "ZUNION 2 K z NOSUCH", "ZUNIONSTORE K 2 z c",
+	"DBSIZE", "PING", "SELECT 0",
 }
 
 // TestLooksAsRedis: every command counts as many hits and misses as a real server does, whatever its keys are.
@@ -50,7 +57,7 @@ func TestLooksAsRedis(t *testing.T) {
 	m.session = m.bench.Session(t, commandtest.AWriteSecret)
 	seen, counted := map[string]bool{}, 0
 	for _, line := range lookLines {
-		for _, key := range []string{"s", "h", "z", "m"} {
+		for _, key := range []string{"s", "h", "z", "l", "c", "m"} {
 			words := strings.Fields(line)
 			seen[strings.ToLower(words[0])], seen[strings.ToLower(strings.Join(words[:min(2, len(words))], "|"))] = true, true
 			for i, w := range words {
@@ -60,7 +67,7 @@ func TestLooksAsRedis(t *testing.T) {
 			}
 			var texts [2]string
 			for i, c := range []compare.Conn{m, redis} {
-				_, err := c.Do([]string{"FLUSHALL"}, []string{"SET", "s", "12"}, []string{"HSET", "h", "f", "v"}, []string{"ZADD", "z", "1", "a"}, []string{"CONFIG", "RESETSTAT"}, words)
+				_, err := c.Do([]string{"FLUSHALL"}, []string{"SET", "s", "12"}, []string{"HSET", "h", "f", "v"}, []string{"ZADD", "z", "1", "a"}, []string{"RPUSH", "l", "a", "b"}, []string{"SADD", "c", "a", "b"}, []string{"CONFIG", "RESETSTAT"}, words)
 				if err == nil {
 					texts[i], err = infoOf(c, looksCounted...)
 				}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/atolldb/atoll/datanode/datatype"
+	"github.com/atolldb/atoll/datanode/store"
 )
 
 func setSpecs() []Spec {
@@ -15,7 +16,7 @@ func setSpecs() []Spec {
 		{Name: "sismember", Arity: 3, Flags: flagsReadFast, Keys: oneKey, Since: "1.0.0", Summary: "Determines whether a member belongs to a set.", Run: onData(sismemberCommand)},
 		{Name: "smembers", Arity: 2, Flags: flagsRead, Keys: oneKey, Since: "1.0.0", Summary: "Returns all members of a set.", Run: onData(sinterCommand)},
 		{Name: "smismember", Arity: -3, Flags: flagsReadFast, Keys: oneKey, Since: "6.2.0", Summary: "Determines whether multiple members belong to a set.", Run: onData(smismemberCommand)},
-		{Name: "smove", Arity: 4, Flags: flagsWriteFast, Keys: two, Since: "1.0.0", Summary: "Moves a member from one set to another.", Run: onData(smoveCommand)},
+		{Name: "smove", Arity: 4, Flags: flagsWriteFast, Keys: counted(two), Since: "1.0.0", Summary: "Moves a member from one set to another.", Run: onData(smoveCommand), Unsent: smoveUnsent},
 		{Name: "spop", Arity: -2, Flags: flagsWriteMany, Keys: oneKey, Since: "1.0.0", Summary: "Returns one or more random members from a set after removing them. Deletes the set if the last member was popped.", Run: onData(spopCommand)},
 		{Name: "srandmember", Arity: -2, Flags: flagsRead, Keys: oneKey, Since: "1.0.0", Summary: "Get one or multiple random members from a set", Run: onData(srandmemberCommand)},
 		{Name: "srem", Arity: -3, Flags: flagsWriteFast, Keys: oneKey, Since: "1.0.0", Summary: "Removes one or more members from a set. Deletes the set if the last member was removed.", Run: onData(sremCommand)},
@@ -83,6 +84,13 @@ func smismemberCommand(c *Ctx, w *work) {
 	}
 }
 
+// smoveUnsent is the target, where there is none.
+func smoveUnsent(tx *store.Tx, db int, args [][]byte) (keys, bytes int64) {
+	_, from := tx.Get(tx.DB(db), args[1])
+	_, to := tx.Get(tx.DB(db), args[2])
+	return bit(from && !to), 0
+}
+
 // smoveCommand looks at the target only if there is a source, as Redis does.
 func smoveCommand(c *Ctx, w *work) {
 	from, ok := openSet(c, w)
@@ -111,7 +119,7 @@ func smoveCommand(c *Ctx, w *work) {
 }
 
 // popsBySeek is how many members SPOP takes out of a spread set one by one; for more it walks the set.
-const popsBySeek = 64
+const popsBySeek = 16
 
 func spopCommand(c *Ctx, w *work) {
 	counted := len(c.Args) > 2
@@ -167,6 +175,12 @@ func popInto(c *Ctx, w *work, s *datatype.Set, count int64) bool {
 			w.found.add(member)
 			s.Delete(member)
 		}
+		if !c.Out.fits(len(w.found.bytes) + bulkFrame*w.found.len()) {
+			for i := range w.found.len() {
+				s.Add(w.found.at(i))
+			}
+			return false
+		}
 	default:
 		gather(c, w, randomOptions{count: count}, s.Len(), count, func(fn func(name, value []byte) bool) {
 			s.Each(func(member []byte) bool { return fn(member, nil) })
@@ -215,10 +229,10 @@ func srandmemberCommand(c *Ctx, w *work) {
 
 // openSets opens the sets at some keys, or answers with the error.
 func openSets(c *Ctx, w *work, keys [][]byte) ([]datatype.Set, bool) {
-	sets := make([]datatype.Set, len(keys))
+	sets, space := make([]datatype.Set, len(keys)), w.reading(c)
 	for i, key := range keys {
 		var err error
-		if sets[i], err = w.Set(key); err != nil {
+		if sets[i], err = space.Set(key); err != nil {
 			c.Fail(err)
 			return nil, false
 		}

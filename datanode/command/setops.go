@@ -9,12 +9,12 @@ func setOperationSpecs() []Spec {
 	many := KeySpec{First: 1, Last: -1, Step: 1}
 	return []Spec{
 		{Name: "sdiff", Arity: -2, Flags: flagsRead, Keys: many, Since: "1.0.0", Summary: "Returns the difference of multiple sets.", Run: onData(sdiffCommand)},
-		{Name: "sdiffstore", Arity: -3, Flags: flagsGrow, Keys: many, Since: "1.0.0", Summary: "Stores the difference of multiple sets in a key.", Run: onData(sdiffstoreCommand), Unsent: storeUnsent},
+		{Name: "sdiffstore", Arity: -3, Flags: flagsGrow, Keys: counted(many), Since: "1.0.0", Summary: "Stores the difference of multiple sets in a key.", Run: onData(sdiffstoreCommand), Unsent: storeFirst},
 		{Name: "sinter", Arity: -2, Flags: flagsRead, Keys: many, Since: "1.0.0", Summary: "Returns the intersect of multiple sets.", Run: onData(sinterCommand)},
 		{Name: "sintercard", Arity: -3, Flags: flagsRead, Keys: KeySpec{Find: numberedKeys(1)}, Since: "7.0.0", Summary: "Returns the number of members of the intersect of multiple sets.", Run: onData(sintercardCommand)},
-		{Name: "sinterstore", Arity: -3, Flags: flagsGrow, Keys: many, Since: "1.0.0", Summary: "Stores the intersect of multiple sets in a key.", Run: onData(sinterstoreCommand), Unsent: storeUnsent},
+		{Name: "sinterstore", Arity: -3, Flags: flagsGrow, Keys: counted(many), Since: "1.0.0", Summary: "Stores the intersect of multiple sets in a key.", Run: onData(sinterstoreCommand), Unsent: storeSmallest},
 		{Name: "sunion", Arity: -2, Flags: flagsRead, Keys: many, Since: "1.0.0", Summary: "Returns the union of multiple sets.", Run: onData(sunionCommand)},
-		{Name: "sunionstore", Arity: -3, Flags: flagsGrow, Keys: many, Since: "1.0.0", Summary: "Stores the union of multiple sets in a key.", Run: onData(sunionstoreCommand), Unsent: storeUnsent},
+		{Name: "sunionstore", Arity: -3, Flags: flagsGrow, Keys: counted(many), Since: "1.0.0", Summary: "Stores the union of multiple sets in a key.", Run: onData(sunionstoreCommand), Unsent: storeAll},
 	}
 }
 
@@ -88,10 +88,10 @@ func storeSets(c *Ctx, w *work, operation setOperation) {
 	if !ok {
 		return
 	}
-	operation(sets, func(member []byte) bool {
-		w.found.add(member)
-		return true
-	})
+	operation(sets, w.gather)
+	if c.failGathered(w) {
+		return
+	}
 	w.Tx.Delete(w.DB, c.Args[1])
 	target, err := w.Set(c.Args[1])
 	if err != nil {
@@ -105,13 +105,51 @@ func storeSets(c *Ctx, w *work, operation setOperation) {
 	c.Out.Int(target.Len())
 }
 
-// storeUnsent is what all the sources hold: the result is no larger.
-func storeUnsent(tx *store.Tx, db int, args [][]byte) (keys, bytes int64) {
-	for _, key := range args[2:] {
-		row, _ := tx.Get(tx.DB(db), key)
-		bytes += int64(len(row.Data)) + int64(row.Bytes)
+// gather collects a member of a result that is to be stored, up to what one run may write.
+func (w *work) gather(member []byte) bool {
+	w.found.add(member)
+	w.Tx.Hold(len(w.found.bytes))
+	return len(w.found.bytes) <= store.MaxRunBytes
+}
+
+// failGathered answers that what was gathered is too much, if it is.
+func (c *Ctx) failGathered(w *work) bool {
+	if len(w.found.bytes) <= store.MaxRunBytes {
+		return false
 	}
-	return 0, bytes
+	c.Fail(store.ErrTooLarge)
+	return true
+}
+
+// The most that a result can take: all sources, the smallest, or the first; and its key, where there is none.
+
+func storeAll(tx *store.Tx, db int, args [][]byte) (keys, bytes int64) {
+	for _, key := range args[2:] {
+		bytes += heldBy(tx, db, key)
+	}
+	return absent(tx, db, args[1]), bytes
+}
+
+func storeSmallest(tx *store.Tx, db int, args [][]byte) (keys, bytes int64) {
+	bytes = heldBy(tx, db, args[2])
+	for _, key := range args[3:] {
+		bytes = min(bytes, heldBy(tx, db, key))
+	}
+	return absent(tx, db, args[1]), bytes
+}
+
+func storeFirst(tx *store.Tx, db int, args [][]byte) (keys, bytes int64) {
+	return absent(tx, db, args[1]), heldBy(tx, db, args[2])
+}
+
+func heldBy(tx *store.Tx, db int, key []byte) int64 {
+	row, _ := tx.Get(tx.DB(db), key)
+	return int64(len(row.Data)) + int64(row.Bytes)
+}
+
+func absent(tx *store.Tx, db int, key []byte) int64 {
+	_, ok := tx.Get(tx.DB(db), key)
+	return bit(!ok)
 }
 
 func sintercardCommand(c *Ctx, w *work) {

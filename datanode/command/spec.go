@@ -112,6 +112,18 @@ func numberedKeys(at int) func(args [][]byte, dst []int) []int {
 	}
 }
 
+// counted has a command's Unsent say how many keys it makes, where not each of its keys may be one.
+func counted(k KeySpec) KeySpec {
+	positions := k
+	k.Hashes = func(db int, args [][]byte, dst []uint64) []uint64 {
+		for _, at := range positions.Positions(args, nil) {
+			dst = append(dst, store.HashKey(db, args[at]))
+		}
+		return dst
+	}
+	return k
+}
+
 // Spec is everything that is known about one command.
 type Spec struct {
 	// Name is in lower case; that of a subcommand is the second word alone.

@@ -10,7 +10,7 @@ import (
 )
 
 func zsetOperationSpecs() []Spec {
-	sources, stored := KeySpec{Find: numberedKeys(1)}, KeySpec{Find: storedKeys}
+	sources, stored := KeySpec{Find: numberedKeys(1)}, counted(KeySpec{Find: storedKeys})
 	return []Spec{
 		{Name: "zdiff", Arity: -3, Flags: flagsRead, Keys: sources, Since: "6.2.0", Summary: "Returns the difference between multiple sorted sets.", Run: onData(zdiffCommand)},
 		{Name: "zdiffstore", Arity: -4, Flags: flagsGrow, Keys: stored, Since: "6.2.0", Summary: "Stores the difference of multiple sorted sets in a key.", Run: onData(zdiffstoreCommand), Unsent: numberedUnsent},
@@ -18,7 +18,7 @@ func zsetOperationSpecs() []Spec {
 		{Name: "zintercard", Arity: -3, Flags: flagsRead, Keys: sources, Since: "7.0.0", Summary: "Returns the number of members of the intersect of multiple sorted sets.", Run: onData(zintercardCommand)},
 		{Name: "zinterstore", Arity: -4, Flags: flagsGrow, Keys: stored, Since: "2.0.0", Summary: "Stores the intersect of multiple sorted sets in a key.", Run: onData(zinterstoreCommand), Unsent: numberedUnsent},
 		{Name: "zmpop", Arity: -4, Flags: flagsWrite, Keys: sources, Since: "7.0.0", Summary: "Returns the highest- or lowest-scoring members from one or more sorted sets after removing them. Deletes the sorted set if the last member was popped.", Run: onData(zmpopCommand)},
-		{Name: "zrangestore", Arity: -5, Flags: flagsGrow, Keys: KeySpec{First: 1, Last: 2, Step: 1}, Since: "6.2.0", Summary: "Stores a range of members from sorted set in a key.", Run: onData(zrangestoreCommand), Unsent: storeUnsent},
+		{Name: "zrangestore", Arity: -5, Flags: flagsGrow, Keys: counted(KeySpec{First: 1, Last: 2, Step: 1}), Since: "6.2.0", Summary: "Stores a range of members from sorted set in a key.", Run: onData(zrangestoreCommand), Unsent: storeFirst},
 		{Name: "zunion", Arity: -3, Flags: flagsRead, Keys: sources, Since: "6.2.0", Summary: "Returns the union of multiple sorted sets.", Run: onData(zunionCommand)},
 		{Name: "zunionstore", Arity: -4, Flags: flagsGrow, Keys: stored, Since: "2.0.0", Summary: "Stores the union of multiple sorted sets in a key.", Run: onData(zunionstoreCommand), Unsent: numberedUnsent},
 	}
@@ -27,13 +27,18 @@ func zsetOperationSpecs() []Spec {
 // storedKeys finds the target, and the sources, whose number follows it.
 func storedKeys(args [][]byte, dst []int) []int { return numberedKeys(2)(args, append(dst, 1)) }
 
-// numberedUnsent is what all the sources hold: the result is no larger, but for a set's members, which get scores.
+// numberedUnsent is what all the sources hold: the result is no larger. A set's members get scores, and where they have
+// rows of their own two of those.
 func numberedUnsent(tx *store.Tx, db int, args [][]byte) (keys, bytes int64) {
 	for _, at := range numberedKeys(2)(args, nil) {
 		row, _ := tx.Get(tx.DB(db), args[at])
-		bytes += int64(len(row.Data)) + int64(row.Bytes)
+		held := int64(len(row.Data)) + int64(row.Bytes)
+		if row.Type == store.TypeSet {
+			held = 2*held + 16*max(int64(row.Count), int64(len(row.Data)))
+		}
+		bytes += held
 	}
-	return 0, bytes
+	return absent(tx, db, args[1]), bytes
 }
 
 // source is what a result is made of: a sorted set, or a set, whose members have the score 1.
@@ -122,16 +127,17 @@ func (o *zsetOperation) parse(c *Ctx, w *work, at int, stores bool) bool {
 		return false
 	}
 	o.sources, o.aggregate = make([]source, n), aggregateSum
+	space := w.reading(c)
 	for i := range o.sources {
 		s := &o.sources[i]
 		s.weight = 1
 		if row, there := w.Tx.Get(w.DB, c.Args[at+1+i]); there && row.Type == store.TypeSet {
 			s.plain = true
-			s.set, _ = w.Set(c.Args[at+1+i])
+			s.set, _ = space.Set(c.Args[at+1+i])
 			continue
 		}
 		var err error
-		if s.zset, err = w.ZSet(c.Args[at+1+i]); err != nil {
+		if s.zset, err = space.ZSet(c.Args[at+1+i]); err != nil {
 			c.Fail(err)
 			return false
 		}
@@ -263,15 +269,15 @@ func storeZSets(c *Ctx, w *work, o *zsetOperation) {
 	if !o.parse(c, w, 2, true) {
 		return
 	}
-	o.combine(o, func(member []byte) bool {
-		w.found.add(member)
-		return true
-	})
+	o.combine(o, w.gather)
 	storeScored(c, w, o.scores)
 }
 
 // storeScored makes the sorted set at Args[1] of what was found, and answers with its size.
 func storeScored(c *Ctx, w *work, scores []float64) {
+	if c.failGathered(w) {
+		return
+	}
 	w.Tx.Delete(w.DB, c.Args[1])
 	z, ok := openZSet(c, w)
 	if !ok {
@@ -306,7 +312,7 @@ func zrangestoreCommand(c *Ctx, w *work) {
 	if !ok {
 		return
 	}
-	z, err := w.ZSet(c.Args[2])
+	z, err := w.reading(c).ZSet(c.Args[2])
 	if err != nil {
 		c.Fail(err)
 		return
@@ -314,8 +320,7 @@ func zrangestoreCommand(c *Ctx, w *work) {
 	var scores []float64
 	z.Walk(b.span(&z, o.reverse), o.reverse, o.offset, o.limit, func(member []byte, score float64) bool {
 		scores = append(scores, score)
-		w.found.add(member)
-		return true
+		return w.gather(member)
 	})
 	storeScored(c, w, scores)
 }
@@ -366,6 +371,9 @@ func zmpopCommand(c *Ctx, w *work) {
 			c.Out.Double(score)
 			return !c.Out.Overflowed()
 		})
+		if c.Out.Overflowed() {
+			return // the connection ends, and nothing was taken
+		}
 		z.DeleteSpan(z.All(), reverse, count)
 		z.Save()
 		return

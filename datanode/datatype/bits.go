@@ -49,6 +49,7 @@ func (s Space) EditString(key []byte, length int) (StringEdit, error) {
 	if err != nil {
 		return StringEdit{}, err
 	}
+	s.Tx.Hold(length)
 	s.Buf.edit = append(s.Buf.edit[:0], row.Data...)
 	if more := length - len(s.Buf.edit); more > 0 {
 		s.Buf.edit = append(s.Buf.edit, make([]byte, more)...)

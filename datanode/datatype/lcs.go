@@ -1,9 +1,11 @@
 package datatype
 
-import "math"
-
-// LCSBytesMax bounds the table of LCS, as proto-max-bulk-len does in Redis.
-const LCSBytesMax = MaxStringBytes
+const (
+	// lcsCellsMax bounds the time of LCS: the product of the lengths, as far as proto-max-bulk-len lets Redis' table grow.
+	lcsCellsMax = MaxStringBytes / 4
+	// lcsTableMax bounds the table, in bytes: who asks for the length alone needs none.
+	lcsTableMax = 64 << 20
+)
 
 // LCS is the longest common subsequence of two strings: for each pair of their prefixes how long it is.
 type LCS struct {
@@ -11,22 +13,42 @@ type LCS struct {
 	table []uint32
 }
 
-// NewLCS fills the table, in time and memory of the product of the lengths; nil if that is beyond LCSBytesMax.
-func NewLCS(a, b []byte) *LCS {
-	rows, columns := int64(len(a))+1, int64(len(b))+1
-	if rows > math.MaxInt64/4/columns || rows*columns*4 > LCSBytesMax {
+// LCSLen returns the length of the longest common subsequence, in time of the product of the lengths; ok is false where
+// that is too large.
+func LCSLen(a, b []byte) (n int, ok bool) {
+	if (len(a)+1)*(len(b)+1) > lcsCellsMax {
+		return 0, false
+	}
+	above, row := make([]uint32, len(b)+1), make([]uint32, len(b)+1)
+	for i := range a {
+		lcsRow(a[i], b, above, row)
+		above, row = row, above
+	}
+	return int(above[len(b)]), true
+}
+
+// lcsRow fills the row of one more byte.
+func lcsRow(c byte, b []byte, above, row []uint32) {
+	for j := range b {
+		if c == b[j] {
+			row[j+1] = above[j] + 1
+		} else {
+			row[j+1] = max(above[j+1], row[j])
+		}
+	}
+}
+
+// LCS fills the table; nil if it would be too large.
+func (s Space) LCS(a, b []byte) *LCS {
+	columns := len(b) + 1
+	cells := (len(a) + 1) * columns
+	if cells > lcsTableMax/4 {
 		return nil
 	}
-	l := &LCS{a, b, make([]uint32, rows*columns)}
-	for i := 1; i < int(rows); i++ {
-		above, row := l.row(i-1), l.row(i)
-		for j := 1; j < int(columns); j++ {
-			if a[i-1] == b[j-1] {
-				row[j] = above[j-1] + 1
-			} else {
-				row[j] = max(above[j], row[j-1])
-			}
-		}
+	s.Tx.Hold(4 * cells)
+	l := &LCS{a, b, make([]uint32, cells)}
+	for i := range a {
+		lcsRow(a[i], b, l.row(i), l.row(i+1))
 	}
 	return l
 }

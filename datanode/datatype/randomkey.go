@@ -6,24 +6,19 @@ import (
 	"github.com/atolldb/atoll/datanode/store"
 )
 
-// randomSeeksMax bounds the work of pickName.
+// randomSeeksMax bounds the work of RandomKey.
 const randomSeeksMax = 1024
 
-// RandomKey returns some key of the database, as pickName picks. random returns a number below its argument.
+// RandomKey returns some key of the database, by a walk down the tree of the keys' bytes: at each branch one
+// of the next bytes that keys have, each equally likely. So a key with few neighbours is more likely than one
+// of many, as it is in a hash table's sparse buckets; every key can come up as long as keys differ within
+// their first few hundred bytes. random returns a number below its argument.
 func (s Space) RandomKey(random func(int64) int64) ([]byte, bool) {
-	return pickName(random, s.firstKey)
-}
-
-// pickName returns one of an ordered set of names, by a walk down the tree of their bytes: at each branch one of the next
-// bytes that names have, each equally likely. So a name with few neighbours is more likely than one of many, as it is in a
-// hash table's sparse buckets; every name can come up as long as they differ within their first few hundred bytes. first
-// returns a copy of the first name from one on that starts with a prefix, nil if there is none, and whether it is the last.
-func pickName(random func(int64) int64, first func(from, prefix []byte) (name []byte, alone bool)) ([]byte, bool) {
 	prefix := []byte{}
 	for seeks := 0; ; {
 		var branches [][]byte
 		for from := prefix; from != nil && seeks < randomSeeksMax; seeks++ {
-			key, alone := first(from, prefix)
+			key, alone := s.firstKey(from, prefix)
 			if key == nil {
 				break
 			}

@@ -115,22 +115,16 @@ func (s *Set) EachFrom(from []byte, fn func(member []byte) bool) {
 }
 
 // Random returns some member, good until the set is changed; ok is false when there is none. Packed, each is equally
-// likely; for a spread set see pickName. random returns a number below its argument.
+// likely. Spread, it is found by a walk down the tree of the members' bytes: of those that have the same first bytes, one at
+// or behind a random next byte. So one with few neighbours is more likely than one of many, and every one can come up.
+// random returns a number below its argument.
 func (s *Set) Random(random func(int64) int64) (member []byte, ok bool) {
 	n := s.Len()
 	switch {
 	case n == 0:
 		return nil, false
 	case s.row.Spread:
-		return pickName(random, func(from, prefix []byte) (name []byte, alone bool) {
-			for member := range s.Tx.Subs(s.DB, s.key, s.row.Version, store.SubMember, store.Bounds{From: from, To: prefixEnd(prefix)}) {
-				if name != nil {
-					return name, false
-				}
-				name = append([]byte{}, member...)
-			}
-			return name, name != nil
-		})
+		return s.descend(random), true
 	}
 	at := random(n)
 	s.Each(func(m []byte) bool {
@@ -139,6 +133,41 @@ func (s *Set) Random(random func(int64) int64) (member []byte, ok bool) {
 		return at >= 0
 	})
 	return member, true
+}
+
+// descend picks a member of a spread set, in three seeks for each step from one branch of the tree to the next.
+func (s *Set) descend(random func(int64) int64) []byte {
+	prefix := []byte{}
+	for {
+		first, last := s.edge(store.Bounds{From: prefix, To: prefixEnd(prefix)}), s.edge(store.Bounds{From: prefix, To: prefixEnd(prefix), Reverse: true})
+		same := 0
+		for same < len(first) && same < len(last) && first[same] == last[same] {
+			same++
+		}
+		if same == len(last) { // it is the first one, too
+			return last
+		}
+		low := -1 // the first one ends where the others go on
+		if same < len(first) {
+			low = int(first[same])
+		}
+		next := low + int(random(int64(int(last[same])-low+1)))
+		if next < 0 {
+			return first
+		}
+		from := append(first[:same:same], byte(next))
+		found := s.edge(store.Bounds{From: from, To: prefixEnd(prefix)})
+		prefix = found[:same+1]
+	}
+}
+
+// edge returns a copy of the first member within bounds, or of the last; there is one, else the rows are damaged.
+func (s *Set) edge(b store.Bounds) []byte {
+	for member := range s.Tx.Subs(s.DB, s.key, s.row.Version, store.SubMember, b) {
+		return append(make([]byte, 0, len(member)+1), member...)
+	}
+	s.check(errCorrupt)
+	return nil
 }
 
 // prefixEnd is the smallest name behind all that start with prefix; nil if there is none.

@@ -57,6 +57,7 @@ func (s Space) SetRange(key []byte, offset int64, value []byte) (int, error) {
 		return 0, ErrTooLong
 	}
 	end := int(offset) + len(value)
+	s.Tx.Hold(end)
 	buf := append(s.Buf.edit[:0], row.Data...)
 	if len(buf) < end {
 		buf = append(buf, make([]byte, end-len(buf))...)

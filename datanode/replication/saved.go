@@ -90,12 +90,7 @@ func parseSave(b []byte) (*saveManifest, error) {
 }
 
 func knownDir(name string) bool {
-	for _, d := range saveDirs() {
-		if d == name {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(saveDirs(), name)
 }
 
 // fileSum returns the CRC-32C of a file in hex.
@@ -208,12 +203,19 @@ func (s *Saved) names(found replog.Finding) bool {
 	return slices.ContainsFunc(s.man.Files, func(f savedFile) bool { return f.path(s.fs, s.dir) == found.File })
 }
 
-// linkOrCopy links a file, and copies it where that can't be: into another filesystem, or from another user's files.
+// linkOrCopy links a file, and copies it where that can't be: into another filesystem, or from another user's files. The
+// save may have been copied here by a program that doesn't fsync.
 func linkOrCopy(fs vfs.FS, from, to string) error {
-	if err := fs.Link(from, to); err == nil || oserror.IsExist(err) {
+	if err := fs.Link(from, to); oserror.IsExist(err) {
+		return err
+	} else if err != nil {
+		return vfs.Copy(fs, from, to)
+	}
+	f, err := fs.OpenReadWrite(to, vfs.WriteCategoryUnspecified)
+	if err != nil {
 		return err
 	}
-	return vfs.Copy(fs, from, to)
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // Install makes the save's rows those of a node whose directory is dir, which exists and is empty. Tables never change,

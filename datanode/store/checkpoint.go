@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/atolldb/atoll/datanode/replog"
 )
@@ -34,7 +35,7 @@ func (s *Store) Checkpoint(ctx context.Context, dir string) (c Checkpoint, err e
 			c.Pin.Release()
 		}
 	}()
-	err = s.atRest(func() error {
+	err = s.atRest(ctx, func() error {
 		c.From = *s.applied.Load()
 		return s.storePosition()
 	})
@@ -53,13 +54,13 @@ func (s *Store) Checkpoint(ctx context.Context, dir string) (c Checkpoint, err e
 }
 
 // atRest runs f while no entry is being applied, whatever the node's role.
-func (s *Store) atRest(f func() error) error {
+func (s *Store) atRest(ctx context.Context, f func() error) error {
 	for {
 		err := s.between(f)
 		if !errors.Is(err, ErrNotPrimary) && !errors.Is(err, ErrQuiesced) {
 			return err
 		}
-		if done, err := s.betweenApplied(f); done {
+		if done, err := s.betweenApplied(ctx, f); done {
 			return err
 		}
 	}
@@ -67,8 +68,14 @@ func (s *Store) atRest(f func() error) error {
 
 // betweenApplied runs f between two entries that a replica applies; it does nothing on a primary. A store becomes a primary's
 // under applyMu, and ceases to be one under the gate, with its last write done.
-func (s *Store) betweenApplied(f func() error) (done bool, err error) {
-	s.applyMu.Lock()
+func (s *Store) betweenApplied(ctx context.Context, f func() error) (done bool, err error) {
+	for !s.applyMu.TryLock() { // who applies may wait for room, for as long as there is none
+		select {
+		case <-time.After(roomPause):
+		case <-ctx.Done():
+			return true, ctx.Err()
+		}
+	}
 	defer s.applyMu.Unlock()
 	if !s.Enter() {
 		return true, ErrClosed

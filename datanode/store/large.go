@@ -24,6 +24,10 @@ func (tx *Tx) holds(n int) {
 	tx.large = true
 }
 
+// Hold is called before a command makes n bytes that are neither rows nor its arguments, such as a string that it grows
+// or a result that it collects: they count for the run's memory as rows do.
+func (tx *Tx) Hold(n int) { tx.holds(n) }
+
 // letGo gives the places back.
 func (tx *Tx) letGo() {
 	if tx.heavy {

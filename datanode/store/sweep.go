@@ -334,8 +334,11 @@ func (s *Store) sweepExpired(tx *Tx, ks *keyspace, now int64) (done int, next in
 		list = append(list, run{ms, append([]byte(nil), k[len(lower)+8:]...)})
 	}
 	db, ok := ks.database()
-	if len(list) == 0 || !ok {
+	if len(list) == 0 {
 		return 0, next, nil
+	}
+	if !ok { // between the two steps of a swap, or emptied
+		return 0, now, nil
 	}
 	hashes := make([]uint64, len(list))
 	for i, r := range list {
@@ -343,7 +346,8 @@ func (s *Store) sweepExpired(tx *Tx, ks *keyspace, now int64) (done int, next in
 	}
 	err = s.sweepRun(tx, ks, hashes, func() {
 		if tx.DB(db.i).ks != ks {
-			return // emptied meanwhile
+			next = now // emptied meanwhile, or swapped
+			return
 		}
 		for _, r := range list {
 			if p := tx.load(db, r.key); p.here {
