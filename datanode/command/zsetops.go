@@ -56,13 +56,13 @@ func (s *source) len() int64 {
 	return s.zset.Len()
 }
 
-// score returns a member's score times the weight.
+// score returns a member's score times the weight, which may be no number: as in Redis, that is for the aggregate.
 func (s *source) score(member []byte) (float64, bool) {
 	if s.plain {
-		return weighted(1, s.weight), s.set.Has(member)
+		return s.weight, s.set.Has(member)
 	}
 	score, ok := s.zset.Score(member)
-	return weighted(score, s.weight), ok
+	return score * s.weight, ok
 }
 
 func (s *source) each(fn func(member []byte, score float64) bool) {
@@ -86,6 +86,21 @@ func aggregateSum(a, b float64) float64 {
 		return sum
 	}
 	return 0
+}
+
+// aggregateMin and aggregateMax pass over a score that is no number.
+func aggregateMin(a, b float64) float64 {
+	if b < a {
+		return b
+	}
+	return a
+}
+
+func aggregateMax(a, b float64) float64 {
+	if b > a {
+		return b
+	}
+	return a
 }
 
 // zsetOperation is a call of one of the commands that make one sorted set of several.
@@ -184,9 +199,9 @@ func (o *zsetOperation) aggregation(word []byte) bool {
 	case is(word, "SUM"):
 		o.aggregate = aggregateSum
 	case is(word, "MIN"):
-		o.aggregate = func(a, b float64) float64 { return min(a, b) }
+		o.aggregate = aggregateMin
 	case is(word, "MAX"):
-		o.aggregate = func(a, b float64) float64 { return max(a, b) }
+		o.aggregate = aggregateMax
 	default:
 		return false
 	}
