@@ -143,6 +143,9 @@ func spopCommand(c *Ctx, w *work) {
 	if !c.Out.fitsBulks(count) {
 		return
 	}
+	if counted && count > 0 && count == s.Len() {
+		c.looks.Hits++ // as in Redis, which answers with the set's union with nothing
+	}
 	if !popInto(c, w, &s, count) {
 		return // the connection ends at its output limit, and nothing was taken
 	}
