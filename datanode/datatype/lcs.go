@@ -19,6 +19,9 @@ func LCSLen(a, b []byte) (n int, ok bool) {
 	if (len(a)+1)*(len(b)+1) > lcsCellsMax {
 		return 0, false
 	}
+	if len(a) < len(b) { // the rows are as long as the shorter one
+		a, b = b, a
+	}
 	above, row := make([]uint32, len(b)+1), make([]uint32, len(b)+1)
 	for i := range a {
 		lcsRow(a[i], b, above, row)
