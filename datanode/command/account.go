@@ -12,6 +12,7 @@ func (e *Executor) account(s *Session, plan []planned, each time.Duration) {
 			n++
 		}
 		switch {
+		case plan[i].kind == kindQueue: // EXEC calls it
 		case plan[i].kind != kindRefused:
 			last, executed = plan[i].cmd, executed+n
 			e.count(s, last, n, each*time.Duration(n))
