@@ -36,6 +36,7 @@ func gates() []gate {
 		{"scope", checkScope},
 		{"role", checkRole},
 		{"transaction", checkMulti},
+		{"subscribed", checkSubscribed},
 		{"monitor", checkMonitor},
 		{"read-only", checkPrimary},
 	}
@@ -169,6 +170,7 @@ func (e *Executor) hold(s *Session, v *tenant.View, nowMS int64) bool {
 // adopt gives the session a grant of view v.
 func (e *Executor) adopt(s *Session, v *tenant.View, g tenant.Grant) {
 	if s.grant.NamespaceID != g.NamespaceID {
+		e.leaveHub(s)
 		s.ns, s.nsStore = nil, nil
 		s.stats = e.namespaceStats(g.NamespaceID)
 		s.wait = written{}
@@ -197,6 +199,7 @@ func (s *Session) countConnection() {
 
 // leave takes the session's grant away. Where authentication is asked for, its time begins again.
 func (s *Session) leave(now time.Time) {
+	s.unsubscribeAll()
 	s.depart()
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()

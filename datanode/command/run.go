@@ -68,6 +68,9 @@ func (e *Executor) run(ctx context.Context, s *Session, cmds []redcon.Command, n
 		s.closing = true
 		return len(cmds)
 	}
+	if p := s.Pushes(); p != nil {
+		p.hold(s.Out) // what has come by now stands before the replies
+	}
 	sc := &s.scratch
 	sc.shares[0].plan = e.plan(sc.shares[0].plan[:0], &sc.candidate, s, lease, cmds)
 	plan := sc.shares[0].plan
@@ -86,6 +89,9 @@ func (e *Executor) run(ctx context.Context, s *Session, cmds []redcon.Command, n
 		lease.Release()
 		s.sendFirst()
 		return 0
+	}
+	if p := s.Pushes(); p != nil && plan[0].kind == kindAlone && plan[0].cmd.Flags&FlagBlocking != 0 {
+		p.Release() // it may wait for long, and there are no replies before its own
 	}
 	n, start, reads := len(plan), s.Out.Len(), false
 	for i := range plan {

@@ -9,6 +9,7 @@ func All() []Spec {
 		clientSpecs(),
 		serverSpecs(),
 		multiSpecs(),
+		pubsubSpecs(),
 		processSpecs(),
 		waitSpecs(),
 		clusterSpecs(),
