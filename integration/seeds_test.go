@@ -53,6 +53,8 @@ var seededBugs = []struct {
 	{"command/noreserve", "TestLimitsOvershootNothing", nil},
 	{"command/stalegrant", "TestJointAsksForTheNewestView", nil},
 	{"command/keepidle", "TestFallenSessionsEnd", nil},
+	{"command/onehub", "TestP6Channels", nil},
+	{"command/earlymessage", "TestMessageBehindItsConfirmation", nil},
 	{"raftfsm/anyrevision", "TestP2HTTPHistories", nil},
 	{"raftfsm/forgetrequests", "TestP2HTTPHistories", []string{"-histories.rounds", "20"}},
 }
