@@ -52,6 +52,8 @@ var seededBugs = []struct {
 	{"tenant/keeprevoked", "TestRevokedGrantIsNotRenewed", nil},
 	{"command/noreserve", "TestLimitsOvershootNothing", nil},
 	{"command/stalegrant", "TestJointAsksForTheNewestView", nil},
+	{"command/execlocks", "TestWatchedButNotWritten", nil},
+	{"store/watchblind", "TestWatched", nil},
 	{"command/keepidle", "TestFallenSessionsEnd", nil},
 	{"command/onehub", "TestP6Channels", nil},
 	{"command/earlymessage", "TestMessageBehindItsConfirmation", nil},

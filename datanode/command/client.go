@@ -114,11 +114,11 @@ func (s *Session) line(nowMS int64) string {
 	defer s.shared.mu.Unlock()
 	sh := &s.shared
 	user := userOf(&sh.grant)
-	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=%d multi=-1 "+
+	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=%d multi=%d "+
 		"qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=%s user=%s "+
 		"redir=-1 resp=%d lib-name=%s lib-ver=%s namespace=%s tot-cmds=%d",
 		s.ID, s.Peer.Remote, s.Peer.Local, s.ID, sh.name, age, idle, s.flags(), sh.db,
-		s.subscribed[toChannel].Load(), s.subscribed[toPattern].Load(), s.subscribed[toShard].Load(), last, user, sh.proto, sh.libName, sh.libVer,
+		s.subscribed[toChannel].Load(), s.subscribed[toPattern].Load(), s.subscribed[toShard].Load(), s.queued.Load()-1, last, user, sh.proto, sh.libName, sh.libVer,
 		sh.namespace, s.count.Load())
 }
 
@@ -209,6 +209,9 @@ func (s *Session) flags() (flags string) {
 	}
 	if s.Subscribed() {
 		flags += "P"
+	}
+	if s.queued.Load() > 0 {
+		flags += "x"
 	}
 	if s.Peer.Socket {
 		flags += "U"

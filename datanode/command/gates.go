@@ -35,10 +35,10 @@ func gates() []gate {
 		{"authentication", checkAuthenticated},
 		{"scope", checkScope},
 		{"role", checkRole},
-		{"transaction", checkMulti},
 		{"subscribed", checkSubscribed},
 		{"monitor", checkMonitor},
 		{"read-only", checkPrimary},
+		{"transaction", checkTransaction},
 	}
 }
 
@@ -111,10 +111,10 @@ func checkRole(c *candidate) string {
 }
 
 func checkPrimary(c *candidate) string {
-	if c.primary || c.cmd.Flags&(FlagWrite|FlagBlocking) == 0 || c.cmd.Flags&FlagNetwork != 0 {
+	if c.primary || c.cmd.Flags&(FlagWrite|FlagBlocking|FlagWatch) == 0 || c.cmd.Flags&FlagNetwork != 0 {
 		return ""
 	}
-	if !c.ex.limits.ForwardWrites || c.cmd.Flags&FlagBlocking != 0 {
+	if !c.ex.limits.ForwardWrites || c.cmd.Flags&(FlagBlocking|FlagWatch) != 0 || c.session.multi.open {
 		return string(errReadOnly)
 	}
 	c.forward = true
@@ -171,6 +171,7 @@ func (e *Executor) hold(s *Session, v *tenant.View, nowMS int64) bool {
 func (e *Executor) adopt(s *Session, v *tenant.View, g tenant.Grant) {
 	if s.grant.NamespaceID != g.NamespaceID {
 		e.leaveHub(s)
+		s.multi.watched.Release()
 		s.ns, s.nsStore = nil, nil
 		s.stats = e.namespaceStats(g.NamespaceID)
 		s.wait = written{}
@@ -208,7 +209,8 @@ func (s *Session) leave(now time.Time) {
 	}
 	s.shared.grant, s.shared.namespace = tenant.Grant{}, ""
 	s.grant, s.view, s.ns, s.nsStore, s.stats, s.rules = tenant.Grant{}, nil, nil, nil, nil, nil
-	s.wait, s.inMulti = written{}, false
+	s.wait = written{}
+	s.discard()
 }
 
 // namespaceIn returns the runtime of the session's namespace in a generation.

@@ -283,36 +283,58 @@ var (
 // send adds a message to the pushes of all who have subscribed to its channel or, but for a shard's, to a pattern that fits,
 // and returns how often it did. It waits for no peer; no other message of the same channel overtakes it.
 func (h *hub) send(m *Message, cut func(*Session)) (receivers, bytes int) {
-	if h.live.Load() == 0 {
-		return 0, 0
-	}
-	kind, word := toChannel, wordMessage
+	word := wordMessage
 	if m.Shard {
-		kind, word = toShard, wordShardMessage
+		word = wordShardMessage
 	}
-	if t := h.find(kind, m.Channel, false); t != nil {
-		receivers, bytes = t.send(&outgoing{of: &h.account, parts: [4][]byte{word, m.Channel, m.Payload}, n: 3}, cut)
+	exact, patterns := h.audience(m)
+	if exact != nil {
+		receivers, bytes = exact.send(&outgoing{of: &h.account, parts: [4][]byte{word, m.Channel, m.Payload}, n: 3}, cut)
 	}
-	if m.Shard {
-		return receivers, bytes
-	}
-	for _, t := range h.matching(m.Channel) {
+	for _, t := range patterns {
 		n, size := t.send(&outgoing{of: &h.account, parts: [4][]byte{wordPatternMessage, []byte(t.name), m.Channel, m.Payload}, n: 4}, cut)
 		receivers, bytes = receivers+n, bytes+size
 	}
 	return receivers, bytes
 }
 
-// matching returns the patterns that fit a channel.
-func (h *hub) matching(channel []byte) (list []*topic) {
+// audience returns what a message is for: its channel, nil if nobody has subscribed to that, and the patterns that fit.
+func (h *hub) audience(m *Message) (exact *topic, patterns []*topic) {
+	if h.live.Load() == 0 {
+		return nil, nil
+	}
+	if m.Shard {
+		return h.find(toShard, m.Channel, false), nil
+	}
+	exact = h.find(toChannel, m.Channel, false)
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	for name, t := range h.topics[toPattern] {
-		if datatype.Glob([]byte(name), channel) {
-			list = append(list, t)
+		if datatype.Glob([]byte(name), m.Channel) {
+			patterns = append(patterns, t)
 		}
 	}
-	return list
+	return exact, patterns
+}
+
+// receivers is how often a message would be sent now.
+func (h *hub) receivers(m *Message) (n int) {
+	exact, patterns := h.audience(m)
+	if exact != nil {
+		n = exact.count()
+	}
+	for _, t := range patterns {
+		n += t.count()
+	}
+	return n
+}
+
+// publishAll sends what a transaction has published, in its order.
+func (e *Executor) publishAll(t *transaction) {
+	for _, m := range t.published {
+		e.Publish(m)
+	}
+	t.published = nil
 }
 
 // Publish sends a message to those who have subscribed to it in its namespace, on this node and on the others of the group,

@@ -18,7 +18,8 @@ const (
 )
 
 func pubsubSpecs() []Spec {
-	const subscribes = FlagPubSub | FlagNoScript | FlagLoading | FlagStale | FlagSession | FlagSubscribed
+	// Between MULTI and EXEC a confirmation would stand among the replies of EXEC's, and be none.
+	const subscribes = FlagPubSub | FlagNoScript | FlagLoading | FlagStale | FlagSession | FlagSubscribed | FlagNoMulti
 	const publishes = FlagPubSub | FlagLoading | FlagStale | FlagFast | FlagSession | FlagShared
 	const looks = FlagPubSub | FlagLoading | FlagStale | FlagSession
 	shards, shard := KeySpec{First: 1, Last: -1, Step: 1, NotKey: true}, KeySpec{First: 1, Last: 1, Step: 1, NotKey: true}
@@ -178,15 +179,20 @@ func (c *Ctx) takePushes() {
 	}
 }
 
-// publish answers how many have got the message on this node. As in Redis, one who sends it to itself gets it before that.
+// publish answers how many have got the message on this node. As in Redis, one who sends it to itself gets it before that;
+// but of a transaction it is sent behind the commit, and so behind EXEC's reply.
 func publish(c *Ctx) {
 	if len(c.Args[1]) > channelBytesMax {
 		c.Fail(errChannelLong)
 		return
 	}
-	n := c.ex.Publish(&Message{
-		Namespace: c.Session.grant.NamespaceID, Channel: c.Args[1], Payload: c.Args[2], Shard: c.Spec.Name == "spublish",
-	})
+	m := &Message{Namespace: c.Session.grant.NamespaceID, Channel: c.Args[1], Payload: c.Args[2], Shard: c.Spec.Name == "spublish"}
+	if t := &c.Session.multi; t.running {
+		t.published = append(t.published, m)
+		c.Out.Int(int64(c.Session.stats.hub.receivers(m)))
+		return
+	}
+	n := c.ex.Publish(m)
 	if c.Session.Subscribed() {
 		c.takePushes()
 	}

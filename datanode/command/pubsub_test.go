@@ -10,6 +10,7 @@ import (
 
 	"github.com/atolldb/atoll/datanode/command"
 	"github.com/atolldb/atoll/datanode/command/commandtest"
+	"github.com/atolldb/atoll/datanode/store"
 	"github.com/atolldb/atoll/rpc/atollpb"
 	"github.com/tidwall/redcon"
 )
@@ -329,5 +330,35 @@ func TestOrderOfMessages(t *testing.T) {
 		if same := texts[i%2]; len(texts[i]) != publishers*each || strings.Join(same, ",") != strings.Join(texts[i], ",") {
 			t.Errorf("listener %d got %d messages, or in another order than the one before", i, len(texts[i]))
 		}
+	}
+}
+
+// TestPublishInATransaction: it is sent when all of it is committed, and else not at all.
+func TestPublishInATransaction(t *testing.T) {
+	b := commandtest.New(t)
+	s, other := b.Session(t, commandtest.AWriteSecret), b.Session(t, commandtest.AWriteSecret)
+	b.Do(t, s, "HELLO", "3")
+	b.Do(t, s, "SUBSCRIBE", "c")
+	b.Do(t, s, "PSUBSCRIBE", "*")
+	b.Do(t, s, "SSUBSCRIBE", "c")
+	got := b.Pipeline(t, s, []string{"MULTI"}, []string{"SET", "k", "v"}, []string{"PUBLISH", "c", "1"}, []string{"SPUBLISH", "c", "2"}, []string{"EXEC"})
+	if want := "+OK\r\n" + strings.Repeat("+QUEUED\r\n", 3) + "*3\r\n+OK\r\n:2\r\n:1\r\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := pushed(s), frame(">", "message", "c", "1")+frame(">", "pmessage", "*", "c", "1")+frame(">", "smessage", "c", "2"); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	expect(t, b, s, "WATCH k", "+OK")
+	expect(t, b, other, "SET k w", "+OK")
+	b.Pipeline(t, s, []string{"MULTI"}, []string{"PUBLISH", "c", "3"}, []string{"EXEC"})
+	settle(t, b, func(a *atollpb.Namespace) { a.ReadOnly = true })
+	expect(t, b, other, "MULTI", "+OK", "PUBLISH c 4", "+QUEUED", "SET k x", "+QUEUED", "EXEC", "-EXECABORT ")
+	expect(t, b, other, "MULTI", "+OK", "SUBSCRIBE c", "-ERR Command not allowed inside a transaction", "EXEC", "-EXECABORT ")
+	settle(t, b, func(*atollpb.Namespace) {})
+	expect(t, b, other, "MULTI", "+OK", "SET k x", "+QUEUED", "PUBLISH c 5", "+QUEUED")
+	b.Node.Data.Stop(store.Quiesced)
+	expect(t, b, other, "EXEC", "-EXECABORT ")
+	if got := pushed(s); got != "" {
+		t.Errorf("of transactions that have not happened %q was sent", got)
 	}
 }

@@ -30,7 +30,7 @@ type Session struct {
 	rules      *rules // nil: the namespace asks for nothing
 	countedIn  uint64 // the namespace that counted this connection last
 	replies    replyMode
-	inMulti    bool          // a MULTI was refused, and so is its body
+	multi      transaction
 	wait       written       // the last forwarded write: reads on a replica wait for it
 	lastWrite  uint64        // the index of its last write here: WAIT waits for it
 	closing    bool          // ends after what is buffered was sent
@@ -48,6 +48,7 @@ type Session struct {
 	count  atomic.Uint64 // commands
 	closer func()        // closes the connection; safe from any goroutine
 	closed atomic.Bool
+	queued atomic.Int32 // commands between MULTI and EXEC, and one for MULTI
 	// registry is what the session is in; nil of forwarded commands.
 	registry *Registry
 	in       *namespaceStats // that counts it, by its token
@@ -217,7 +218,7 @@ func (s *Session) Held() int {
 	if s.subs != nil {
 		names = s.subs.bytes
 	}
-	return names + s.Out.Held() + sc.tx.Held() + cap(sc.spare) + cap(sc.shares[0].plan)*int(unsafe.Sizeof(planned{})) +
+	return names + s.Out.Held() + s.multi.held() + sc.tx.Held() + cap(sc.spare) + cap(sc.shares[0].plan)*int(unsafe.Sizeof(planned{})) +
 		(cap(sc.hashes)+cap(sc.positions))*int(unsafe.Sizeof(0))
 }
 
@@ -278,6 +279,7 @@ func (r *Registry) Open(p Peer, outputBytes int, now time.Time, closer func()) *
 func (r *Registry) Remove(s *Session) {
 	s.unsubscribeAll()
 	s.depart()
+	s.discard()
 	r.monitors.remove(s)
 	r.mu.Lock()
 	defer r.mu.Unlock()

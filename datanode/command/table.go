@@ -8,7 +8,7 @@ func All() []Spec {
 		connectionSpecs(),
 		clientSpecs(),
 		serverSpecs(),
-		multiSpecs(),
+		transactionSpecs(),
 		pubsubSpecs(),
 		processSpecs(),
 		waitSpecs(),
