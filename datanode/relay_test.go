@@ -83,6 +83,7 @@ func islands(t *testing.T, ids ...string) []*islander {
 		start(i.member.Run)
 		start(i.relay.run)
 		start(i.edge.Run)
+		eventually(t, "the peers", func() bool { return i.relay.peers.Load() != nil })
 	}
 	return list
 }
