@@ -104,7 +104,10 @@ func clientSetInfo(c *Ctx) {
 
 // line is one connection as CLIENT LIST shows it. Sizes of buffers that Atoll has no like of are 0.
 func (s *Session) line(nowMS int64) string {
-	last := "NULL"
+	last, waits := "NULL", 0
+	if p := s.Pushes(); p != nil {
+		waits = p.Held()
+	}
 	if cmd := s.last.Load(); cmd != nil {
 		last = cmd.full
 	}
@@ -115,10 +118,10 @@ func (s *Session) line(nowMS int64) string {
 	sh := &s.shared
 	user := userOf(&sh.grant)
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=%d multi=%d "+
-		"qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=%s user=%s "+
+		"qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=%d tot-mem=0 events=r cmd=%s user=%s "+
 		"redir=-1 resp=%d lib-name=%s lib-ver=%s namespace=%s tot-cmds=%d",
 		s.ID, s.Peer.Remote, s.Peer.Local, s.ID, sh.name, age, idle, s.flags(), sh.db,
-		s.subscribed[toChannel].Load(), s.subscribed[toPattern].Load(), s.subscribed[toShard].Load(), s.queued.Load()-1, last, user, sh.proto, sh.libName, sh.libVer,
+		s.subscribed[toChannel].Load(), s.subscribed[toPattern].Load(), s.subscribed[toShard].Load(), s.queued.Load()-1, waits, last, user, sh.proto, sh.libName, sh.libVer,
 		sh.namespace, s.count.Load())
 }
 

@@ -17,10 +17,12 @@ const (
 	errManyPatterns = Error("LIMIT patterns: those of a namespace may have 1048576 bytes on a node, nothing was subscribed to")
 )
 
+// publishes are the flags of what sends messages. As in Redis, a pause of writes holds it up.
+const publishes = FlagPubSub | FlagLoading | FlagStale | FlagFast | FlagSession | FlagShared
+
 func pubsubSpecs() []Spec {
 	// Between MULTI and EXEC a confirmation would stand among the replies of EXEC's, and be none.
 	const subscribes = FlagPubSub | FlagNoScript | FlagLoading | FlagStale | FlagSession | FlagSubscribed | FlagNoMulti
-	const publishes = FlagPubSub | FlagLoading | FlagStale | FlagFast | FlagSession | FlagShared
 	const looks = FlagPubSub | FlagLoading | FlagStale | FlagSession
 	shards, shard := KeySpec{First: 1, Last: -1, Step: 1, NotKey: true}, KeySpec{First: 1, Last: 1, Step: 1, NotKey: true}
 	return family("pubsub", []Spec{

@@ -259,6 +259,13 @@ func (p *Pushes) Release() {
 	}
 }
 
+// releasePushes is for a session that may wait for long, and has no replies that aren't sent.
+func (s *Session) releasePushes() {
+	if p := s.Pushes(); p != nil {
+		p.Release()
+	}
+}
+
 // Close ends Wait and Take, and drops what waits. It reports whether too much has waited.
 func (p *Pushes) Close() (overflow bool) {
 	p.mu.Lock()

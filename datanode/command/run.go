@@ -83,6 +83,7 @@ func (e *Executor) run(ctx context.Context, s *Session, cmds []redcon.Command, n
 		if n == 0 {
 			lease.Release()
 			s.sendFirst()
+			s.releasePushes()
 			wait(ctx)
 			return 0
 		}
@@ -94,8 +95,8 @@ func (e *Executor) run(ctx context.Context, s *Session, cmds []redcon.Command, n
 		s.sendFirst()
 		return 0
 	}
-	if p := s.Pushes(); p != nil && plan[0].kind == kindAlone && plan[0].cmd.Flags&FlagBlocking != 0 {
-		p.Release() // it may wait for long, and there are no replies before its own
+	if plan[0].kind == kindAlone && plan[0].cmd.Flags&FlagBlocking != 0 {
+		s.releasePushes()
 	}
 	n, start, reads := len(plan), s.Out.Len(), false
 	for i := range plan {

@@ -229,6 +229,26 @@ func hears(t *testing.T, r *bufio.Reader, value string, replies int, listens boo
 	return listens
 }
 
+// TestPausedPublisherListens: PUBLISH is held up as a write is, and what others publish arrives all along.
+func TestPausedPublisherListens(t *testing.T) {
+	r := start(t, true, Limits{})
+	s, other := r.as(t, commandtest.AWriteSecret), r.as(t, commandtest.AWriteSecret)
+	s.say("HELLO 3\r\n", 26)
+	s.say("SUBSCRIBE c\r\n", 6)
+	waits := r.waits(s)
+	other.say("CLIENT PAUSE 1000000 WRITE\r\n", 1)
+	_, _ = s.Write(compare.Encode([]string{"PUBLISH", "c", "own"}))
+	until(t, "PUBLISH to wait", waits)
+	r.Executor.Publish(&command.Message{Namespace: commandtest.AID, Channel: []byte("c"), Payload: []byte("others")})
+	if got := s.say("", 7); !strings.HasSuffix(got, "\r\nothers\r\n") {
+		t.Errorf("got %q", got)
+	}
+	other.say("CLIENT UNPAUSE\r\n", 1)
+	if got := s.say("", 8); !strings.HasSuffix(got, "\r\nown\r\n:1\r\n") {
+		t.Errorf("got %q", got)
+	}
+}
+
 // TestStopWithSubscribers: the end of the server is theirs.
 func TestStopWithSubscribers(t *testing.T) {
 	r := start(t, true, Limits{DrainTimeout: 10 * time.Second})
