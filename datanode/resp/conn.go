@@ -236,8 +236,10 @@ func (c *conn) flush() error {
 		return err
 	}
 	c.session.Out.Reset(keepOutput)
-	if p := c.session.Pushes(); p != nil {
-		p.Release()
+	if closing, _ := c.session.Closing(); !closing { // else that was its last word
+		if p := c.session.Pushes(); p != nil {
+			p.Release()
+		}
 	}
 	return nil
 }
