@@ -15,7 +15,7 @@ import (
 // scrape, which may come at any time from Open to Close.
 func (n *Node) Metrics(namespaces int) []prometheus.Collector {
 	return slices.Concat(
-		[]prometheus.Collector{n.stateMetrics(), n.storeMetrics()},
+		[]prometheus.Collector{n.stateMetrics(), n.storeMetrics(), n.relayMetrics()},
 		replication.Metrics(func() *replication.Member { return n.member }),
 		tenant.Metrics(func() *tenant.Views { return n.views }),
 		command.Metrics(func() command.Scene {
@@ -32,6 +32,15 @@ func (n *Node) stateMetrics() prometheus.Collector {
 			emit(state == now, state)
 		}
 	}, metric.Of("atoll_node_state", "1 for the state that the node is in, as in atoll node list, 0 for the others.", metric.Bool))
+}
+
+func (n *Node) relayMetrics() prometheus.Collector {
+	of := metric.Of[*relay]
+	return metric.New(nil, func(emit func(*relay, ...string)) { emit(&n.relay) },
+		of("atoll_pubsub_peer_sent_total", "Published messages that were sent to other nodes of the group.", func(r *relay) float64 { return float64(r.sent.Load()) }),
+		of("atoll_pubsub_peer_received_total", "Published messages of other nodes of the group.", func(r *relay) float64 { return float64(r.received.Load()) }),
+		of("atoll_pubsub_peer_dropped_total", "Published messages that didn't get to another node of the group: too many waited, or for too long.", func(r *relay) float64 { return float64(r.dropped.Load()) }),
+	)
 }
 
 func (n *Node) storeMetrics() prometheus.Collector {

@@ -38,6 +38,7 @@ type Node struct {
 	expired   atomic.Pointer[command.Executor] // executor, for stores that were opened before there was one
 	forwarder *command.Forwarder
 	edge      *resp.Server
+	relay     relay
 	lease     atomic.Pointer[lease] // the last one that was acquired
 
 	idMu    sync.Mutex // guards id's file, and its fields but the node's id and incarnation
@@ -58,6 +59,7 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{cfg: c, id: id, conns: newConnPool(c.Identity), cache: pebble.NewCache(c.BlockCacheBytes + store.MemTables*int64(c.MemTableBytes))}
+	n.relay.node = n
 	if err := n.openParts(); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -211,6 +213,7 @@ func (n *Node) Run(ctx context.Context) error {
 		})
 	}
 	start("serve RESP", n.edge.Run)
+	start("relay", n.relay.run)
 	start("data node", func(ctx context.Context) error { return n.serve(ctx, start) })
 	all.Wait()
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {

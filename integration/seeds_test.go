@@ -57,6 +57,8 @@ var seededBugs = []struct {
 	{"command/execlocks", "TestWatchedButNotWritten", nil},
 	{"store/watchblind", "TestWatched", nil},
 	{"command/keepidle", "TestFallenSessionsEnd", nil},
+	{"command/onehub", "TestP6Channels", nil},
+	{"command/earlymessage", "TestMessageBehindItsConfirmation", nil},
 	{"raftfsm/anyrevision", "TestP2HTTPHistories", nil},
 	{"raftfsm/forgetrequests", "TestP2HTTPHistories", []string{"-histories.rounds", "20"}},
 }

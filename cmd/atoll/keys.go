@@ -84,7 +84,7 @@ func keys() []key {
 		{name: "max-clients", kind: kindInt, byDef: "10000", min: "1", max: "1000000", help: "RESP connections at once"},
 		{name: "bulk-max", kind: kindSize, byDef: "512MiB", min: "1KiB", max: "512MiB", help: "size of one argument of a command"},
 		{name: "output-max", kind: kindSize, byDef: "1GiB", min: "64KiB", max: "64GiB", help: "replies of one connection that may wait in memory"},
-		{name: "client-memory", kind: kindSize, byDef: "1GiB", min: "16MiB", max: "64TiB", help: "what the buffers of all RESP connections may hold beyond 4 KiB each, an eighth of it before authentication; when it is more, those that hold most are cut"},
+		{name: "client-memory", kind: kindSize, byDef: "1GiB", min: "16MiB", max: "64TiB", help: "what the buffers of all RESP connections, their subscriptions and what waits for subscribers may hold, beyond 4 KiB each, an eighth of it before authentication; when it is more, those that hold most are cut"},
 		{name: "memory-limit", kind: kindSize, byDef: "0", min: "0", max: "64TiB", help: "soft limit of the process's memory, unless GOMEMLIMIT is set; 0: block-cache, row-cache, five memtables, client-memory and 256MiB"},
 		{name: "idle-timeout", kind: kindDuration, byDef: "0s", min: "0s", max: "8760h", help: "a RESP connection ends after this time without a byte in either direction; 0s: never"},
 		{name: "view-stale-max", kind: kindDuration, byDef: "0s", min: "0s", max: "8760h", help: "after this time without hearing from the metadata service a data node takes no new sessions that authenticate; those it has go on; 0s: never"},

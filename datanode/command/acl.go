@@ -93,9 +93,9 @@ func (u *user) commands() string {
 	case atollpb.Role_ROLE_ADMIN:
 		return "+@all"
 	case atollpb.Role_ROLE_READ_WRITE:
-		return "-@all +@read +@write +@connection"
+		return "-@all +@read +@write +@pubsub +@connection"
 	default:
-		return "-@all +@read +@connection"
+		return "-@all +@read +@pubsub -publish -spublish +@connection"
 	}
 }
 
@@ -115,7 +115,7 @@ func aclList(c *Ctx) {
 	c.Out.Array(len(list))
 	for i := range list {
 		u := &list[i]
-		c.Out.BulkString("user " + u.name + " " + strings.Join(u.flags(), " ") + " ~* resetchannels " + u.commands())
+		c.Out.BulkString("user " + u.name + " " + strings.Join(u.flags(), " ") + " ~* &* " + u.commands())
 	}
 }
 
@@ -148,7 +148,7 @@ func aclGetUser(c *Ctx) {
 	c.Out.BulkString("keys")
 	c.Out.BulkString("~*")
 	c.Out.BulkString("channels")
-	c.Out.BulkString("")
+	c.Out.BulkString("&*")
 	c.Out.BulkString("selectors")
 	c.Out.Array(0)
 }

@@ -439,6 +439,7 @@ func (e *Executor) waits(ctx context.Context, s *Session) int {
 	wake := make(chan struct{})
 	s.wake.Store(&wake)
 	defer s.wake.Store(nil)
+	s.releasePushes() // they don't wait with it
 	if s.onWait != nil {
 		defer s.onWait()()
 	}

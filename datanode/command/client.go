@@ -104,7 +104,10 @@ func clientSetInfo(c *Ctx) {
 
 // line is one connection as CLIENT LIST shows it. Sizes of buffers that Atoll has no like of are 0.
 func (s *Session) line(nowMS int64) string {
-	last := "NULL"
+	last, waits := "NULL", 0
+	if p := s.Pushes(); p != nil {
+		waits = p.Held()
+	}
 	if cmd := s.last.Load(); cmd != nil {
 		last = cmd.full
 	}
@@ -114,24 +117,11 @@ func (s *Session) line(nowMS int64) string {
 	defer s.shared.mu.Unlock()
 	sh := &s.shared
 	user := userOf(&sh.grant)
-	flags := "N"
-	if s.Peer.Socket {
-		flags = "U"
-	}
-	if s.monitoring.Load() {
-		flags = "O"
-	}
-	queued := s.queued.Load()
-	if queued > 0 {
-		flags = strings.Replace(flags, "N", "", 1) + "x"
-	}
-	if s.waiter.Load() != nil {
-		flags = strings.Replace(flags, "N", "", 1) + "b"
-	}
-	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=0 psub=0 ssub=0 multi=%d "+
-		"qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=%s user=%s "+
+	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=%d multi=%d "+
+		"qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=%d tot-mem=0 events=r cmd=%s user=%s "+
 		"redir=-1 resp=%d lib-name=%s lib-ver=%s namespace=%s tot-cmds=%d",
-		s.ID, s.Peer.Remote, s.Peer.Local, s.ID, sh.name, age, idle, flags, sh.db, queued-1, last, user, sh.proto, sh.libName, sh.libVer,
+		s.ID, s.Peer.Remote, s.Peer.Local, s.ID, sh.name, age, idle, s.flags(), sh.db,
+		s.subscribed[toChannel].Load(), s.subscribed[toPattern].Load(), s.subscribed[toShard].Load(), s.queued.Load()-1, waits, last, user, sh.proto, sh.libName, sh.libVer,
 		sh.namespace, s.count.Load())
 }
 
@@ -161,12 +151,12 @@ func (s *Session) sharedGrant() tenant.Grant {
 
 func clientList(c *Ctx) {
 	var ids map[int64]bool
-	normal := true
+	kind := ""
 	switch {
 	case len(c.Args) == 2:
 	case len(c.Args) == 4 && is(c.Args[2], "type"):
 		var ok bool
-		if normal, ok = clientType(c.Args[3]); !ok {
+		if kind, ok = clientType(c.Args[3]); !ok {
 			c.Out.Error("ERR Unknown client type '" + printable(c.Args[3], 128) + "'")
 			return
 		}
@@ -188,7 +178,7 @@ func clientList(c *Ctx) {
 	var b strings.Builder
 	now := c.Env.NowMS()
 	for s := range c.visible {
-		if normal && (ids == nil || ids[s.ID]) {
+		if (kind == "" || kind == s.kind()) && (ids == nil || ids[s.ID]) {
 			b.WriteString(s.line(now))
 			b.WriteByte('\n')
 		}
@@ -196,15 +186,46 @@ func clientList(c *Ctx) {
 	c.Out.Verbatim("txt", b.String())
 }
 
-// clientType reports whether a CLIENT type is the only one that connections here have.
-func clientType(b []byte) (normal, known bool) {
-	switch strings.ToLower(printable(b, 16)) {
-	case "normal":
-		return true, true
-	case "master", "replica", "slave", "pubsub":
-		return false, true
+// clientType reads the type of connections that CLIENT LIST and KILL are asked for. Other nodes' are not among them.
+func clientType(b []byte) (kind string, known bool) {
+	switch kind = strings.ToLower(printable(b, 16)); kind {
+	case "normal", "master", "replica", "slave", kindPubSub:
+		return kind, true
 	}
-	return false, false
+	return "", false
+}
+
+const kindPubSub = "pubsub"
+
+// kind is the session's type in CLIENT LIST.
+func (s *Session) kind() string {
+	if s.Subscribed() {
+		return kindPubSub
+	}
+	return "normal"
+}
+
+// flags are the session's in CLIENT LIST.
+func (s *Session) flags() (flags string) {
+	if s.monitoring.Load() {
+		flags = "O"
+	}
+	if s.Subscribed() {
+		flags += "P"
+	}
+	if s.queued.Load() > 0 {
+		flags += "x"
+	}
+	if s.waiter.Load() != nil {
+		flags += "b"
+	}
+	if s.Peer.Socket {
+		flags += "U"
+	}
+	if flags == "" {
+		return "N"
+	}
+	return flags
 }
 
 // onOff reads the argument of the on/off subcommands, or writes the refusal.

@@ -12,7 +12,7 @@ type killFilter struct {
 	addr, laddr string
 	user        string
 	maxAge      int64
-	none        bool // a type that no connection here has
+	kind        string // of Session.kind; empty: any
 	skipMe      bool
 }
 
@@ -21,7 +21,7 @@ func (f *killFilter) fits(s *Session, g *tenant.Grant, nowMS int64) bool {
 	if g.TokenID != "" {
 		user = g.TokenID
 	}
-	return !f.none && (f.id == 0 || f.id == s.ID) && (f.addr == "" || f.addr == s.Peer.Remote) &&
+	return (f.kind == "" || f.kind == s.kind()) && (f.id == 0 || f.id == s.ID) && (f.addr == "" || f.addr == s.Peer.Remote) &&
 		(f.laddr == "" || f.laddr == s.Peer.Local) && (f.user == "" || f.user == user) &&
 		(f.maxAge == 0 || (nowMS-s.created.UnixMilli())/1000 >= f.maxAge)
 }
@@ -101,11 +101,11 @@ func parseKill(args [][]byte) (f killFilter, refusal Error) {
 			}
 			f.maxAge = age
 		case is(args[i], "type"):
-			normal, ok := clientType(value)
+			kind, ok := clientType(value)
 			if !ok {
 				return f, Error("ERR Unknown client type '" + printable(value, 128) + "'")
 			}
-			f.none = !normal
+			f.kind = kind
 		case is(args[i], "skipme") && is(value, "yes"):
 			f.skipMe = true
 		case is(args[i], "skipme") && is(value, "no"):

@@ -3,6 +3,7 @@ package command
 import (
 	"errors"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/atolldb/atoll/datanode/datatype"
@@ -25,13 +26,13 @@ func connectionSpecs() []Spec {
 			Since: "6.0.0", Summary: "Handshakes with the server.", Run: hello},
 		{Name: "select", Arity: 2, Flags: conn | FlagSession, Scope: ScopeTenant, Group: "connection",
 			Since: "1.0.0", Summary: "Changes the selected database.", Run: selectDB},
-		{Name: "ping", Arity: -1, Flags: FlagFast, Scope: ScopeTenant, Group: "connection",
+		{Name: "ping", Arity: -1, Flags: FlagFast | FlagSubscribed, Scope: ScopeTenant, Group: "connection",
 			Since: "1.0.0", Summary: "Returns the server's liveliness response.", Run: ping},
 		{Name: "echo", Arity: 2, Flags: conn, Scope: ScopeTenant, Group: "connection",
 			Since: "1.0.0", Summary: "Returns the given string.", Run: echo},
-		{Name: "quit", Arity: -1, Flags: conn | FlagNoAuth | FlagNoScript | FlagSession | FlagInMulti, Scope: ScopeConnection, Group: "connection",
+		{Name: "quit", Arity: -1, Flags: conn | FlagNoAuth | FlagNoScript | FlagSession | FlagInMulti | FlagSubscribed, Scope: ScopeConnection, Group: "connection",
 			Since: "1.0.0", Summary: "Closes the connection.", Run: quit},
-		{Name: "reset", Arity: 1, Flags: conn | FlagNoAuth | FlagNoScript | FlagSession | FlagInMulti, Scope: ScopeConnection, Group: "connection",
+		{Name: "reset", Arity: 1, Flags: conn | FlagNoAuth | FlagNoScript | FlagSession | FlagInMulti | FlagSubscribed, Scope: ScopeConnection, Group: "connection",
 			Since: "6.2.0", Summary: "Resets the connection.", Run: reset},
 	}
 }
@@ -181,6 +182,9 @@ func parseHello(args [][]byte) (o helloOptions, refusal Error) {
 
 func (s *Session) setProto(v int) {
 	s.Out.SetProto(v)
+	if p := s.Pushes(); p != nil {
+		p.proto.Store(int32(v))
+	}
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
 	s.shared.proto = v
@@ -219,6 +223,12 @@ func parseDB(b []byte) (n int, refusal Error) {
 
 // ping answers an error where Redis does: when writes are refused because the disk is in trouble.
 func ping(c *Ctx) {
+	if len(c.Args) <= 2 && c.Session.listens() {
+		c.Out.Array(2)
+		c.Out.BulkString("pong")
+		c.Out.Bulk(slices.Concat(c.Args[1:]...))
+		return
+	}
 	switch len(c.Args) {
 	case 1:
 		if c.lease.Store().Damaged() != nil {
@@ -245,6 +255,9 @@ func reset(c *Ctx) {
 	s := c.Session
 	c.ex.stopMonitoring(s)
 	s.leave(c.Env.Clock())
+	if p := s.Pushes(); p != nil {
+		p.drop() // messages of what it has left
+	}
 	if s.replies == replyOff { // as in Redis, SKIP skips this reply and ends with it
 		s.replies = replyOn
 	}

@@ -150,4 +150,7 @@ type stats struct {
 	marks      []*namespaceStats // what Usage has to look at
 
 	authFailures atomic.Uint64
+
+	published, delivered atomic.Uint64 // messages: of this node's clients, and to them, each time
+	dropped              atomic.Uint64 // sessions that didn't read what they were sent
 }

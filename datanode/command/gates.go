@@ -35,6 +35,7 @@ func gates() []gate {
 		{"authentication", checkAuthenticated},
 		{"scope", checkScope},
 		{"role", checkRole},
+		{"subscribed", checkSubscribed},
 		{"monitor", checkMonitor},
 		{"read-only", checkPrimary},
 		{"transaction", checkTransaction},
@@ -170,6 +171,7 @@ func (e *Executor) hold(s *Session, v *tenant.View, nowMS int64) bool {
 // adopt gives the session a grant of view v.
 func (e *Executor) adopt(s *Session, v *tenant.View, g tenant.Grant) {
 	if s.grant.NamespaceID != g.NamespaceID {
+		e.leaveHub(s)
 		s.multi.watched.Release()
 		s.ns, s.nsStore = nil, nil
 		s.stats = e.namespaceStats(g.NamespaceID)
@@ -199,6 +201,7 @@ func (s *Session) countConnection() {
 
 // leave takes the session's grant away. Where authentication is asked for, its time begins again.
 func (s *Session) leave(now time.Time) {
+	s.unsubscribeAll()
 	s.depart()
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()

@@ -205,8 +205,26 @@ func infoStats(w *infoWriter) {
 	w.line("evicted_clients", sum.evicted)
 	w.line("keyspace_hits", sum.hits)
 	w.line("keyspace_misses", sum.misses)
-	w.line("pubsub_channels", 0)
-	w.line("pubsub_patterns", 0)
+	channels, patterns, shards := w.topics()
+	w.line("pubsub_channels", channels)
+	w.line("pubsub_patterns", patterns)
+	w.line("pubsubshard_channels", shards)
+}
+
+// topics returns how many channels, patterns and shard channels somebody listens to; an admin is told the node's.
+func (w *infoWriter) topics() (channels, patterns, shards int) {
+	count := func(h *hub) {
+		channels, patterns, shards = channels+h.count(toChannel), patterns+h.count(toPattern), shards+h.count(toShard)
+	}
+	if !w.admin {
+		count(&w.Session.stats.hub)
+		return channels, patterns, shards
+	}
+	w.ex.stats.namespaces.Range(func(_, st any) bool {
+		count(&st.(*namespaceStats).hub)
+		return true
+	})
+	return channels, patterns, shards
 }
 
 func infoReplication(w *infoWriter) {

@@ -77,7 +77,7 @@ var flagNames = [...]struct {
 	flag Flags
 	name string
 }{
-	{FlagWrite, "write"}, {FlagReadOnly, "readonly"}, {FlagDenyOOM, "denyoom"}, {FlagAdmin, "admin"},
+	{FlagPubSub, "pubsub"}, {FlagWrite, "write"}, {FlagReadOnly, "readonly"}, {FlagDenyOOM, "denyoom"}, {FlagAdmin, "admin"},
 	{FlagNoScript, "noscript"}, {FlagBlocking, "blocking"}, {FlagLoading, "loading"}, {FlagStale, "stale"},
 	{FlagFast, "fast"}, {FlagNoAuth, "no_auth"},
 }
@@ -138,10 +138,11 @@ func categoriesOf(cmd *command) []string {
 		add(true, "@sortedset")
 	case "transactions":
 		add(true, "@transaction")
-	case "server", "cluster":
+	case "server", "cluster", "pubsub":
 	default:
 		add(true, "@"+cmd.Group)
 	}
+	add(cmd.Flags&FlagPubSub != 0, "@pubsub")
 	add(cmd.Flags&FlagAdmin != 0, "@admin")
 	add(cmd.Flags&FlagAdmin != 0, "@dangerous")
 	add(cmd.Flags&FlagFast != 0, "@fast")
@@ -160,16 +161,20 @@ func writeKeySpecs(out *Reply, cmd *command) {
 	if last >= 0 {
 		last -= k.First
 	}
-	access := "RO"
-	if cmd.Flags&FlagWrite != 0 {
-		access = "RW"
+	flags := []string{"RO", "access"}
+	switch {
+	case k.NotKey:
+		flags = []string{"not_key"}
+	case cmd.Flags&FlagWrite != 0:
+		flags[0] = "RW"
 	}
 	out.Set(1)
 	out.Map(3)
 	out.BulkString("flags")
-	out.Set(2)
-	out.Simple(access)
-	out.Simple("access")
+	out.Set(len(flags))
+	for _, f := range flags {
+		out.Simple(f)
+	}
 	out.BulkString("begin_search")
 	out.Map(2)
 	out.BulkString("type")
@@ -274,7 +279,7 @@ func commandGetKeys(c *Ctx) {
 	case cmd == nil:
 		c.Out.Error("ERR Invalid command specified")
 		return
-	case cmd.Keys.First <= 0 && cmd.Keys.Find == nil:
+	case cmd.Keys.First <= 0 && cmd.Keys.Find == nil || cmd.Keys.NotKey:
 		c.Out.Error("ERR The command has no key arguments")
 		return
 	case !cmd.arityOK(len(args)):

@@ -18,7 +18,10 @@ var monitorShown = shownArgs{count: 256, bytes: 4096}
 
 // monitorLineMax is how long a monitor's line gets before the rest of the arguments is left out, in bytes: one command
 // must not be more than what may wait for a monitor.
-const monitorLineMax = pushBytesMax / 16
+const monitorLineMax = monitorBytesMax / 16
+
+// monitorBytesMax is what may wait for a session to show it one command more, in bytes.
+const monitorBytesMax = 1 << 20
 
 // monitors are the sessions that MONITOR.
 type monitors struct {
@@ -61,9 +64,7 @@ func (m *monitors) remove(s *Session) {
 // monitor makes the session one that is shown what others of its namespace do; an admin's, what all do.
 func monitor(c *Ctx) {
 	s := c.Session
-	if s.pushes == nil {
-		s.pushes = newPushes(&c.ex.sessions.pushed)
-	}
+	c.pushesFor()
 	if !c.ex.sessions.monitors.add(s) {
 		c.Out.Error("ERR too many connections monitor this namespace: at most " + strconv.Itoa(monitorsMax))
 		return
@@ -77,7 +78,7 @@ func (e *Executor) stopMonitoring(s *Session) {
 	if s.monitoring.Load() {
 		s.monitoring.Store(false)
 		e.sessions.monitors.remove(s)
-		s.pushes.drop()
+		s.Pushes().drop()
 	}
 }
 
@@ -95,7 +96,14 @@ func (e *Executor) feed(s *Session, cmd *command, args [][]byte) {
 	if cmd.Flags&FlagAdmin != 0 {
 		return
 	}
-	var line, named []byte // for the namespace's own, and for admins
+	var line, named *message // for the namespace's own, and for admins
+	defer func() {
+		for _, text := range []*message{line, named} {
+			if text != nil {
+				text.release()
+			}
+		}
+	}()
 	now := e.env.Clock()
 	m := &e.sessions.monitors
 	m.mu.RLock()
@@ -110,10 +118,10 @@ func (e *Executor) feed(s *Session, cmd *command, args [][]byte) {
 			continue
 		}
 		if *text == nil {
-			*text = monitorLine(s, &g, now, cmd, args)
+			*text = newMessage(to.Pushes().of.Load(), monitorLine(s, &g, now, cmd, args))
 		}
-		if !to.pushes.add(*text) {
-			to.Close()
+		if !to.Pushes().add(*text, monitorBytesMax) {
+			e.cutSlow(to)
 		}
 	}
 }

@@ -23,6 +23,9 @@ type Node interface {
 	// applied the change, and every live node has or was named as late. After an error the change may
 	// have been made, unless it is ErrNotForwarded.
 	Namespaces(ctx context.Context, call NamespaceCall) (NamespaceResult, error)
+	// Publish passes a message on to the other nodes of the group, as well as it can. It keeps nothing of it, and waits
+	// for nobody. A lease may be held.
+	Publish(m *Message)
 	// Acks tells which of the replicas that follow have the entry of an index.
 	Acks(index uint64) Acks
 	// SyncLog fsyncs what this node's log holds. No lease is held.

@@ -195,13 +195,13 @@ func TestLatencyEvents(t *testing.T) {
 func TestACLShowsTokens(t *testing.T) {
 	b := commandtest.New(t)
 	admin, s, own := b.Session(t, commandtest.AdminSecret), b.Session(t, commandtest.AReadSecret), b.Session(t, commandtest.DefaultSecret)
-	const ro = "user t-a-ro on ~* resetchannels -@all +@read +@connection"
-	const rw = "user t-a-rw on ~* resetchannels -@all +@read +@write +@connection"
+	const ro = "user t-a-ro on ~* &* -@all +@read +@pubsub -publish -spublish +@connection"
+	const rw = "user t-a-rw on ~* &* -@all +@read +@write +@pubsub +@connection"
 	play(t, b, s, []exchange{
 		{"ACL WHOAMI", "$6\r\nt-a-ro\r\n"},
 		{"ACL USERS", "*2\r\n$6\r\nt-a-ro\r\n$6\r\nt-a-rw\r\n"},
 		{"ACL GETUSER t-b-rw", "$-1\r\n"}, {"ACL GETUSER t-a-rw", "*12\r\n$5\r\nflags\r\n*1\r\n$2\r\non\r\n…"},
-		{"ACL DRYRUN t-a-ro get k", "+OK\r\n"}, {"ACL DRYRUN t-a-ro get", "-ERR wrong number of arguments for 'get' command\r\n"},
+		{"ACL DRYRUN t-a-ro get k", "+OK\r\n"}, {"ACL DRYRUN t-a-ro ssubscribe k", "+OK\r\n"}, {"ACL DRYRUN t-a-ro get", "-ERR wrong number of arguments for 'get' command\r\n"},
 		{"ACL DRYRUN t-a-ro nosuch k", "-ERR Command 'nosuch' not found\r\n"}, {"ACL DRYRUN t-b-rw get k", "-ERR User 't-b-rw' not found\r\n"},
 		{"ACL SETUSER x on", "-ERR ACL changes nothing: users are tokens, which `atoll token` and the admin API create and revoke\r\n"},
 		{"ACL DELUSER x", "-ERR ACL changes nothing…"}, {"ACL SAVE", "-ERR ACL knows no file…"}, {"ACL GENPASS 5", "$2\r\n…"}, {"ACL GENPASS", "$64\r\n…"},
@@ -209,7 +209,8 @@ func TestACLShowsTokens(t *testing.T) {
 	if got, want := b.Do(t, s, "ACL", "LIST"), fmt.Sprintf("*2\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(ro), ro, len(rw), rw); got != want {
 		t.Errorf("LIST is %q, want %q", got, want)
 	}
-	for name, line := range map[string][]string{"set": {"set", "k", "v"}, "client|pause": {"client", "pause", "1"}, "slowlog|reset": {"slowlog", "reset"}} {
+	for name, line := range map[string][]string{"set": {"set", "k", "v"}, "client|pause": {"client", "pause", "1"}, "slowlog|reset": {"slowlog", "reset"},
+		"publish": {"publish", "c", "m"}, "spublish": {"spublish", "c", "m"}} {
 		if got := b.Do(t, s, append([]string{"ACL", "DRYRUN", "t-a-ro"}, line...)...); !strings.Contains(got, "User t-a-ro has no permissions to run the '"+name+"' command") {
 			t.Errorf("DRYRUN is %q", got)
 		}
@@ -217,7 +218,7 @@ func TestACLShowsTokens(t *testing.T) {
 	if got := b.Do(t, own, "ACL", "LIST"); strings.Contains(got, "t-admin") {
 		t.Errorf("a tenant sees an admin's token: %q", got)
 	}
-	if got := b.Do(t, admin, "ACL", "LIST"); !strings.Contains(got, "user t-admin on ~* resetchannels +@all") {
+	if got := b.Do(t, admin, "ACL", "LIST"); !strings.Contains(got, "user t-admin on ~* &* +@all") {
 		t.Errorf("an admin sees %q", got)
 	}
 	if got := b.Do(t, s, "ACL", "CAT", "admin"); !strings.Contains(got, "$7\r\nmonitor\r\n") || strings.Contains(got, "$3\r\nget\r\n") {

@@ -195,6 +195,10 @@ func TestP6Isolation(t *testing.T) {
 	neighbour := b.Session(t, commandtest.BWriteSecret)
 	fill(t, b, neighbour, marker)
 	b.Do(t, neighbour, "CLIENT", "SETNAME", marker)
+	listener := b.Session(t, commandtest.BWriteSecret)
+	b.Do(t, listener, "SUBSCRIBE", marker, "k:string", "absent")
+	b.Do(t, listener, "PSUBSCRIBE", "*", marker+"*")
+	b.Do(t, listener, "SSUBSCRIBE", marker, "k:string", "absent")
 	// Every command is slow: what a tenant is shown of them is its own.
 	if got := b.Do(t, b.Session(t, commandtest.AdminSecret), "CONFIG", "SET", "slowlog-log-slower-than", "0"); got != "+OK\r\n" {
 		t.Fatalf("CONFIG SET answered %q", got)
@@ -223,6 +227,9 @@ func TestP6Isolation(t *testing.T) {
 				}
 				if got := dump(t, b, neighbour); got != want {
 					t.Fatalf("%v changed the neighbour to %q", l, got)
+				}
+				if got := pushed(listener); got != "" {
+					t.Fatalf("%v sent the neighbour %q", l, got)
 				}
 			}
 		})

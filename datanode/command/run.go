@@ -75,6 +75,9 @@ func (e *Executor) run(ctx context.Context, s *Session, cmds []redcon.Command, n
 		s.closing = true
 		return len(cmds)
 	}
+	if p := s.Pushes(); p != nil {
+		p.hold(s.Out) // what has come by now stands before the replies
+	}
 	sc := &s.scratch
 	sc.shares[0].plan = e.plan(sc.shares[0].plan[:0], &sc.candidate, s, lease, cmds)
 	plan := sc.shares[0].plan
@@ -83,6 +86,7 @@ func (e *Executor) run(ctx context.Context, s *Session, cmds []redcon.Command, n
 		if n == 0 {
 			lease.Release()
 			s.sendFirst()
+			s.releasePushes()
 			wait(ctx)
 			return 0
 		}
@@ -93,6 +97,9 @@ func (e *Executor) run(ctx context.Context, s *Session, cmds []redcon.Command, n
 		lease.Release()
 		s.sendFirst()
 		return 0
+	}
+	if plan[0].kind == kindAlone && plan[0].cmd.Flags&FlagBlocking != 0 {
+		s.releasePushes()
 	}
 	n, start, reads := len(plan), s.Out.Len(), false
 	for i := range plan {
@@ -237,7 +244,9 @@ func (e *Executor) transact(sc *scratch, shares []share, lease Lease, data bool)
 	total := 0
 	for i := range shares {
 		total += shares[i].done
-		if err != nil {
+		if err == nil {
+			e.publishAll(&shares[i].session.multi)
+		} else {
 			shares[i].session.again = false // it has its answer
 		}
 		if err != nil && shares[i].whole {

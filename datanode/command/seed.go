@@ -13,4 +13,7 @@ const (
 	seedNobodyTold seed = "command/nobodytold" // a waiter whose run has failed isn't told
 	seedNoCover    seed = "command/nocover"    // a run doesn't lock what its waiters write, and serves them all the same
 	seedExecLocks  seed = "command/execlocks"  // EXEC doesn't lock what is watched
+
+	seedOneHub       seed = "command/onehub"       // all namespaces have the same channels
+	seedEarlyMessage seed = "command/earlymessage" // a message may overtake the confirmation of its subscription
 )

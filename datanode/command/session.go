@@ -38,9 +38,10 @@ type Session struct {
 	drop       bool          // ends without sending anything
 	penalty    time.Duration // that the reply to a failed authentication still has to wait
 	scratch    scratch
-	sent       int          // the length that Out had when flush was called last in this batch: 0, but for a flush that keeps all
-	flush      func() error // sends the replies so far; Execute's
-	pushes     *Pushes      // what others send it; nil until it asks for that
+	sent       int                    // the length that Out had when flush was called last in this batch: 0, but for a flush that keeps all
+	flush      func() error           // sends the replies so far; Execute's
+	pushes     atomic.Pointer[Pushes] // what others send it; nil until it asks for that
+	subs       *subscriptions         // nil: there are none
 
 	shared shared
 	active atomic.Int64 // Unix milliseconds of what the peer or the executor did last
@@ -58,6 +59,8 @@ type Session struct {
 	marker   *Executor // whose in is
 	// monitoring says that it is shown what others do.
 	monitoring atomic.Bool
+	subscribed [subscriptionKinds]atomic.Int64 // subscriptions of each kind
+	slow       atomic.Bool                     // it was cut since too much waited to be sent to it
 	hurried    atomic.Bool
 	wake       atomic.Pointer[chan struct{}] // closed to end a pause
 	giveUp     atomic.Pointer[context.CancelFunc]
@@ -211,11 +214,14 @@ func (s *Session) Holds(v *tenant.View, nowMS int64) bool {
 	return ok
 }
 
-// Held returns the size of the session's buffers, in bytes: of the replies, and of what runs reuse. Only the
+// Held returns the size of the session's buffers, in bytes: of the replies, of what runs reuse, and of its subscriptions. Only the
 // goroutine that executes the session's commands may ask, also in the middle of a run: OnGrow's function does.
 func (s *Session) Held() int {
-	sc := &s.scratch
-	return s.Out.Held() + s.multi.held() + sc.tx.Held() + cap(sc.spare) + cap(sc.shares[0].plan)*int(unsafe.Sizeof(planned{})) +
+	sc, names := &s.scratch, 0
+	if s.subs != nil {
+		names = s.subs.bytes
+	}
+	return names + s.Out.Held() + s.multi.held() + sc.tx.Held() + cap(sc.spare) + cap(sc.shares[0].plan)*int(unsafe.Sizeof(planned{})) +
 		(cap(sc.hashes)+cap(sc.positions))*int(unsafe.Sizeof(0))
 }
 
@@ -251,7 +257,7 @@ type Registry struct {
 	rejected atomic.Uint64
 	evicted  atomic.Uint64
 	monitors monitors
-	pushed   atomic.Int64 // bytes of all sessions' pushes
+	pushed   pushAccount
 }
 
 // NewRegistry returns an empty registry.
@@ -274,6 +280,7 @@ func (r *Registry) Open(p Peer, outputBytes int, now time.Time, closer func()) *
 
 // Remove forgets a session that has ended.
 func (r *Registry) Remove(s *Session) {
+	s.unsubscribeAll()
 	s.depart()
 	s.discard()
 	r.monitors.remove(s)
@@ -281,6 +288,9 @@ func (r *Registry) Remove(s *Session) {
 	defer r.mu.Unlock()
 	delete(r.sessions, s.ID)
 }
+
+// Pushed returns how many bytes wait to be sent to all sessions out of turn.
+func (r *Registry) Pushed() int { return int(r.pushed.bytes.Load()) }
 
 // Len returns the number of sessions.
 func (r *Registry) Len() int {

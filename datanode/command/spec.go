@@ -53,6 +53,10 @@ const (
 	// FlagShared marks a command that changes no rows but what the namespace's other connections meet: like a write,
 	// a read-only token may not call it.
 	FlagShared
+	// FlagPubSub marks a command on channels, as Redis shows it.
+	FlagPubSub
+	// FlagSubscribed marks a command that a RESP2 connection may call while it listens for messages.
+	FlagSubscribed
 )
 
 // Scope says who may call a command. Its zero value is nobody.
@@ -73,6 +77,8 @@ const (
 // count from the name at 0, a negative Last from the end, First 0 is no key.
 type KeySpec struct {
 	First, Last, Step int
+	// NotKey says that they are names of something else, which clusters find the node by.
+	NotKey bool
 	// Find, for commands whose keys aren't a plain range, appends the positions of the keys to dst. It
 	// is called after the arity gate, and returns dst unchanged for arguments that make no sense.
 	Find func(args [][]byte, dst []int) []int

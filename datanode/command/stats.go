@@ -37,6 +37,7 @@ type namespaceStats struct {
 	largeValue                atomic.Bool // a value was beyond the soft bound, since Usage looked
 	marked                    atomic.Bool // it is in stats.marks
 	told                      told        // Usage's own
+	hub                       hub
 
 	mu       sync.Mutex
 	sessions map[*Session]string // with the id of their token
@@ -57,7 +58,9 @@ func (e *Executor) namespaceStats(id uint64) *namespaceStats {
 	if s, ok := e.stats.namespaces.Load(id); ok {
 		return s.(*namespaceStats)
 	}
-	s, _ := e.stats.namespaces.LoadOrStore(id, &namespaceStats{id: id})
+	made := &namespaceStats{id: id}
+	made.hub.account.whole = &e.sessions.pushed
+	s, _ := e.stats.namespaces.LoadOrStore(id, made)
 	return s.(*namespaceStats)
 }
 

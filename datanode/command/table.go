@@ -9,6 +9,7 @@ func All() []Spec {
 		clientSpecs(),
 		serverSpecs(),
 		transactionSpecs(),
+		pubsubSpecs(),
 		processSpecs(),
 		waitSpecs(),
 		clusterSpecs(),

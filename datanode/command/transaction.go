@@ -34,6 +34,8 @@ type transaction struct {
 	flags   Flags // of all of them
 	bytes   int   // of cmds
 	watched store.Watched
+	// published is what the commands of a running one have published: it is sent once they are committed.
+	published []*Message
 }
 
 // queueFrame is what a queued argument takes beside its bytes.

@@ -51,7 +51,7 @@ type conn struct {
 	woken  atomic.Bool  // by shed
 	stay   int          // batches until it may be parked
 
-	writeMu sync.Mutex    // of whoever writes to nc
+	writeMu sync.Mutex    // of whoever writes to nc; taken before what others send it is
 	pushed  chan struct{} // closed when what others send it isn't written any more; nil until it asks for that
 
 	hasRead bool // in this turn of the loop
@@ -229,17 +229,23 @@ func (c *conn) flush() error {
 	if err := c.account(); err != nil {
 		return err
 	}
-	if err := c.write(c.session.Out.Bytes()); err != nil {
+	c.writeMu.Lock()
+	err := c.write(c.session.Out.Bytes())
+	c.writeMu.Unlock()
+	if err != nil {
 		return err
 	}
 	c.session.Out.Reset(keepOutput)
+	if closing, _ := c.session.Closing(); !closing { // else that was its last word
+		if p := c.session.Pushes(); p != nil {
+			p.Release()
+		}
+	}
 	return nil
 }
 
-// write writes b as one piece.
+// write writes b as one piece. writeMu is held.
 func (c *conn) write(b []byte) error {
-	c.writeMu.Lock()
-	defer c.writeMu.Unlock()
 	for len(b) > 0 {
 		n := min(len(b), writeChunk)
 		c.writing.Store(time.Now().UnixMilli())
@@ -308,6 +314,12 @@ func (c *conn) overdue(view *tenant.View, now time.Time) string {
 	since, anonymous := c.session.AnonymousSince()
 	if anonymous && !c.trusted && view != nil && now.Sub(since) > limits.AuthTimeout {
 		return "it did not authenticate"
+	}
+	if c.server.Executor.CutLate(c.session, now) {
+		return "it does not read what it is sent"
+	}
+	if c.session.Subscribed() { // which it may be for as long as it likes
+		return ""
 	}
 	if idle := time.Duration(c.server.Executor.Edge().IdleNanos.Load()); !c.busy.Load() && idle > 0 && now.Sub(c.session.LastActive()) > idle {
 		return "idle"

@@ -20,7 +20,7 @@ func opened(t *testing.T, b *commandtest.Bench, l Limits) (*conn, net.Conn) {
 	})
 	s := b.Registry.Open(command.Peer{Remote: "192.0.2.1:1", Local: "192.0.2.2:6379"}, 0, time.Now().Add(-time.Hour), nil)
 	t.Cleanup(func() { b.Registry.Remove(s) })
-	c := &conn{server: NewServer(Config{Executor: b.Executor, Limits: l}), raw: ours, nc: ours, session: s}
+	c := &conn{server: NewServer(Config{Executor: b.Executor, Sessions: b.Registry, Limits: l}), raw: ours, nc: ours, session: s}
 	c.reader = NewReader(c, l.Reader)
 	return c, theirs
 }

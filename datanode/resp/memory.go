@@ -51,13 +51,29 @@ func (c *conn) account() error {
 // hold notes what c holds. Where that is more than there is room for, connections are cut.
 func (s *Server) hold(c *conn, size int, anonymous bool) error {
 	cut, err := s.note(c, size, anonymous)
-	for _, e := range cut { // under no lock: the log may block
+	s.logCut(cut)
+	return err
+}
+
+// relieve cuts connections if what others send them has grown beyond what there is room for.
+func (s *Server) relieve() {
+	var cut []eviction
+	s.memory.mu.Lock()
+	if s.memory.total+s.Sessions.Pushed() > int(s.Executor.Edge().MemoryBytes.Load()) {
+		cut = s.reclaim()
+	}
+	s.memory.mu.Unlock()
+	s.logCut(cut)
+}
+
+// logCut is called under no lock: the log may block.
+func (s *Server) logCut(cut []eviction) {
+	for _, e := range cut {
 		if suppressed, ok := s.cutLines.pass(time.Now()); ok {
 			s.Log.Warn("connection cut: the clients' buffers hold too much", "session", e.session.ID, "peer", e.session.Peer.Remote,
 				"bytes", e.freed, "limit", s.Executor.Edge().MemoryBytes.Load(), "suppressed", suppressed)
 		}
 	}
-	return err
 }
 
 // note is hold but for the log; it returns which connections it cut.
@@ -82,7 +98,7 @@ func (s *Server) note(c *conn, size int, anonymous bool) (cut []eviction, err er
 		// Cutting others may free nothing while they execute, and would go on until nobody is left. Those that
 		// hold no more than an idle connection may are still served.
 		cut = append(cut, s.cut(c))
-	case m.total > bound || m.anonymous > bound/anonymousShare:
+	case m.total+s.Sessions.Pushed() > bound || m.anonymous > bound/anonymousShare:
 		cut = s.reclaim()
 	}
 	if c.cut.Load() {
@@ -122,11 +138,11 @@ func (s *Server) reclaim() (cut []eviction) {
 	s.mu.Lock()
 	for c := range s.conns {
 		namespace, spared := c.session.Owner()
-		if c.cut.Load() || c.held <= 0 || spared {
+		if c.cut.Load() || c.holds() <= 0 || spared {
 			continue
 		}
 		by[namespace] = append(by[namespace], c)
-		sums[namespace] += c.held
+		sums[namespace] += c.holds()
 	}
 	s.mu.Unlock()
 	bound := int(s.Executor.Edge().MemoryBytes.Load())
@@ -136,14 +152,15 @@ func (s *Server) reclaim() (cut []eviction) {
 			if c == nil {
 				break
 			}
-			sums[0] -= c.held
+			sums[0] -= c.holds()
 			cut = append(cut, s.cut(c))
 		}
 	}
-	if m.total <= bound {
+	pushed := s.Sessions.Pushed() // what is cut lets go of its part later
+	if m.total+pushed <= bound {
 		return cut
 	}
-	for m.total > bound-bound/8 && len(sums) > 0 { // else what is left is spared
+	for m.total+pushed > bound-bound/8 && len(sums) > 0 { // else what is left is spared
 		most, sum := uint64(0), -1
 		for namespace, n := range sums {
 			if n > sum {
@@ -155,7 +172,8 @@ func (s *Server) reclaim() (cut []eviction) {
 			delete(sums, most)
 			continue
 		}
-		sums[most] -= c.held
+		sums[most] -= c.holds()
+		pushed -= c.waits()
 		cut = append(cut, s.cut(c))
 	}
 	return cut
@@ -165,21 +183,33 @@ func (s *Server) reclaim() (cut []eviction) {
 func largest(list []*conn, may func(*conn) bool) *conn {
 	var most *conn
 	for _, c := range list {
-		if !c.cut.Load() && may(c) && (most == nil || c.held > most.held) {
+		if !c.cut.Load() && may(c) && (most == nil || c.holds() > most.holds()) {
 			most = c
 		}
 	}
 	return most
 }
 
+// waits is how many bytes wait to be sent to c out of turn. Those that others wait for too count in full.
+func (c *conn) waits() int {
+	if p := c.session.Pushes(); p != nil {
+		return p.Held()
+	}
+	return 0
+}
+
+// holds is what c is cut for. The account's lock is held.
+func (c *conn) holds() int { return c.held + c.waits() }
+
 // cut ends c, and takes it off the account but for what it goes on holding. The account's lock is held.
 func (s *Server) cut(c *conn) eviction {
-	e := eviction{c.session, c.held}
+	e := eviction{c.session, c.holds()}
+	dying := c.held
 	s.memory.drop(c)
 	c.cut.Store(true) // before it looks whether c executes: serve does these in the other order
 	if c.busy.Load() {
-		c.dying = e.freed
-		s.memory.dying += e.freed
+		c.dying = dying
+		s.memory.dying += dying
 	}
 	s.Sessions.Evict()
 	c.session.Close()

@@ -200,6 +200,7 @@ func (s *Server) sweep(ctx context.Context) {
 func (s *Server) sweepAll(view *tenant.View, now time.Time) {
 	list := s.list()
 	s.shed(list, now)
+	s.relieve()
 	for _, c := range list {
 		if reason := c.overdue(view, now); reason != "" {
 			s.Log.Debug("connection closed", "session", c.session.ID, "reason", reason)

@@ -1318,6 +1318,186 @@ func (x *ForwardResponse) GetRefused() string {
 	return ""
 }
 
+type PublishedMessage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NamespaceId   uint64                 `protobuf:"varint,1,opt,name=namespace_id,json=namespaceId,proto3" json:"namespace_id,omitempty"`
+	Channel       []byte                 `protobuf:"bytes,2,opt,name=channel,proto3" json:"channel,omitempty"`
+	Payload       []byte                 `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"`
+	Shard         bool                   `protobuf:"varint,4,opt,name=shard,proto3" json:"shard,omitempty"` // for the subscribers of SSUBSCRIBE
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishedMessage) Reset() {
+	*x = PublishedMessage{}
+	mi := &file_atoll_v1_replication_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishedMessage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishedMessage) ProtoMessage() {}
+
+func (x *PublishedMessage) ProtoReflect() protoreflect.Message {
+	mi := &file_atoll_v1_replication_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishedMessage.ProtoReflect.Descriptor instead.
+func (*PublishedMessage) Descriptor() ([]byte, []int) {
+	return file_atoll_v1_replication_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *PublishedMessage) GetNamespaceId() uint64 {
+	if x != nil {
+		return x.NamespaceId
+	}
+	return 0
+}
+
+func (x *PublishedMessage) GetChannel() []byte {
+	if x != nil {
+		return x.Channel
+	}
+	return nil
+}
+
+func (x *PublishedMessage) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *PublishedMessage) GetShard() bool {
+	if x != nil {
+		return x.Shard
+	}
+	return false
+}
+
+type PublishRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	NodeId        string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"` // of the same group
+	ToNodeId      string                 `protobuf:"bytes,3,opt,name=to_node_id,json=toNodeId,proto3" json:"to_node_id,omitempty"`
+	WireVersion   uint32                 `protobuf:"varint,4,opt,name=wire_version,json=wireVersion,proto3" json:"wire_version,omitempty"` // another one is refused
+	Messages      []*PublishedMessage    `protobuf:"bytes,5,rep,name=messages,proto3" json:"messages,omitempty"`                           // in the order in which they were published
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishRequest) Reset() {
+	*x = PublishRequest{}
+	mi := &file_atoll_v1_replication_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishRequest) ProtoMessage() {}
+
+func (x *PublishRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_atoll_v1_replication_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishRequest.ProtoReflect.Descriptor instead.
+func (*PublishRequest) Descriptor() ([]byte, []int) {
+	return file_atoll_v1_replication_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *PublishRequest) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *PublishRequest) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *PublishRequest) GetToNodeId() string {
+	if x != nil {
+		return x.ToNodeId
+	}
+	return ""
+}
+
+func (x *PublishRequest) GetWireVersion() uint32 {
+	if x != nil {
+		return x.WireVersion
+	}
+	return 0
+}
+
+func (x *PublishRequest) GetMessages() []*PublishedMessage {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
+
+type PublishResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishResponse) Reset() {
+	*x = PublishResponse{}
+	mi := &file_atoll_v1_replication_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishResponse) ProtoMessage() {}
+
+func (x *PublishResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_atoll_v1_replication_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishResponse.ProtoReflect.Descriptor instead.
+func (*PublishResponse) Descriptor() ([]byte, []int) {
+	return file_atoll_v1_replication_proto_rawDescGZIP(), []int{17}
+}
+
 var File_atoll_v1_replication_proto protoreflect.FileDescriptor
 
 const file_atoll_v1_replication_proto_rawDesc = "" +
@@ -1425,17 +1605,32 @@ const file_atoll_v1_replication_proto_rawDesc = "" +
 	"\x0fForwardResponse\x12\x14\n" +
 	"\x05reply\x18\x01 \x01(\fR\x05reply\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x18\n" +
-	"\arefused\x18\x03 \x01(\tR\arefused*\x96\x01\n" +
+	"\arefused\x18\x03 \x01(\tR\arefused\"\x7f\n" +
+	"\x10PublishedMessage\x12!\n" +
+	"\fnamespace_id\x18\x01 \x01(\x04R\vnamespaceId\x12\x18\n" +
+	"\achannel\x18\x02 \x01(\fR\achannel\x12\x18\n" +
+	"\apayload\x18\x03 \x01(\fR\apayload\x12\x14\n" +
+	"\x05shard\x18\x04 \x01(\bR\x05shard\"\xc1\x01\n" +
+	"\x0ePublishRequest\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x1c\n" +
+	"\n" +
+	"to_node_id\x18\x03 \x01(\tR\btoNodeId\x12!\n" +
+	"\fwire_version\x18\x04 \x01(\rR\vwireVersion\x126\n" +
+	"\bmessages\x18\x05 \x03(\v2\x1a.atoll.v1.PublishedMessageR\bmessages\"\x11\n" +
+	"\x0fPublishResponse*\x96\x01\n" +
 	"\fFollowAction\x12\x1d\n" +
 	"\x19FOLLOW_ACTION_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16FOLLOW_ACTION_CONTINUE\x10\x01\x12\x15\n" +
 	"\x11FOLLOW_ACTION_CUT\x10\x02\x12\x1a\n" +
 	"\x16FOLLOW_ACTION_SNAPSHOT\x10\x03\x12\x18\n" +
-	"\x14FOLLOW_ACTION_REFUSE\x10\x042\xd1\x01\n" +
+	"\x14FOLLOW_ACTION_REFUSE\x10\x042\x93\x02\n" +
 	"\vReplication\x12<\n" +
 	"\x06Follow\x12\x15.atoll.v1.SinkMessage\x1a\x17.atoll.v1.SourceMessage(\x010\x01\x12@\n" +
 	"\bSnapshot\x12\x19.atoll.v1.SnapshotRequest\x1a\x17.atoll.v1.SnapshotFrame0\x01\x12B\n" +
-	"\aForward\x12\x18.atoll.v1.ForwardRequest\x1a\x19.atoll.v1.ForwardResponse(\x010\x01B.Z,github.com/atolldb/atoll/rpc/atollpb;atollpbb\x06proto3"
+	"\aForward\x12\x18.atoll.v1.ForwardRequest\x1a\x19.atoll.v1.ForwardResponse(\x010\x01\x12@\n" +
+	"\aPublish\x12\x18.atoll.v1.PublishRequest\x1a\x19.atoll.v1.PublishResponse(\x01B.Z,github.com/atolldb/atoll/rpc/atollpb;atollpbb\x06proto3"
 
 var (
 	file_atoll_v1_replication_proto_rawDescOnce sync.Once
@@ -1450,53 +1645,59 @@ func file_atoll_v1_replication_proto_rawDescGZIP() []byte {
 }
 
 var file_atoll_v1_replication_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_atoll_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_atoll_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_atoll_v1_replication_proto_goTypes = []any{
-	(FollowAction)(0),       // 0: atoll.v1.FollowAction
-	(*SinkHello)(nil),       // 1: atoll.v1.SinkHello
-	(*SinkAck)(nil),         // 2: atoll.v1.SinkAck
-	(*SinkMessage)(nil),     // 3: atoll.v1.SinkMessage
-	(*FollowDecision)(nil),  // 4: atoll.v1.FollowDecision
-	(*LogChunk)(nil),        // 5: atoll.v1.LogChunk
-	(*SourceHeartbeat)(nil), // 6: atoll.v1.SourceHeartbeat
-	(*SourceMessage)(nil),   // 7: atoll.v1.SourceMessage
-	(*SnapshotRequest)(nil), // 8: atoll.v1.SnapshotRequest
-	(*SnapshotFile)(nil),    // 9: atoll.v1.SnapshotFile
-	(*SnapshotHeader)(nil),  // 10: atoll.v1.SnapshotHeader
-	(*FileChunk)(nil),       // 11: atoll.v1.FileChunk
-	(*SnapshotEnd)(nil),     // 12: atoll.v1.SnapshotEnd
-	(*SnapshotFrame)(nil),   // 13: atoll.v1.SnapshotFrame
-	(*ForwardRequest)(nil),  // 14: atoll.v1.ForwardRequest
-	(*ForwardResponse)(nil), // 15: atoll.v1.ForwardResponse
-	(*Position)(nil),        // 16: atoll.v1.Position
-	(*ViewFrame)(nil),       // 17: atoll.v1.ViewFrame
+	(FollowAction)(0),        // 0: atoll.v1.FollowAction
+	(*SinkHello)(nil),        // 1: atoll.v1.SinkHello
+	(*SinkAck)(nil),          // 2: atoll.v1.SinkAck
+	(*SinkMessage)(nil),      // 3: atoll.v1.SinkMessage
+	(*FollowDecision)(nil),   // 4: atoll.v1.FollowDecision
+	(*LogChunk)(nil),         // 5: atoll.v1.LogChunk
+	(*SourceHeartbeat)(nil),  // 6: atoll.v1.SourceHeartbeat
+	(*SourceMessage)(nil),    // 7: atoll.v1.SourceMessage
+	(*SnapshotRequest)(nil),  // 8: atoll.v1.SnapshotRequest
+	(*SnapshotFile)(nil),     // 9: atoll.v1.SnapshotFile
+	(*SnapshotHeader)(nil),   // 10: atoll.v1.SnapshotHeader
+	(*FileChunk)(nil),        // 11: atoll.v1.FileChunk
+	(*SnapshotEnd)(nil),      // 12: atoll.v1.SnapshotEnd
+	(*SnapshotFrame)(nil),    // 13: atoll.v1.SnapshotFrame
+	(*ForwardRequest)(nil),   // 14: atoll.v1.ForwardRequest
+	(*ForwardResponse)(nil),  // 15: atoll.v1.ForwardResponse
+	(*PublishedMessage)(nil), // 16: atoll.v1.PublishedMessage
+	(*PublishRequest)(nil),   // 17: atoll.v1.PublishRequest
+	(*PublishResponse)(nil),  // 18: atoll.v1.PublishResponse
+	(*Position)(nil),         // 19: atoll.v1.Position
+	(*ViewFrame)(nil),        // 20: atoll.v1.ViewFrame
 }
 var file_atoll_v1_replication_proto_depIdxs = []int32{
-	16, // 0: atoll.v1.SinkHello.written:type_name -> atoll.v1.Position
+	19, // 0: atoll.v1.SinkHello.written:type_name -> atoll.v1.Position
 	1,  // 1: atoll.v1.SinkMessage.hello:type_name -> atoll.v1.SinkHello
 	2,  // 2: atoll.v1.SinkMessage.ack:type_name -> atoll.v1.SinkAck
 	0,  // 3: atoll.v1.FollowDecision.action:type_name -> atoll.v1.FollowAction
 	4,  // 4: atoll.v1.SourceMessage.decision:type_name -> atoll.v1.FollowDecision
 	5,  // 5: atoll.v1.SourceMessage.log:type_name -> atoll.v1.LogChunk
 	6,  // 6: atoll.v1.SourceMessage.heartbeat:type_name -> atoll.v1.SourceHeartbeat
-	17, // 7: atoll.v1.SourceMessage.view:type_name -> atoll.v1.ViewFrame
-	16, // 8: atoll.v1.SnapshotHeader.from:type_name -> atoll.v1.Position
+	20, // 7: atoll.v1.SourceMessage.view:type_name -> atoll.v1.ViewFrame
+	19, // 8: atoll.v1.SnapshotHeader.from:type_name -> atoll.v1.Position
 	9,  // 9: atoll.v1.SnapshotHeader.files:type_name -> atoll.v1.SnapshotFile
 	10, // 10: atoll.v1.SnapshotFrame.header:type_name -> atoll.v1.SnapshotHeader
-	17, // 11: atoll.v1.SnapshotFrame.view:type_name -> atoll.v1.ViewFrame
+	20, // 11: atoll.v1.SnapshotFrame.view:type_name -> atoll.v1.ViewFrame
 	11, // 12: atoll.v1.SnapshotFrame.chunk:type_name -> atoll.v1.FileChunk
 	12, // 13: atoll.v1.SnapshotFrame.end:type_name -> atoll.v1.SnapshotEnd
-	3,  // 14: atoll.v1.Replication.Follow:input_type -> atoll.v1.SinkMessage
-	8,  // 15: atoll.v1.Replication.Snapshot:input_type -> atoll.v1.SnapshotRequest
-	14, // 16: atoll.v1.Replication.Forward:input_type -> atoll.v1.ForwardRequest
-	7,  // 17: atoll.v1.Replication.Follow:output_type -> atoll.v1.SourceMessage
-	13, // 18: atoll.v1.Replication.Snapshot:output_type -> atoll.v1.SnapshotFrame
-	15, // 19: atoll.v1.Replication.Forward:output_type -> atoll.v1.ForwardResponse
-	17, // [17:20] is the sub-list for method output_type
-	14, // [14:17] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	16, // 14: atoll.v1.PublishRequest.messages:type_name -> atoll.v1.PublishedMessage
+	3,  // 15: atoll.v1.Replication.Follow:input_type -> atoll.v1.SinkMessage
+	8,  // 16: atoll.v1.Replication.Snapshot:input_type -> atoll.v1.SnapshotRequest
+	14, // 17: atoll.v1.Replication.Forward:input_type -> atoll.v1.ForwardRequest
+	17, // 18: atoll.v1.Replication.Publish:input_type -> atoll.v1.PublishRequest
+	7,  // 19: atoll.v1.Replication.Follow:output_type -> atoll.v1.SourceMessage
+	13, // 20: atoll.v1.Replication.Snapshot:output_type -> atoll.v1.SnapshotFrame
+	15, // 21: atoll.v1.Replication.Forward:output_type -> atoll.v1.ForwardResponse
+	18, // 22: atoll.v1.Replication.Publish:output_type -> atoll.v1.PublishResponse
+	19, // [19:23] is the sub-list for method output_type
+	15, // [15:19] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_atoll_v1_replication_proto_init() }
@@ -1528,7 +1729,7 @@ func file_atoll_v1_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_atoll_v1_replication_proto_rawDesc), len(file_atoll_v1_replication_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   15,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,7 @@ const (
 	Replication_Follow_FullMethodName   = "/atoll.v1.Replication/Follow"
 	Replication_Snapshot_FullMethodName = "/atoll.v1.Replication/Snapshot"
 	Replication_Forward_FullMethodName  = "/atoll.v1.Replication/Forward"
+	Replication_Publish_FullMethodName  = "/atoll.v1.Replication/Publish"
 )
 
 // ReplicationClient is the client API for Replication service.
@@ -37,6 +38,8 @@ type ReplicationClient interface {
 	Snapshot(ctx context.Context, in *SnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SnapshotFrame], error)
 	// Forward executes commands that a client sent to a replica.
 	Forward(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ForwardRequest, ForwardResponse], error)
+	// Publish delivers what clients of another node of the group have published. Its end says nothing of what arrived.
+	Publish(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PublishRequest, PublishResponse], error)
 }
 
 type replicationClient struct {
@@ -92,6 +95,19 @@ func (c *replicationClient) Forward(ctx context.Context, opts ...grpc.CallOption
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Replication_ForwardClient = grpc.BidiStreamingClient[ForwardRequest, ForwardResponse]
 
+func (c *replicationClient) Publish(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PublishRequest, PublishResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Replication_ServiceDesc.Streams[3], Replication_Publish_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[PublishRequest, PublishResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Replication_PublishClient = grpc.ClientStreamingClient[PublishRequest, PublishResponse]
+
 // ReplicationServer is the server API for Replication service.
 // All implementations must embed UnimplementedReplicationServer
 // for forward compatibility.
@@ -103,6 +119,8 @@ type ReplicationServer interface {
 	Snapshot(*SnapshotRequest, grpc.ServerStreamingServer[SnapshotFrame]) error
 	// Forward executes commands that a client sent to a replica.
 	Forward(grpc.BidiStreamingServer[ForwardRequest, ForwardResponse]) error
+	// Publish delivers what clients of another node of the group have published. Its end says nothing of what arrived.
+	Publish(grpc.ClientStreamingServer[PublishRequest, PublishResponse]) error
 	mustEmbedUnimplementedReplicationServer()
 }
 
@@ -121,6 +139,9 @@ func (UnimplementedReplicationServer) Snapshot(*SnapshotRequest, grpc.ServerStre
 }
 func (UnimplementedReplicationServer) Forward(grpc.BidiStreamingServer[ForwardRequest, ForwardResponse]) error {
 	return status.Error(codes.Unimplemented, "method Forward not implemented")
+}
+func (UnimplementedReplicationServer) Publish(grpc.ClientStreamingServer[PublishRequest, PublishResponse]) error {
+	return status.Error(codes.Unimplemented, "method Publish not implemented")
 }
 func (UnimplementedReplicationServer) mustEmbedUnimplementedReplicationServer() {}
 func (UnimplementedReplicationServer) testEmbeddedByValue()                     {}
@@ -168,6 +189,13 @@ func _Replication_Forward_Handler(srv interface{}, stream grpc.ServerStream) err
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Replication_ForwardServer = grpc.BidiStreamingServer[ForwardRequest, ForwardResponse]
 
+func _Replication_Publish_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(ReplicationServer).Publish(&grpc.GenericServerStream[PublishRequest, PublishResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Replication_PublishServer = grpc.ClientStreamingServer[PublishRequest, PublishResponse]
+
 // Replication_ServiceDesc is the grpc.ServiceDesc for Replication service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -191,6 +219,11 @@ var Replication_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Forward",
 			Handler:       _Replication_Forward_Handler,
 			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Publish",
+			Handler:       _Replication_Publish_Handler,
 			ClientStreams: true,
 		},
 	},

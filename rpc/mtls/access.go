@@ -28,7 +28,7 @@ func mayCall(method string) (roles []Role, open, ok bool) {
 		atollpb.Metadata_Join_FullMethodName, atollpb.Metadata_Watch_FullMethodName,
 		atollpb.Metadata_BeginEpoch_FullMethodName, atollpb.Metadata_Namespaces_FullMethodName,
 		atollpb.Replication_Follow_FullMethodName, atollpb.Replication_Snapshot_FullMethodName,
-		atollpb.Replication_Forward_FullMethodName:
+		atollpb.Replication_Forward_FullMethodName, atollpb.Replication_Publish_FullMethodName:
 		return []Role{Data}, false, true
 	case atollpb.Consensus_Propose_FullMethodName, atollpb.Consensus_ReadIndex_FullMethodName,
 		atollpb.Consensus_AddVoter_FullMethodName, atollpb.Consensus_Reports_FullMethodName,

@@ -51,6 +51,8 @@ type Node struct {
 	OnForward    func(command.ForwardSession, [][][]byte, func(command.ForwardReply)) error
 	OnNamespaces func(command.NamespaceCall) (command.NamespaceResult, error)
 	WaitedFor    []uint64
+	// OnPublish is told of what is passed on to other nodes.
+	OnPublish func(*command.Message)
 	// Stalled, if set, is told of each call that goes to other nodes or waits for them; it then lasts until its
 	// context ends.
 	Stalled chan struct{}
@@ -249,6 +251,13 @@ func (n *Node) Forward(ctx context.Context, s command.ForwardSession, calls [][]
 	return n.OnForward(s, calls, reply)
 }
 
+// Publish implements command.Node.
+func (n *Node) Publish(m *command.Message) {
+	if n.OnPublish != nil {
+		n.OnPublish(m)
+	}
+}
+
 // Namespaces implements command.Node.
 func (n *Node) Namespaces(_ context.Context, call command.NamespaceCall) (command.NamespaceResult, error) {
 	n.set(func() { n.Calls = append(n.Calls, call) })
@@ -348,6 +357,9 @@ func (b *Bench) Pipeline(tb testing.TB, s *command.Session, lines ...[]string) s
 	s.Out.Reset(1 << 20)
 	if err := b.Executor.Execute(tb.Context(), s, cmds, func() error { return nil }); err != nil {
 		tb.Fatal(err)
+	}
+	if p := s.Pushes(); p != nil {
+		p.Release() // as when the replies were sent
 	}
 	return string(s.Out.Bytes())
 }

@@ -33,9 +33,16 @@ func Require(t testing.TB, program string) string {
 	return ""
 }
 
-// Redis starts a redis-server without persistence on a Unix socket and returns a function that dials it. The
-// test's end ends it.
+// Redis is RedisDial, for one command after the other.
 func Redis(t testing.TB, options ...string) func() Conn {
+	t.Helper()
+	dial := RedisDial(t, options...)
+	return func() Conn { return NewConn(dial()) }
+}
+
+// RedisDial starts a redis-server without persistence on a Unix socket and returns a function that dials it. The
+// test's end ends it.
+func RedisDial(t testing.TB, options ...string) func() net.Conn {
 	t.Helper()
 	program := Require(t, "redis-server")
 	dir, err := os.MkdirTemp("", "atoll-redis-") // a socket's path must be short, which t.TempDir's need not be
@@ -58,13 +65,13 @@ func Redis(t testing.TB, options ...string) func() Conn {
 		_ = alive.Close()
 		_ = cmd.Wait() // the server's end, which was ordered
 	})
-	return func() Conn {
+	return func() net.Conn {
 		deadline := time.Now().Add(10 * time.Second)
 		for {
 			c, err := net.Dial("unix", socket)
 			if err == nil {
 				t.Cleanup(func() { _ = c.Close() })
-				return NewConn(c)
+				return c
 			}
 			if time.Now().After(deadline) {
 				t.Fatal(err)
