@@ -207,10 +207,10 @@ func PeerOf(ctx context.Context) Peer {
 	return info.peer
 }
 
-// DialOptions returns what a client of the cluster's processes needs.
+// DialOptions returns what a client of the cluster's processes needs, whose target is passthrough:///host:port.
 func (i *Identity) DialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
-		grpc.WithTransportCredentials(i.ClientCredentials()), grpc.WithPerRPCCredentials(serverRole{}),
+		grpc.WithTransportCredentials(i.ClientCredentials()), grpc.WithPerRPCCredentials(serverRole{}), grpc.WithResolvers(&i.redialers),
 	}
 }
 
