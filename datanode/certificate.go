@@ -70,10 +70,9 @@ func (n *Node) awaitAuthorities(ctx context.Context, seen [][]byte, d time.Durat
 // replaces returns the authority that takes the place of the one that this node's certificate is of; nil: there is none.
 // What the view doesn't know is newer than the view.
 func (n *Node) replaces() []byte {
-	own, _ := n.cfg.Identity.Own()
 	list, ca := n.authorities(), n.cfg.Identity.Authority()
 	i := slices.IndexFunc(list, func(a []byte) bool { return bytes.Equal(a, ca) })
-	if i < 0 || i == len(list)-1 || own.Has(mtls.Meta) {
+	if i < 0 || i == len(list)-1 || n.cfg.KeepJoining { // else the process's metadata node sees to it
 		return nil
 	}
 	return list[len(list)-1]

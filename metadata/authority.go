@@ -85,10 +85,17 @@ func (n *Node) prove(ctx context.Context, p mtls.Peer) error {
 	return nil
 }
 
-// proofs are data nodes that have shown a certificate of the authority that signs, which the state doesn't know yet.
+// Shown is mtls.Access's: it hears of the nodes that call, whose proof the state may lack.
+func (n *Node) Shown(p mtls.Peer) {
+	if unproven(n.consensus.State(), p) {
+		n.proofs.add(p)
+	}
+}
+
+// proofs are nodes that have shown a certificate of the authority that signs, which the state doesn't know yet.
 type proofs struct {
 	mu   sync.Mutex
-	open map[string]mtls.Peer // by node id: who is here has a certificate, so they are few
+	open map[string]mtls.Peer // by node id: who is here is enrolled, so they are few
 	wake chan struct{}
 }
 
@@ -117,7 +124,7 @@ func (p *proofs) take() []mtls.Peer {
 	return all
 }
 
-// recordProofs proposes what Enrolled has seen, until the context ends. One that fails comes again with the node's next
+// recordProofs proposes what Shown has heard, until the context ends. One that fails comes again with the node's next
 // report.
 func (n *Node) recordProofs(ctx context.Context) {
 	for {

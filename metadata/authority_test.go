@@ -236,3 +236,55 @@ func TestRemovedMetadataNodeIsOut(t *testing.T) {
 		t.Errorf("refusals %+v", got)
 	}
 }
+
+// TestResignGoesForward: what a metadata node had kept when it was killed takes it to the next authority, and never back.
+func TestResignGoesForward(t *testing.T) {
+	now, name := time.Now(), mtls.Name{ClusterID: "c1", NodeID: "m1", Roles: []mtls.Role{mtls.Meta}}
+	made := func() *mtls.Authority {
+		t.Helper()
+		cert, key, err := mtls.NewAuthority("c1", now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := mtls.ReadAuthority(cert, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	old, next, other := made(), made(), made()
+	endorsement, err := old.Endorse(next.CA, "c1", now)
+	if err == nil {
+		err = next.Follow(endorsement, old.CA.Raw)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	const life = 100 * 24 * time.Hour
+	for _, tt := range []struct {
+		name        string
+		shows, kept *mtls.Authority
+		signed      time.Time
+		want        *mtls.Authority
+		renewed     bool
+	}{
+		{"nothing to do", old, old, now, old, false},
+		{"it has ended", old, old, now.Add(-life), old, true},
+		{"killed between two files", old, next, now, next, true},
+		{"and long ago", old, next, now.Add(-life), next, true},
+		{"its state was behind", next, old, now, next, false},
+		{"and long ago", next, old, now.Add(-life), next, false},
+		{"of nobody's", old, other, now.Add(-life), old, false},
+	} {
+		i := newIdentity(t)
+		err := errors.Join(sign(i, tt.shows, name, tt.signed), i.KeepAuthority(tt.kept))
+		before := i.NotAfter()
+		if err = errors.Join(err, resign(i, now)); err != nil {
+			t.Fatal(err)
+		}
+		renewed := !bytes.Equal(i.Authority(), tt.shows.CA.Raw) || !i.NotAfter().Equal(before)
+		if !bytes.Equal(i.Authority(), tt.want.CA.Raw) || renewed != tt.renewed {
+			t.Errorf("%s: renewed %v", tt.name, renewed)
+		}
+	}
+}

@@ -27,15 +27,16 @@ const (
 	renewEvery = time.Hour
 )
 
-// resign renews the certificate of a metadata node by the authority that it has kept, if it is due: a cluster that was
-// down until all certificates had ended has no other way to itself. One that was replaced signs nothing.
+// resign renews the certificate of a metadata node by the authority that it has kept, if it is due, or of one that this has
+// replaced: a cluster that was down until all certificates had ended has no other way to itself. An authority that was
+// replaced signs nothing.
 func resign(id *mtls.Identity, now time.Time) error {
 	own, ok := id.Own()
-	if !ok || !id.Due() {
+	if !ok {
 		return nil
 	}
 	a, err := id.KeptAuthority()
-	if err != nil || a == nil || !a.Succeeds(id.Authority()) {
+	if err != nil || a == nil || !a.Succeeds(id.Authority()) || !id.Due() && bytes.Equal(id.Authority(), a.CA.Raw) {
 		return err
 	}
 	return sign(id, a, own.Name, now)
@@ -291,11 +292,7 @@ func (n *Node) certify(public any, name mtls.Name) (c mtls.Credential, err error
 // Enrolled is mtls.Access's: it returns nil for a data node whose id has no other key, and wasn't removed. PermissionDenied is the
 // cluster's word, Unavailable that this node can't tell.
 func (n *Node) Enrolled(ctx context.Context, p mtls.Peer) error {
-	state := n.consensus.State()
-	if k := state.NodeKey(p.NodeID); enrolled(k, p.KeySHA256, []mtls.Role{mtls.Data}) {
-		if unproven(state, p) {
-			n.proofs.add(p)
-		}
+	if enrolled(n.consensus.State().NodeKey(p.NodeID), p.KeySHA256, []mtls.Role{mtls.Data}) {
 		return nil
 	}
 	return n.enrolledNow(ctx, p) // this node may be behind

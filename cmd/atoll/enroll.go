@@ -141,6 +141,11 @@ func (n *node) secure(data bool) {
 		}
 		return n.data.Enrolled(ctx, p)
 	}}
+	access.Shown = func(p mtls.Peer) {
+		if n.meta != nil {
+			n.meta.Shown(p)
+		}
+	}
 	options := append(serverOptions(data), grpc.Creds(n.identity.ServerCredentials()))
 	n.grpc = grpc.NewServer(append(options, access.Options()...)...)
 }
