@@ -48,6 +48,7 @@ var lookLines = []string{
 	"SMOVE K c a", "SMOVE c K a", "SPOP K", "SPOP K 0", "SPOP K 1", "SPOP K 2", "SPOP K 100", "SPOP K x", "SRANDMEMBER K", "SRANDMEMBER K 2", "SRANDMEMBER K x", "SREM K a", "SSCAN K 0", "SUNION K c", "SUNION c m K", "SUNIONSTORE new K c",
 	"ZDIFF 2 K z", "ZDIFFSTORE new 2 z K", "ZINTER 2 K z", "ZINTER 0 K", "ZINTERCARD 2 z K", "ZINTERSTORE new 2 K c", "ZMPOP 2 m K MIN", "ZRANGESTORE new K 0 1", "ZRANGESTORE K z 0 1", "ZUNION 3 z m K", "ZUNION 2 K z NOSUCH", "ZUNIONSTORE K 2 z c",
 	"DBSIZE", "PING", "SELECT 0", "WATCH K", "UNWATCH",
+	"BLMOVE K l LEFT LEFT 0.001", "BLMOVE l K LEFT LEFT 0.001", "BLMPOP 0.001 2 m K LEFT", "BLPOP K 0.001", "BRPOP m K 0.001", "BRPOPLPUSH K l 0.001", "BZMPOP 0.001 2 m K MIN", "BZPOPMAX m K 0.001", "BZPOPMIN K 0.001",
 }
 
 // TestLooksAsRedis: every command counts as many hits and misses as a real server does, whatever its keys are.
