@@ -1,14 +1,16 @@
 package mtls
 
 import (
+	"crypto/sha256"
 	"sync"
 
 	"google.golang.org/grpc/attributes"
 	"google.golang.org/grpc/resolver"
 )
 
-// redialers make gRPC's connections anew when this process's certificate is another one: new calls take a connection that
-// shows it, and those under way end on the old one. To gRPC it is as if a name stood for another address.
+// redialers make gRPC's connections anew when this process's certificate, or whom it trusts, is another: new calls take a
+// new connection, and those under way end on the old one. So nothing new is on a connection that is cut for the
+// authority that its server has shown. To gRPC it is as if a name stood for another address.
 type redialers struct {
 	i *Identity
 
@@ -52,16 +54,16 @@ type redialer struct {
 	cc   resolver.ClientConn
 }
 
-// certKey is of the attribute that tells an address by one certificate from the same by another.
+// certKey is of the attribute that tells an address from the same one before the change.
 type certKey struct{}
 
 func (d *redialer) tell() {
-	shown := ""
+	var by [sha256.Size]byte
 	if m := d.of.i.current.Load(); m != nil {
-		shown = m.leaf.SerialNumber.String()
+		by = sha256.Sum256(m.pem)
 	}
 	// It fails when gRPC can't use the state, which is one address, or the client is closed.
-	_ = d.cc.UpdateState(resolver.State{Addresses: []resolver.Address{{Addr: d.addr, Attributes: attributes.New(certKey{}, shown)}}})
+	_ = d.cc.UpdateState(resolver.State{Addresses: []resolver.Address{{Addr: d.addr, Attributes: attributes.New(certKey{}, by)}}})
 }
 
 // ResolveNow implements resolver.Resolver.

@@ -131,6 +131,7 @@ func TestReplacement(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			outlives(t, s, conn, node, c)
 			finished(t, s, conn, stays, late)
 			if _, err := dialed.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("a connection of Raft goes on: %v", err)
@@ -143,6 +144,41 @@ func TestReplacement(t *testing.T) {
 				t.Errorf("opened again: %v", err)
 			}
 		})
+	}
+}
+
+// outlives requires that a call which begins while connections of the old authority are still open doesn't end with
+// them: when the client renewed first, its connection is to a server that showed the old one.
+func outlives(t *testing.T, s *server, conn *grpc.ClientConn, node *Identity, old *cluster) {
+	t.Helper()
+	began, release := make(chan struct{}), make(chan struct{})
+	s.enroll = func(*atollpb.EnrollRequest) (*atollpb.EnrollResponse, error) {
+		close(began)
+		<-release
+		return &atollpb.EnrollResponse{}, nil
+	}
+	called := make(chan error, 1)
+	go func() {
+		_, err := atollpb.NewEnrolmentClient(conn).Enroll(t.Context(), &atollpb.EnrollRequest{})
+		called <- err
+	}()
+	<-began
+	left := func() (n int) {
+		node.conns.mu.Lock()
+		defer node.conns.mu.Unlock()
+		for c := range node.conns.open {
+			if c.peer.Authority == sha256.Sum256(old.cert) {
+				n++
+			}
+		}
+		return n
+	}
+	for end := time.Now().Add(10 * time.Second); left() > 0 && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	close(release)
+	if err := <-called; err != nil {
+		t.Errorf("a call has ended with a connection that it needn't have used: %v", err)
 	}
 }
 
