@@ -3,6 +3,8 @@ package datanode
 import (
 	"bytes"
 	"context"
+	"errors"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -13,29 +15,71 @@ import (
 )
 
 const (
-	renewEvery = time.Hour       // how often the certificate is looked at
-	renewRetry = time.Minute     // after a renewal that failed
-	viewWait   = 2 * time.Second // for the view to know a node that has just joined
+	renewEvery = time.Hour              // how often the certificate is looked at
+	renewFirst = 250 * time.Millisecond // after a renewal that failed, and twice as long after each other
+	renewRetry = time.Minute            // at most
+	viewWait   = 2 * time.Second        // for the view to know a node that has just joined
 )
 
 // renew looks after the process's certificate: it reads it again when its file has changed, and has it renewed when
-// two thirds of its life are over. A metadata node in the same process does so itself, which leaves nothing to do.
+// two thirds of its life are over, or the cluster's authority is being replaced. A metadata node in the same process does
+// so itself, which leaves nothing to do.
 func (n *Node) renew(ctx context.Context) {
-	for {
-		pause := renewEvery
+	for retry := renewFirst; ; {
+		pause, seen := renewEvery, n.authorities()
 		if err := n.renewOnce(ctx); err != nil && ctx.Err() == nil {
-			pause = renewRetry
+			pause, retry = retry, min(2*retry, renewRetry)
 			n.cfg.Log.Warn("can't renew this node's certificate: it tries again", "until", n.cfg.Identity.NotAfter().UTC(), "err", err)
+		} else {
+			retry = renewFirst
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !n.awaitAuthorities(ctx, seen, pause) {
 			return
-		case <-timer.C:
 		}
 	}
 }
+
+// authorities returns those that the view says are trusted, the one that signs last; nil: it doesn't say.
+func (n *Node) authorities() [][]byte {
+	if v := n.views.Current(); v != nil {
+		return v.Cluster().GetAuthorities()
+	}
+	return nil
+}
+
+// awaitAuthorities waits until the view names other authorities, or the time is over; false says that the context has
+// ended.
+func (n *Node) awaitAuthorities(ctx context.Context, seen [][]byte, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		changed := n.views.Changed()
+		if !slices.EqualFunc(seen, n.authorities(), bytes.Equal) {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return true
+		case <-changed:
+		}
+	}
+}
+
+// replaces returns the authority that takes the place of the one that this node's certificate is of; nil: there is none.
+// What the view doesn't know is newer than the view.
+func (n *Node) replaces() []byte {
+	list, ca := n.authorities(), n.cfg.Identity.Authority()
+	i := slices.IndexFunc(list, func(a []byte) bool { return bytes.Equal(a, ca) })
+	if i < 0 || i == len(list)-1 || n.cfg.KeepJoining { // else the process's metadata node sees to it
+		return nil
+	}
+	return list[len(list)-1]
+}
+
+// errBehind says that another metadata node has to be asked, or the same one later.
+var errBehind = errors.New("the metadata node doesn't know yet that the certificate authority is being replaced")
 
 func (n *Node) renewOnce(ctx context.Context) error {
 	id := n.cfg.Identity
@@ -46,7 +90,11 @@ func (n *Node) renewOnce(ctx context.Context) error {
 	if changed {
 		n.cfg.Log.Info("read this node's certificate again", "until", id.NotAfter().UTC())
 	}
-	if !id.Due() {
+	if err := id.Trust(n.authorities()); err != nil {
+		return err
+	}
+	next := n.replaces()
+	if !id.Due() && next == nil {
 		return nil
 	}
 	var reply *atollpb.RenewResponse
@@ -57,7 +105,11 @@ func (n *Node) renewOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := id.Install(reply.GetCert(), reply.GetCa()); err != nil {
+	if next != nil && !bytes.Equal(reply.GetCa(), next) {
+		return errBehind
+	}
+	err = id.Install(mtls.Credential{Cert: reply.GetCert(), CA: reply.GetCa(), Endorsement: reply.GetEndorsement(), Trusted: reply.GetTrusted()})
+	if err != nil {
 		return err
 	}
 	n.cfg.Log.Info("renewed this node's certificate", "until", id.NotAfter().UTC())

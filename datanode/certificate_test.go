@@ -3,7 +3,10 @@ package datanode
 import (
 	"bytes"
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/atolldb/atoll/datanode/tenant"
 	"github.com/atolldb/atoll/rpc/atollpb"
@@ -65,5 +68,95 @@ func TestEnrolled(t *testing.T) {
 	check(peer("n1", 1), codes.Unavailable) // removed
 	if err := views.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAuthoritiesOfTheView: a node renews when its own authority is being replaced, and gives the old one up when the
+// view does; what it doesn't find in the view is newer than that.
+func TestAuthoritiesOfTheView(t *testing.T) {
+	views, err := tenant.OpenViews(vfs.Default, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	identity, err := mtls.OpenIdentity(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &Node{views: views, cfg: Config{Identity: identity}}
+	now := time.Now()
+	certs, authorities := [][]byte{}, []*mtls.Authority{}
+	for i := range 3 {
+		cert, key, err := mtls.NewAuthority("c1", now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := mtls.ReadAuthority(cert, key)
+		if err == nil && i > 0 {
+			var endorsement []byte
+			if endorsement, err = authorities[i-1].Endorse(a.CA, "c1", now); err == nil {
+				err = a.Follow(endorsement, certs[i-1])
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		certs, authorities = append(certs, cert), append(authorities, a)
+	}
+	installs := func(a *mtls.Authority) {
+		t.Helper()
+		public, _ := identity.PublicKey()
+		c, err := a.Issue(public, mtls.Name{ClusterID: "c1", NodeID: "n1", Roles: []mtls.Role{mtls.Data}}, now)
+		if err == nil {
+			err = identity.Install(c)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	revision := uint64(4)
+	sees := func(next []byte, list ...[]byte) {
+		t.Helper()
+		revision++
+		var a tenant.Assembler
+		c, err := a.Add(&atollpb.ViewFrame{
+			Full: true, Last: true, Revision: revision,
+			Cluster: &atollpb.ClusterInfo{ClusterId: "c1", MetadataHistoryId: "m1", TokenKey: make([]byte, 32), DefaultNamespaceId: 1, Authorities: list},
+			Namespaces: []*atollpb.Namespace{{Id: 1, Name: "__namespace", State: atollpb.NamespaceState_NAMESPACE_STATE_ACTIVE,
+				Durability: atollpb.Durability_DURABILITY_ASYNC}},
+		})
+		if err == nil {
+			_, err = views.Install(c)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := n.replaces(); !bytes.Equal(got, next) {
+			t.Errorf("of %d authorities it is to renew by one of %d bytes", len(list), len(got))
+		}
+	}
+	if n.replaces() != nil {
+		t.Error("it is to renew without a view")
+	}
+	installs(authorities[0])
+	sees(nil) // from before there was a change
+	sees(nil, certs[0])
+	sees(certs[1], certs[0], certs[1])
+	n.cfg.KeepJoining = true // its metadata node sees to it
+	sees(nil, certs[0], certs[1])
+	n.cfg.KeepJoining = false
+	installs(authorities[1])
+	sees(nil, certs[0], certs[1])
+	sees(nil, certs[0])
+	if err := n.renewOnce(t.Context()); err != nil { // there is nobody to ask, nor to be asked
+		t.Error(err)
+	}
+	sees(nil, certs[1])
+	if err := n.renewOnce(t.Context()); err != nil {
+		t.Error(err)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "node.crt"))
+	if err != nil || bytes.Count(data, []byte("BEGIN CERTIFICATE")) != 3 { // its own, its authority's, the endorsement
+		t.Errorf("it trusts more than the view: %s, %v", data, err)
 	}
 }

@@ -202,9 +202,9 @@ func TestRenewal(t *testing.T) {
 		}
 		own, _ := i.Own()
 		public, _ := i.PublicKey()
-		cert, err := a.Sign(public, own.Name, time.Now().Add(-d))
+		made, err := a.Issue(public, own.Name, time.Now().Add(-d))
 		if err == nil {
-			err = i.Install(cert, a.CA.Raw)
+			err = i.Install(made)
 		}
 		if err != nil {
 			t.Fatal(err)

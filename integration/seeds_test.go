@@ -47,6 +47,9 @@ var seededBugs = []struct {
 	{"store/excise", "TestPurgeSparesItsNeighbours", []string{"-test.count", "5"}},
 	{"store/noteearly", "TestPowerCuts", nil},
 	{"store/dirsync", "TestErrors", []string{"-errors.step", "1"}},
+	{"mtls/keepauthority", "TestReplacement", nil},
+	{"mtls/keepopen", "TestReplacement", nil},
+	{"mtls/anyendorser", "TestEndorsements", nil},
 	{"tenant/viewnosync", "TestViewSurvivesACrash", nil},
 	{"tenant/viewearly", "TestFailedOperations", nil},
 	{"tenant/keeprevoked", "TestRevokedGrantIsNotRenewed", nil},
@@ -65,8 +68,11 @@ var seededBugs = []struct {
 
 // testsOf returns the folder whose tests are to catch a package's bugs.
 func testsOf(pkg string) string {
-	if pkg == "raftfsm" {
+	switch pkg {
+	case "raftfsm":
 		return "../metadata"
+	case "mtls":
+		return "../rpc/mtls"
 	}
 	return "../datanode/" + pkg
 }
@@ -141,7 +147,7 @@ func checkSeedList(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no seeds: %v", err)
 	}
-	files = append(files, "../raftfsm/seed.go")
+	files = append(files, "../raftfsm/seed.go", "../rpc/mtls/seed.go")
 	var planted, listed []string
 	for _, f := range files {
 		text, err := os.ReadFile(f)

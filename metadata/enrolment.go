@@ -27,15 +27,16 @@ const (
 	renewEvery = time.Hour
 )
 
-// resign renews the certificate of a metadata node by the authority that it has kept, if it is due: a cluster that was
-// down until all certificates had ended has no other way to itself.
+// resign renews the certificate of a metadata node by the authority that it has kept, if it is due, or of one that this has
+// replaced: a cluster that was down until all certificates had ended has no other way to itself. An authority that was
+// replaced signs nothing.
 func resign(id *mtls.Identity, now time.Time) error {
 	own, ok := id.Own()
-	if !ok || !id.Due() {
+	if !ok {
 		return nil
 	}
 	a, err := id.KeptAuthority()
-	if err != nil || a == nil {
+	if err != nil || a == nil || !a.Succeeds(id.Authority()) || !id.Due() && bytes.Equal(id.Authority(), a.CA.Raw) {
 		return err
 	}
 	return sign(id, a, own.Name, now)
@@ -43,17 +44,18 @@ func resign(id *mtls.Identity, now time.Time) error {
 
 func sign(id *mtls.Identity, a *mtls.Authority, name mtls.Name, now time.Time) error {
 	public, _ := id.PublicKey()
-	cert, err := a.Sign(public, name, now)
+	c, err := a.Issue(public, name, now)
 	if err != nil {
 		return err
 	}
-	return id.Install(cert, a.CA.Raw)
+	return id.Install(c)
 }
 
 // keepEnrolled sees to it that the cluster has an authority, and this process a certificate of it, until the context
 // ends.
 func (n *Node) keepEnrolled(ctx context.Context) {
 	for reason := ""; ; {
+		seen := n.consensus.State().Authority()
 		err := n.enrolSelf(ctx)
 		pause := renewEvery
 		if err == nil {
@@ -65,12 +67,8 @@ func (n *Node) keepEnrolled(ctx context.Context) {
 				n.config.Log.Warn("the metadata node's certificate is not settled yet: it tries again", "error", err)
 			}
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !n.awaitAuthority(ctx, seen, pause) {
 			return
-		case <-timer.C:
 		}
 	}
 }
@@ -89,16 +87,15 @@ func (n *Node) enrolSelf(ctx context.Context) error {
 	if state.Cluster() == nil {
 		return errNotYet
 	}
-	record := state.Authority()
-	if record == nil {
+	if state.Authority() == nil {
 		return n.makeAuthority(ctx)
 	}
-	a, err := mtls.ReadAuthority(record.Cert, record.Key)
+	id := n.config.Identity
+	state, a, err := n.currentAuthority(ctx, state)
 	if err != nil {
 		return err
 	}
-	id := n.config.Identity
-	if err := id.KeepAuthority(record.Cert, record.Key); err != nil {
+	if err := id.KeepAuthority(a); err != nil {
 		return err
 	}
 	_, sum := id.PublicKey()
@@ -114,14 +111,16 @@ func (n *Node) enrolSelf(ctx context.Context) error {
 	}
 	name := mtls.Name{ClusterID: state.Cluster().ClusterId, NodeID: n.config.NodeID, Roles: n.config.Roles}
 	own, ok := id.Own()
-	if ok && !id.Due() && own.ClusterID == name.ClusterID && sameRoles(own.Roles, name.Roles) && bytes.Equal(id.Authority(), record.Cert) {
-		return nil
+	if !ok || id.Due() || own.ClusterID != name.ClusterID || !sameRoles(own.Roles, name.Roles) || !bytes.Equal(id.Authority(), a.CA.Raw) {
+		if err := sign(id, a, name, time.Now()); err != nil {
+			return err
+		}
+		n.config.Log.Info("signed this metadata node's certificate", "until", id.NotAfter().UTC())
 	}
-	if err := sign(id, a, name, time.Now()); err != nil {
+	if err := id.Trust(state.Cluster().GetAuthorities()); err != nil {
 		return err
 	}
-	n.config.Log.Info("signed this metadata node's certificate", "until", id.NotAfter().UTC())
-	return nil
+	return n.prove(ctx, mtls.Peer{Name: name, KeySHA256: sum, Authority: sha256.Sum256(a.CA.Raw)})
 }
 
 func sameRoles(a, b []mtls.Role) bool {
@@ -184,8 +183,8 @@ func (s *enrolmentService) Enroll(ctx context.Context, r *atollpb.EnrollRequest)
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	raft, hash := s.node.consensus, sha256.Sum256(r.GetSecret())
-	c := &raftfsm.UseInvite{ID: r.GetInviteId(), Hash: hash[:], NodeID: r.GetNodeId(), KeySHA256: sum[:], Roles: r.GetRoles()}
-	if err := s.checkInvite(ctx, r, c); err != nil {
+	use := &raftfsm.UseInvite{ID: r.GetInviteId(), Hash: hash[:], NodeID: r.GetNodeId(), KeySHA256: sum[:], Roles: r.GetRoles()}
+	if err := s.checkInvite(ctx, r, use); err != nil {
 		return nil, err
 	}
 	if err := mtls.CheckClock(r.GetTimeMs(), time.Now()); err != nil { // its certificate would be refused, sooner or later
@@ -195,19 +194,19 @@ func (s *enrolmentService) Enroll(ctx context.Context, r *atollpb.EnrollRequest)
 	if err := s.keyFree(ctx, r.GetNodeId(), sum); err != nil {
 		return nil, err
 	}
-	result, err := raft.Propose(ctx, c, consensus.ProposeOptions{Actor: "invite:" + c.ID})
+	result, err := raft.Propose(ctx, use, consensus.ProposeOptions{Actor: "invite:" + use.ID})
 	if err == nil {
 		err = raft.WaitApplied(ctx, result.Revision)
 	}
 	if err != nil {
 		return nil, statusError(err)
 	}
-	cert, ca, err := s.node.certify(public, mtls.Name{ClusterID: raft.ClusterID(), NodeID: r.GetNodeId(), Roles: r.GetRoles()})
+	c, err := s.node.certify(public, mtls.Name{ClusterID: raft.ClusterID(), NodeID: r.GetNodeId(), Roles: r.GetRoles()})
 	if err != nil {
 		return nil, err
 	}
 	s.node.config.Log.Info("a node enrolled", "node", r.GetNodeId(), "invite", r.GetInviteId())
-	return &atollpb.EnrollResponse{Cert: cert, Ca: ca}, nil
+	return &atollpb.EnrollResponse{Cert: c.Cert, Ca: c.CA, Endorsement: c.Endorsement, Trusted: c.Trusted}, nil
 }
 
 // checkInvite refuses what the state machine would refuse, so that strangers don't fill the log. A node that is
@@ -267,27 +266,27 @@ func (s *enrolmentService) Renew(ctx context.Context, r *atollpb.RenewRequest) (
 	if !bytes.Equal(k.GetKeySha256(), p.KeySHA256[:]) {
 		return nil, status.Errorf(codes.Unavailable, "node %q is not enrolled with this key", p.NodeID)
 	}
-	cert, ca, err := s.node.certify(p.PublicKey, mtls.Name{ClusterID: raft.ClusterID(), NodeID: p.NodeID, Roles: k.GetRoles()})
+	c, err := s.node.certify(p.PublicKey, mtls.Name{ClusterID: raft.ClusterID(), NodeID: p.NodeID, Roles: k.GetRoles()})
 	if err != nil {
 		return nil, err
 	}
-	return &atollpb.RenewResponse{Cert: cert, Ca: ca}, nil
+	return &atollpb.RenewResponse{Cert: c.Cert, Ca: c.CA, Endorsement: c.Endorsement, Trusted: c.Trusted}, nil
 }
 
 // certify signs a certificate by the authority of this node's state.
-func (n *Node) certify(public any, name mtls.Name) (cert, ca []byte, err error) {
+func (n *Node) certify(public any, name mtls.Name) (c mtls.Credential, err error) {
 	record := n.consensus.State().Authority()
 	if record == nil {
-		return nil, nil, status.Error(codes.Unavailable, errNotYet.Error())
+		return c, status.Error(codes.Unavailable, errNotYet.Error())
 	}
-	a, err := mtls.ReadAuthority(record.Cert, record.Key)
+	a, err := signer(record)
 	if err == nil {
-		cert, err = a.Sign(public, name, time.Now())
+		c, err = a.Issue(public, name, time.Now())
 	}
 	if err != nil {
-		return nil, nil, status.Error(codes.Internal, err.Error())
+		return c, status.Error(codes.Internal, err.Error())
 	}
-	return cert, record.Cert, nil
+	return c, nil
 }
 
 // Enrolled is mtls.Access's: it returns nil for a data node whose id has no other key, and wasn't removed. PermissionDenied is the

@@ -117,7 +117,7 @@ func TestEnrolment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := node.Install(renewed.Cert, renewed.Ca); err != nil {
+	if err := node.Install(mtls.Credential{Cert: renewed.Cert, CA: renewed.Ca}); err != nil {
 		t.Error(err)
 	}
 

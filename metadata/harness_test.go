@@ -73,6 +73,7 @@ func (p *process) start() {
 		}))
 		refused := func(ctx context.Context, peer mtls.Peer, _ string, err error) { p.node.RefusedCall(ctx, peer, err) }
 		access := mtls.Access{Refused: refused, Enrolled: func(ctx context.Context, peer mtls.Peer) error { return p.node.Enrolled(ctx, peer) }}
+		access.Shown = func(peer mtls.Peer) { p.node.Shown(peer) }
 		options, dial = append(access.Options(), grpc.Creds(p.identity.ServerCredentials())), p.identity.DialOptions()
 	}
 	c := Config{

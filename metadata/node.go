@@ -57,6 +57,7 @@ type Node struct {
 	http      *http.Server
 	metrics   *admin.Metrics
 	refusals  *refusals
+	proofs    *proofs
 }
 
 // Open opens the directory and starts Raft. It fails with consensus.ErrForeign on a directory of another
@@ -82,7 +83,7 @@ func Open(_ context.Context, c Config) (*Node, error) {
 	n := &Node{
 		config: c, consensus: raft,
 		control: control.New(control.Config{Node: raft, Log: c.Log, PromotionMax: c.promotion}),
-		watch:   watch.New(raft, c.Log), metrics: admin.NewMetrics(), refusals: newRefusals(),
+		watch:   watch.New(raft, c.Log), metrics: admin.NewMetrics(), refusals: newRefusals(), proofs: newProofs(),
 	}
 	handler, err := admin.New(admin.Config{
 		Consensus: raft, Control: n.control, HTTPAddr: c.HTTPAddr, Version: c.Version, Now: time.Now, Log: c.Log,
@@ -119,6 +120,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.config.Identity != nil {
 		wg.Go(func() { n.keepEnrolled(ctx) })
 		wg.Go(func() { n.auditRefusals(ctx) })
+		wg.Go(func() { n.recordProofs(ctx) })
 	}
 	wg.Go(func() {
 		defer cancel()

@@ -41,12 +41,9 @@ func (c *SetAuthority) apply(t *txn) (Result, *Error) {
 	case t.Authority() != nil:
 		return Result{}, refuse(CodePrecondition, "", "the cluster has a certificate authority already")
 	}
-	for _, f := range []struct {
-		name string
-		b    []byte
-	}{{"cert", c.Cert}, {"key", c.Key}} {
-		if len(f.b) == 0 || len(f.b) > authorityBytesMax {
-			return Result{}, refuse(CodeInvalid, f.name, "%s takes 1 to %d bytes", f.name, authorityBytesMax)
+	for _, f := range []namedBytes{{"cert", c.Cert}, {"key", c.Key}} {
+		if err := f.check(); err != nil {
+			return Result{}, err
 		}
 	}
 	a := &atollpb.CertificateAuthority{Cert: c.Cert, Key: c.Key, CreatedMs: t.timeMs}
@@ -265,6 +262,9 @@ func (t *txn) enrol(nodeID string, key []byte, roles []atollpb.NodeRole, invite 
 		return
 	}
 	k := &atollpb.NodeKey{NodeId: nodeID, KeySha256: key, Roles: roles, EnrolledMs: t.timeMs, InviteId: invite}
+	if old != nil && bytes.Equal(old.KeySha256, key) {
+		k.AuthoritySha256 = old.AuthoritySha256
+	}
 	t.note("node_key", nodeID, old, k)
 	t.insert(tableKeys, k)
 	if node := t.Node(nodeID); node != nil && !bytes.Equal(node.KeySha256, key) {

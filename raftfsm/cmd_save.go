@@ -113,6 +113,7 @@ func (c *BeginFromSave) apply(t *txn) (Result, *Error) {
 	cluster = clone(cluster)
 	cluster.ClusterId, cluster.MetadataHistoryId, cluster.CreatedMs = c.ClusterID, c.MetadataHistoryID, t.timeMs
 	cluster.MetadataNodes = []*atollpb.MetadataNode{c.MetadataNode.record()}
+	cluster.Authorities = nil // they are the saved cluster's: this one makes its own
 	t.putCluster(cluster)
 	// As after a forced promotion: the primary goes on from its rows in a history of its own. It is named here, so
 	// that no other node can become one first.

@@ -111,6 +111,9 @@ func commandTable() []entry {
 		{28, 1, 1, func() Command { return new(EnrollNode) }},
 		{29, 1, 1, func() Command { return new(BeginFromSave) }},
 		{30, 1, 1, func() Command { return new(RecordRefusals) }},
+		{31, 1, 1, func() Command { return new(BeginAuthority) }},
+		{32, 1, 1, func() Command { return new(ProveAuthority) }},
+		{33, 1, 1, func() Command { return new(FinishAuthority) }},
 	}
 }
 

@@ -297,12 +297,12 @@ func TestSecretsOfEnrolment(t *testing.T) {
 	m.refused(CodeForbidden, use("i1", "n2", "k2", roleData))
 }
 
-// drawEnrolment draws a command about invitations in a sixth of the cases, and nil otherwise.
+// drawEnrolment draws a command about who may be part of the cluster in a fifth of the cases, and nil otherwise.
 func drawEnrolment(t *rapid.T) Command {
 	id, node := rapid.SampledFrom([]string{"i1", "i2", "i3"}), rapid.SampledFrom([]string{"n1", "n2", "n3", "meta1"})
 	key := rapid.SampledFrom([]string{"k1", "k2", "k3"})
 	roles := rapid.SampledFrom([][]atollpb.NodeRole{{roleData}, {roleMeta}, {roleMeta, roleData}, nil})
-	switch rapid.IntRange(1, 36).Draw(t, "enrolment") {
+	switch rapid.IntRange(1, 45).Draw(t, "enrolment") {
 	case 1:
 		return &SetAuthority{Cert: []byte("cert"), Key: []byte("key")}
 	case 2:
@@ -316,6 +316,14 @@ func drawEnrolment(t *rapid.T) Command {
 		return &DeleteInvite{ID: id.Draw(t, "invite")}
 	case 5:
 		return &EnrollNode{NodeID: node.Draw(t, "node"), KeySHA256: sum(key.Draw(t, "key")), Roles: roles.Draw(t, "roles")}
+	case 7:
+		next := rapid.SampledFrom([]string{"cert", "cert2", "cert3"})
+		return &BeginAuthority{Cert: []byte(next.Draw(t, "cert")), Key: []byte("key"), Endorsement: []byte("endorsed"), OfSHA256: sum(next.Draw(t, "of"))}
+	case 8:
+		by := rapid.SampledFrom([]string{"cert", "cert2", "cert3"})
+		return &ProveAuthority{NodeID: node.Draw(t, "node"), KeySHA256: sum(key.Draw(t, "key")), AuthoritySHA256: sum(by.Draw(t, "by"))}
+	case 9:
+		return &FinishAuthority{Force: rapid.Bool().Draw(t, "force")}
 	case 6:
 		return &RecordRefusals{Refusals: []Refusal{{Reason: RefusedUnknown, Count: rapid.Uint64().Draw(t, "count"), NodeID: node.Draw(t, "node")}}}
 	}

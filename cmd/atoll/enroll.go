@@ -47,20 +47,24 @@ func (n *node) identify(meta, data bool) error {
 	if err != nil {
 		return err
 	}
-	if err := n.checkToken(token, given, meta); err != nil {
-		return err
-	}
+	stale := given && n.identity.Replaced(token.CA)
+	given = given && !stale // it has served its purpose
 	lack := n.lack(token, given)
-	if authority, err := n.identity.KeptAuthority(); err != nil || meta && authority != nil {
+	if authority, err := n.identity.KeptAuthority(); err != nil || meta && authority != nil && !(given && n.foreign(token)) {
 		return err
 	}
 	switch {
 	case lack == "":
 		return nil
+	case stale:
+		return fmt.Errorf("--join-token: %s, and the cluster's certificate authority was replaced after the token was made: %s", lack, inviteHint)
 	case !given:
 		return fmt.Errorf("--join: %s: %s", lack, inviteHint)
 	}
 	n.invitation = &mtls.Invitation{Token: token, Addrs: n.config.list("join"), NodeID: n.dir.nodeID, Roles: n.roles}
+	if own, ok := n.identity.Own(); ok && (meta || !n.config.flag("discard-data")) {
+		n.invitation.ClusterID = own.ClusterID
+	}
 	return nil
 }
 
@@ -84,17 +88,8 @@ func (n *node) joinToken() (t mtls.JoinToken, given bool, err error) {
 	return t, true, nil
 }
 
-// checkToken refuses a token of another cluster than the one that the directory belongs to.
-func (n *node) checkToken(t mtls.JoinToken, given, meta bool) error {
-	if !given || !n.foreign(t) || !meta && n.config.flag("discard-data") {
-		return nil
-	}
-	if meta {
-		return errors.New("--join-token: the data directory belongs to another cluster than the token: take an empty one")
-	}
-	return errors.New("--join-token: the data directory belongs to another cluster than the token: start it with --discard-data to throw its data away")
-}
-
+// foreign reports whether a token is of another authority than the process's certificate: another cluster's, or one that
+// has taken its place while the process was away, which the enrolment tells.
 func (n *node) foreign(t mtls.JoinToken) bool {
 	authority := n.identity.Authority()
 	return authority != nil && sha256.Sum256(authority) != t.CA
@@ -107,7 +102,7 @@ func (n *node) lack(t mtls.JoinToken, given bool) string {
 	case !ok:
 		return "this node has no certificate of the cluster yet"
 	case given && n.foreign(t):
-		return "this node's certificate is of another cluster"
+		return "this node's certificate is of another certificate authority than the join token"
 	case n.identity.NotAfter().Before(time.Now()):
 		return fmt.Sprintf("this node's certificate ended at %s", n.identity.NotAfter().UTC().Format(time.RFC3339))
 	case slices.ContainsFunc(n.roles, func(r mtls.Role) bool { return !own.Has(r) }):
@@ -121,7 +116,15 @@ func (n *node) enroll(ctx context.Context) error {
 	if n.invitation == nil {
 		return nil
 	}
-	if err := n.identity.Enroll(ctx, *n.invitation, n.log); err != nil {
+	err := n.identity.Enroll(ctx, *n.invitation, n.log)
+	if errors.Is(err, mtls.ErrOtherCluster) {
+		hint := "start it with --discard-data to throw its data away"
+		if slices.Contains(n.roles, mtls.Meta) {
+			hint = "take an empty one"
+		}
+		return fmt.Errorf("--join-token: the data directory belongs to another cluster than the token: %s (%w)", hint, err)
+	}
+	if err != nil {
 		return err
 	}
 	n.invitation = nil
@@ -138,6 +141,11 @@ func (n *node) secure(data bool) {
 		}
 		return n.data.Enrolled(ctx, p)
 	}}
+	access.Shown = func(p mtls.Peer) {
+		if n.meta != nil {
+			n.meta.Shown(p)
+		}
+	}
 	options := append(serverOptions(data), grpc.Creds(n.identity.ServerCredentials()))
 	n.grpc = grpc.NewServer(append(options, access.Options()...)...)
 }

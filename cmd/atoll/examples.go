@@ -52,6 +52,10 @@ func examples() map[string]string {
 		"meta backup":   "atoll meta backup meta.snapshot",
 		"meta restore":  "atoll meta restore meta.snapshot --data-dir /var/lib/atoll --floor 100000",
 
+		"tls show":   "atoll tls show",
+		"tls renew":  "atoll tls renew --wait 10s",
+		"tls finish": "atoll tls finish\natoll tls finish --force",
+
 		"audit list":   "atoll audit list\natoll audit list --last 1 --namespace acme",
 		"audit follow": "atoll audit follow --after 42",
 		"audit verify": "atoll audit verify",

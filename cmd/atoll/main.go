@@ -53,7 +53,7 @@ func newRoot(p *program) *cobra.Command {
 	root.SetErr(p.stderr)
 	root.AddCommand(
 		p.serverCommand(), p.metaCommand(), p.dataCommand(),
-		p.nsCommand(), p.tokenCommand(), p.nodeCommand(), p.groupCommand(), p.auditCommand(), p.topCommand(),
+		p.nsCommand(), p.tokenCommand(), p.nodeCommand(), p.groupCommand(), p.tlsCommand(), p.auditCommand(), p.topCommand(),
 		p.statusCommand(), p.healthCommand(), p.debugCommand(), p.benchCommand(), p.cliCommand(), p.configCommand(), p.manCommand(), p.versionCommand(),
 	)
 	addExamples(root, examples())

@@ -39,7 +39,7 @@ func (p *program) metaRemove() *cobra.Command {
 		t.add(args[0], out.Revision)
 		return a.print(out, t)
 	})
-	c.Long = c.Short + ".\nIt must not answer any more, and a majority of the others must. A metadata node is added by starting it with --join."
+	c.Long = c.Short + ".\nIt must not answer any more, and a majority of the others must. A metadata node is added by starting it with --join.\nIts certificate is good until the authority is replaced: see atoll tls."
 	return c
 }
 

@@ -121,6 +121,7 @@ func (a *api) registerAll(mux *http.ServeMux) *huma.OpenAPI {
 	a.registerInvites(h)
 	a.registerGroups(h)
 	a.registerCluster(h)
+	a.registerAuthority(h)
 	a.registerAudit(h)
 	a.registerBackup(h)
 	a.registerMetadataNodes(h)

@@ -95,6 +95,9 @@ func examples() map[string]example {
 		"promote":       {adminapi.Promote{Target: "data-2"}, adminapi.PromoteReply{Change: change, Group: r.group}},
 
 		"get-cluster":          {nil, r.cluster},
+		"get-authority":        {nil, r.authority},
+		"begin-authority":      {nil, adminapi.ChangedAuthority{Change: change, Authority: r.authority}},
+		"finish-authority":     {adminapi.FinishAuthority{Force: true}, adminapi.ChangedAuthority{Change: change, Authority: r.replaced}},
 		"remove-metadata-node": {nil, change},
 		"transfer-leadership":  {adminapi.Transfer{Target: "meta-2"}, change},
 		"list-audit":           {nil, adminapi.AuditList{Revision: 57, Records: []audit.Record{r.audit}, Next: 57}},
@@ -116,6 +119,8 @@ type exampleRecords struct {
 	invite             adminapi.Invite
 	group              adminapi.Group
 	cluster            adminapi.Cluster
+	authority          adminapi.Authority // while it is being replaced
+	replaced           adminapi.Authority
 	audit              audit.Record
 }
 
@@ -154,6 +159,19 @@ func newExampleRecords() (r exampleRecords) {
 	r.cluster = adminapi.Cluster{
 		ClusterID: "8b1d3f5a7c9e2046", DefaultNamespaceID: 4, Revision: 57, NodeID: "meta-2", Role: "follower", Term: 3, LeaderID: "meta-1",
 		LeaderAddr: "192.0.2.1:7379", CommitIndex: 57, Voters: []adminapi.Voter{{ID: "meta-1", ClusterAddr: "192.0.2.1:7379", HTTPAddr: "192.0.2.1:8379"}},
+	}
+	r.authority = adminapi.Authority{
+		Revision: 57, Unrenewed: []string{"data-2"},
+		Certificate: adminapi.AuthorityCert{SHA256: strings.Repeat("0f8d2c4b6a1e3957", 4), CreatedAt: at, NotAfter: year},
+		Next:        &adminapi.AuthorityCert{SHA256: strings.Repeat("3c5a7e9b1d2f4068", 4), CreatedAt: hour, NotAfter: year},
+		Nodes: []adminapi.AuthorityNode{
+			{ID: "data-2", Roles: []string{"data"}, Certificate: adminapi.AuthorityCurrent}, {ID: "meta-1", Roles: []string{"meta"}, Certificate: adminapi.AuthorityNext},
+		},
+	}
+	r.replaced = adminapi.Authority{
+		Revision: 57, Unrenewed: []string{"data-2"}, Certificate: *r.authority.Next, Nodes: []adminapi.AuthorityNode{
+			{ID: "data-2", Roles: []string{"data"}, Certificate: adminapi.AuthorityOlder}, {ID: "meta-1", Roles: []string{"meta"}, Certificate: adminapi.AuthorityCurrent},
+		},
 	}
 	r.audit = audit.Record{
 		Revision: 57, At: hour, Actor: r.token.ID, Source: "192.0.2.9:50123", Action: "update-namespace",

@@ -161,7 +161,12 @@ func TestExamplesAreAccepted(t *testing.T) {
 func (w *world) furnish(op *huma.Operation, path string) string {
 	w.t.Helper()
 	w.serve(time.Hour)
-	w.must(&raftfsm.SetAuthority{Cert: []byte("cert"), Key: []byte("key")})
+	w.setAuthority()
+	if op.OperationID == "finish-authority" {
+		if _, err := w.client.BeginAuthority(w.t.Context()); err != nil {
+			w.t.Fatal(err)
+		}
+	}
 	w.must(&raftfsm.RegisterNode{NodeID: "data-2", Incarnation: "i1", RESPAddr: "127.0.0.1:1", ClusterAddr: "127.0.0.1:2", Version: "1", NewHistoryID: "h1"})
 	token := raftfsm.NewToken{ID: newExampleRecords().token.ID, Hash: make([]byte, raftfsm.HashBytes), Role: atollpb.Role_ROLE_READ_ONLY}
 	if op.OperationID != "create-namespace" {

@@ -35,7 +35,7 @@ type createInviteInput struct {
 func (a *api) createInvite(ctx context.Context, in *createInviteInput) (*reply[adminapi.CreatedInvite], error) {
 	authority := callerOf(ctx).state.Authority()
 	if authority == nil {
-		return nil, newProblem(adminapi.CodePrecondition, "the cluster has no certificate authority: its nodes don't use certificates, or it has just begun")
+		return nil, noAuthority()
 	}
 	token := a.newJoinToken(ctx, authority, in.ChangeParams)
 	hash := sha256.Sum256(token.Secret[:])
@@ -72,7 +72,7 @@ func (a *api) createInvite(ctx context.Context, in *createInviteInput) (*reply[a
 // newJoinToken makes a token. With an Idempotency-Key it follows from it, as secrets of tokens do, so that a retry shows
 // the same one; from the authority's key, since data nodes have the cluster's token key, and might guess the other.
 func (a *api) newJoinToken(ctx context.Context, authority *atollpb.CertificateAuthority, p ChangeParams) mtls.JoinToken {
-	token := mtls.JoinToken{CA: sha256.Sum256(authority.Cert)}
+	token := mtls.JoinToken{CA: sha256.Sum256(raftfsm.Signer(authority).Cert)}
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
 	_, _ = rand.Read(token.Secret[:])

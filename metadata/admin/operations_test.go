@@ -425,7 +425,7 @@ func TestOpenAPI(t *testing.T) {
 	for _, methods := range doc.Paths {
 		operations += len(methods)
 	}
-	if want := 32; operations != want {
+	if want := 35; operations != want {
 		t.Errorf("%d operations are described, want %d", operations, want)
 	}
 }

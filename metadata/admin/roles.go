@@ -14,7 +14,7 @@ import (
 func leastRole(operation string) atollpb.Role {
 	switch operation {
 	case "list-namespaces", "get-namespace", "list-deleted-namespaces", "get-deleted-namespace",
-		"list-tokens", "get-token", "list-nodes", "get-node", "list-groups", "get-cluster", "list-audit", "list-invites", "watch", "events":
+		"list-tokens", "get-token", "list-nodes", "get-node", "list-groups", "get-cluster", "get-authority", "list-audit", "list-invites", "watch", "events":
 		return atollpb.Role_ROLE_VIEWER
 	case "create-namespace", "update-namespace", "delete-namespace", "undelete-namespace", "purge-namespace",
 		"create-token", "update-token", "rotate-token", "revoke-token":

@@ -74,10 +74,13 @@ func (NodeRole) EnumDescriptor() ([]byte, []int) {
 
 // CertificateAuthority signs the certificates of nodes. Metadata nodes alone have it.
 type CertificateAuthority struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Cert          []byte                 `protobuf:"bytes,1,opt,name=cert,proto3" json:"cert,omitempty"` // DER
-	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`   // PKCS #8
-	CreatedMs     int64                  `protobuf:"varint,3,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Cert        []byte                 `protobuf:"bytes,1,opt,name=cert,proto3" json:"cert,omitempty"` // DER
+	Key         []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`   // PKCS #8
+	CreatedMs   int64                  `protobuf:"varint,3,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	Endorsement []byte                 `protobuf:"bytes,4,opt,name=endorsement,proto3" json:"endorsement,omitempty"` // of cert, by the authority before it; DER. Empty: it is the cluster's first
+	// The authority that takes this one's place, while that goes on: it signs, and both are trusted.
+	Next          *CertificateAuthority `protobuf:"bytes,5,opt,name=next,proto3" json:"next,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -131,6 +134,20 @@ func (x *CertificateAuthority) GetCreatedMs() int64 {
 		return x.CreatedMs
 	}
 	return 0
+}
+
+func (x *CertificateAuthority) GetEndorsement() []byte {
+	if x != nil {
+		return x.Endorsement
+	}
+	return nil
+}
+
+func (x *CertificateAuthority) GetNext() *CertificateAuthority {
+	if x != nil {
+		return x.Next
+	}
+	return nil
 }
 
 // Invite lets nodes enrol that know its secret.
@@ -246,14 +263,16 @@ func (x *Invite) GetUsedBy() [][]byte {
 // NodeKey is a node's enrolment: the public key that certificates of the node must have. One without roles is of a
 // node that was removed: it is kept until the last certificate for it has ended.
 type NodeKey struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	KeySha256     []byte                 `protobuf:"bytes,2,opt,name=key_sha256,json=keySha256,proto3" json:"key_sha256,omitempty"` // of the public key's PKIX form
-	Roles         []NodeRole             `protobuf:"varint,3,rep,packed,name=roles,proto3,enum=atoll.v1.NodeRole" json:"roles,omitempty"`
-	EnrolledMs    int64                  `protobuf:"varint,4,opt,name=enrolled_ms,json=enrolledMs,proto3" json:"enrolled_ms,omitempty"` // of a removed node: when it was
-	InviteId      string                 `protobuf:"bytes,5,opt,name=invite_id,json=inviteId,proto3" json:"invite_id,omitempty"`        // empty: it came with a certificate, as metadata nodes do
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	NodeId     string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	KeySha256  []byte                 `protobuf:"bytes,2,opt,name=key_sha256,json=keySha256,proto3" json:"key_sha256,omitempty"` // of the public key's PKIX form
+	Roles      []NodeRole             `protobuf:"varint,3,rep,packed,name=roles,proto3,enum=atoll.v1.NodeRole" json:"roles,omitempty"`
+	EnrolledMs int64                  `protobuf:"varint,4,opt,name=enrolled_ms,json=enrolledMs,proto3" json:"enrolled_ms,omitempty"` // of a removed node: when it was
+	InviteId   string                 `protobuf:"bytes,5,opt,name=invite_id,json=inviteId,proto3" json:"invite_id,omitempty"`        // empty: it came with a certificate, as metadata nodes do
+	// SHA-256 of the authority whose certificate the node has last shown. Empty: the cluster's first one, or none.
+	AuthoritySha256 []byte `protobuf:"bytes,6,opt,name=authority_sha256,json=authoritySha256,proto3" json:"authority_sha256,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *NodeKey) Reset() {
@@ -319,6 +338,13 @@ func (x *NodeKey) GetInviteId() string {
 		return x.InviteId
 	}
 	return ""
+}
+
+func (x *NodeKey) GetAuthoritySha256() []byte {
+	if x != nil {
+		return x.AuthoritySha256
+	}
+	return nil
 }
 
 // Refusal is what the audit says of those that were turned away for one reason in a time. The last one is named, as it
@@ -493,8 +519,10 @@ func (x *EnrollRequest) GetTimeMs() int64 {
 
 type EnrollResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Cert          []byte                 `protobuf:"bytes,1,opt,name=cert,proto3" json:"cert,omitempty"` // DER
-	Ca            []byte                 `protobuf:"bytes,2,opt,name=ca,proto3" json:"ca,omitempty"`     // DER
+	Cert          []byte                 `protobuf:"bytes,1,opt,name=cert,proto3" json:"cert,omitempty"`               // DER
+	Ca            []byte                 `protobuf:"bytes,2,opt,name=ca,proto3" json:"ca,omitempty"`                   // DER
+	Endorsement   []byte                 `protobuf:"bytes,3,opt,name=endorsement,proto3" json:"endorsement,omitempty"` // of ca, by the authority before it; DER
+	Trusted       [][]byte               `protobuf:"bytes,4,rep,name=trusted,proto3" json:"trusted,omitempty"`         // other authorities whose certificates are good at present; DER
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -539,6 +567,20 @@ func (x *EnrollResponse) GetCert() []byte {
 func (x *EnrollResponse) GetCa() []byte {
 	if x != nil {
 		return x.Ca
+	}
+	return nil
+}
+
+func (x *EnrollResponse) GetEndorsement() []byte {
+	if x != nil {
+		return x.Endorsement
+	}
+	return nil
+}
+
+func (x *EnrollResponse) GetTrusted() [][]byte {
+	if x != nil {
+		return x.Trusted
 	}
 	return nil
 }
@@ -597,8 +639,10 @@ func (x *RenewRequest) GetNodeId() string {
 
 type RenewResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Cert          []byte                 `protobuf:"bytes,1,opt,name=cert,proto3" json:"cert,omitempty"` // DER
-	Ca            []byte                 `protobuf:"bytes,2,opt,name=ca,proto3" json:"ca,omitempty"`     // DER
+	Cert          []byte                 `protobuf:"bytes,1,opt,name=cert,proto3" json:"cert,omitempty"`               // DER
+	Ca            []byte                 `protobuf:"bytes,2,opt,name=ca,proto3" json:"ca,omitempty"`                   // DER
+	Endorsement   []byte                 `protobuf:"bytes,3,opt,name=endorsement,proto3" json:"endorsement,omitempty"` // as EnrollResponse's
+	Trusted       [][]byte               `protobuf:"bytes,4,rep,name=trusted,proto3" json:"trusted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -647,16 +691,32 @@ func (x *RenewResponse) GetCa() []byte {
 	return nil
 }
 
+func (x *RenewResponse) GetEndorsement() []byte {
+	if x != nil {
+		return x.Endorsement
+	}
+	return nil
+}
+
+func (x *RenewResponse) GetTrusted() [][]byte {
+	if x != nil {
+		return x.Trusted
+	}
+	return nil
+}
+
 var File_atoll_v1_enrolment_proto protoreflect.FileDescriptor
 
 const file_atoll_v1_enrolment_proto_rawDesc = "" +
 	"\n" +
-	"\x18atoll/v1/enrolment.proto\x12\batoll.v1\"[\n" +
+	"\x18atoll/v1/enrolment.proto\x12\batoll.v1\"\xb1\x01\n" +
 	"\x14CertificateAuthority\x12\x12\n" +
 	"\x04cert\x18\x01 \x01(\fR\x04cert\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12\x1d\n" +
 	"\n" +
-	"created_ms\x18\x03 \x01(\x03R\tcreatedMs\"\xf5\x01\n" +
+	"created_ms\x18\x03 \x01(\x03R\tcreatedMs\x12 \n" +
+	"\vendorsement\x18\x04 \x01(\fR\vendorsement\x122\n" +
+	"\x04next\x18\x05 \x01(\v2\x1e.atoll.v1.CertificateAuthorityR\x04next\"\xf5\x01\n" +
 	"\x06Invite\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\fR\x04hash\x12(\n" +
@@ -668,7 +728,7 @@ const file_atoll_v1_enrolment_proto_rawDesc = "" +
 	"\buses_max\x18\x06 \x01(\rR\ausesMax\x12\x12\n" +
 	"\x04uses\x18\a \x01(\rR\x04uses\x12\x17\n" +
 	"\anode_id\x18\b \x01(\tR\x06nodeId\x12\x17\n" +
-	"\aused_by\x18\t \x03(\fR\x06usedBy\"\xa9\x01\n" +
+	"\aused_by\x18\t \x03(\fR\x06usedBy\"\xd4\x01\n" +
 	"\aNodeKey\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x1d\n" +
 	"\n" +
@@ -676,7 +736,8 @@ const file_atoll_v1_enrolment_proto_rawDesc = "" +
 	"\x05roles\x18\x03 \x03(\x0e2\x12.atoll.v1.NodeRoleR\x05roles\x12\x1f\n" +
 	"\venrolled_ms\x18\x04 \x01(\x03R\n" +
 	"enrolledMs\x12\x1b\n" +
-	"\tinvite_id\x18\x05 \x01(\tR\binviteId\"\x7f\n" +
+	"\tinvite_id\x18\x05 \x01(\tR\binviteId\x12)\n" +
+	"\x10authority_sha256\x18\x06 \x01(\fR\x0fauthoritySha256\"\x7f\n" +
 	"\aRefusal\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\x04R\x05count\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x12\n" +
@@ -690,17 +751,21 @@ const file_atoll_v1_enrolment_proto_rawDesc = "" +
 	"\tinvite_id\x18\x04 \x01(\tR\binviteId\x12\x16\n" +
 	"\x06secret\x18\x05 \x01(\fR\x06secret\x12!\n" +
 	"\fwire_version\x18\x06 \x01(\rR\vwireVersion\x12\x17\n" +
-	"\atime_ms\x18\a \x01(\x03R\x06timeMs\"4\n" +
+	"\atime_ms\x18\a \x01(\x03R\x06timeMs\"p\n" +
 	"\x0eEnrollResponse\x12\x12\n" +
 	"\x04cert\x18\x01 \x01(\fR\x04cert\x12\x0e\n" +
-	"\x02ca\x18\x02 \x01(\fR\x02ca\"F\n" +
+	"\x02ca\x18\x02 \x01(\fR\x02ca\x12 \n" +
+	"\vendorsement\x18\x03 \x01(\fR\vendorsement\x12\x18\n" +
+	"\atrusted\x18\x04 \x03(\fR\atrusted\"F\n" +
 	"\fRenewRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
-	"\anode_id\x18\x02 \x01(\tR\x06nodeId\"3\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\"o\n" +
 	"\rRenewResponse\x12\x12\n" +
 	"\x04cert\x18\x01 \x01(\fR\x04cert\x12\x0e\n" +
-	"\x02ca\x18\x02 \x01(\fR\x02ca*M\n" +
+	"\x02ca\x18\x02 \x01(\fR\x02ca\x12 \n" +
+	"\vendorsement\x18\x03 \x01(\fR\vendorsement\x12\x18\n" +
+	"\atrusted\x18\x04 \x03(\fR\atrusted*M\n" +
 	"\bNodeRole\x12\x19\n" +
 	"\x15NODE_ROLE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eNODE_ROLE_META\x10\x01\x12\x12\n" +
@@ -735,18 +800,19 @@ var file_atoll_v1_enrolment_proto_goTypes = []any{
 	(*RenewResponse)(nil),        // 8: atoll.v1.RenewResponse
 }
 var file_atoll_v1_enrolment_proto_depIdxs = []int32{
-	0, // 0: atoll.v1.Invite.roles:type_name -> atoll.v1.NodeRole
-	0, // 1: atoll.v1.NodeKey.roles:type_name -> atoll.v1.NodeRole
-	0, // 2: atoll.v1.EnrollRequest.roles:type_name -> atoll.v1.NodeRole
-	5, // 3: atoll.v1.Enrolment.Enroll:input_type -> atoll.v1.EnrollRequest
-	7, // 4: atoll.v1.Enrolment.Renew:input_type -> atoll.v1.RenewRequest
-	6, // 5: atoll.v1.Enrolment.Enroll:output_type -> atoll.v1.EnrollResponse
-	8, // 6: atoll.v1.Enrolment.Renew:output_type -> atoll.v1.RenewResponse
-	5, // [5:7] is the sub-list for method output_type
-	3, // [3:5] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	1, // 0: atoll.v1.CertificateAuthority.next:type_name -> atoll.v1.CertificateAuthority
+	0, // 1: atoll.v1.Invite.roles:type_name -> atoll.v1.NodeRole
+	0, // 2: atoll.v1.NodeKey.roles:type_name -> atoll.v1.NodeRole
+	0, // 3: atoll.v1.EnrollRequest.roles:type_name -> atoll.v1.NodeRole
+	5, // 4: atoll.v1.Enrolment.Enroll:input_type -> atoll.v1.EnrollRequest
+	7, // 5: atoll.v1.Enrolment.Renew:input_type -> atoll.v1.RenewRequest
+	6, // 6: atoll.v1.Enrolment.Enroll:output_type -> atoll.v1.EnrollResponse
+	8, // 7: atoll.v1.Enrolment.Renew:output_type -> atoll.v1.RenewResponse
+	6, // [6:8] is the sub-list for method output_type
+	4, // [4:6] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_atoll_v1_enrolment_proto_init() }

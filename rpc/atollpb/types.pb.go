@@ -1071,8 +1071,10 @@ type ClusterInfo struct {
 	CreatedMs          int64                  `protobuf:"varint,5,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
 	MetadataNodes      []*MetadataNode        `protobuf:"bytes,6,rep,name=metadata_nodes,json=metadataNodes,proto3" json:"metadata_nodes,omitempty"` // addresses that a data node may dial
 	ModifiedRevision   uint64                 `protobuf:"varint,7,opt,name=modified_revision,json=modifiedRevision,proto3" json:"modified_revision,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// Certificates of the authorities that are trusted, the one that signs last; DER. Empty: the cluster's first one.
+	Authorities   [][]byte `protobuf:"bytes,8,rep,name=authorities,proto3" json:"authorities,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ClusterInfo) Reset() {
@@ -1152,6 +1154,13 @@ func (x *ClusterInfo) GetModifiedRevision() uint64 {
 		return x.ModifiedRevision
 	}
 	return 0
+}
+
+func (x *ClusterInfo) GetAuthorities() [][]byte {
+	if x != nil {
+		return x.Authorities
+	}
+	return nil
 }
 
 // Position names a place in a group's log.
@@ -1306,7 +1315,7 @@ const file_atoll_v1_types_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fcluster_addr\x18\x02 \x01(\tR\vclusterAddr\x12\x1b\n" +
 	"\thttp_addr\x18\x03 \x01(\tR\bhttpAddr\x12 \n" +
-	"\vincarnation\x18\x04 \x01(\tR\vincarnation\"\xb6\x02\n" +
+	"\vincarnation\x18\x04 \x01(\tR\vincarnation\"\xd8\x02\n" +
 	"\vClusterInfo\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12.\n" +
@@ -1316,7 +1325,8 @@ const file_atoll_v1_types_proto_rawDesc = "" +
 	"\n" +
 	"created_ms\x18\x05 \x01(\x03R\tcreatedMs\x12=\n" +
 	"\x0emetadata_nodes\x18\x06 \x03(\v2\x16.atoll.v1.MetadataNodeR\rmetadataNodes\x12+\n" +
-	"\x11modified_revision\x18\a \x01(\x04R\x10modifiedRevision\"U\n" +
+	"\x11modified_revision\x18\a \x01(\x04R\x10modifiedRevision\x12 \n" +
+	"\vauthorities\x18\b \x03(\fR\vauthorities\"U\n" +
 	"\bPosition\x12\x1d\n" +
 	"\n" +
 	"history_id\x18\x01 \x01(\tR\thistoryId\x12\x14\n" +

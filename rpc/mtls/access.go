@@ -52,6 +52,8 @@ type Access struct {
 	// removed node is shut out before its certificate ends. Metadata nodes aren't asked about, since they hold the
 	// authority's key. An error is a gRPC status.
 	Enrolled func(context.Context, Peer) error
+	// Shown hears of the callers that may call, with the authority of their certificates; nil: nobody does.
+	Shown func(Peer)
 	// Refused hears of calls that were turned away.
 	Refused func(ctx context.Context, p Peer, method string, err error)
 }
@@ -149,10 +151,15 @@ func (a Access) check(ctx context.Context, p Peer, method string) error {
 		if !p.Has(r) {
 			continue
 		}
-		if p.Has(Meta) {
-			return nil
+		if !p.Has(Meta) {
+			if err := a.Enrolled(ctx, p); err != nil {
+				return err
+			}
 		}
-		return a.Enrolled(ctx, p)
+		if a.Shown != nil {
+			a.Shown(p)
+		}
+		return nil
 	}
 	return status.Errorf(codes.PermissionDenied, "node %q has a certificate of the roles %s, which may not call %s", p.NodeID, words(p.Roles), method)
 }
@@ -207,10 +214,10 @@ func PeerOf(ctx context.Context) Peer {
 	return info.peer
 }
 
-// DialOptions returns what a client of the cluster's processes needs.
+// DialOptions returns what a client of the cluster's processes needs, whose target is passthrough:///host:port.
 func (i *Identity) DialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
-		grpc.WithTransportCredentials(i.ClientCredentials()), grpc.WithPerRPCCredentials(serverRole{}),
+		grpc.WithTransportCredentials(i.ClientCredentials()), grpc.WithPerRPCCredentials(serverRole{}), grpc.WithResolvers(&i.redialers),
 	}
 }
 

@@ -1,6 +1,7 @@
 package mtls
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -10,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"time"
 )
 
@@ -24,6 +26,17 @@ const (
 type Authority struct {
 	CA  *x509.Certificate
 	key *ecdsa.PrivateKey
+
+	endorsement *x509.Certificate   // by the authority before it; nil: there was none
+	trusted     []*x509.Certificate // other authorities, while one takes the other's place
+}
+
+// Credential is what a process shows, and whom it trusts; in DER.
+type Credential struct {
+	Cert        []byte   // the process's own
+	CA          []byte   // of the authority that has signed it
+	Endorsement []byte   // of CA, by the authority before it; empty: there was none
+	Trusted     [][]byte // other authorities that are trusted, while one takes the other's place
 }
 
 // NewAuthority makes the authority of a cluster: its certificate in DER and its key in PKCS #8.
@@ -63,6 +76,47 @@ func ReadAuthority(cert, key []byte) (*Authority, error) {
 		return nil, errors.New("the key of the cluster's certificate authority is not that of its certificate")
 	}
 	return &Authority{CA: ca, key: ec}, nil
+}
+
+// Follow says what came before the authority: who has endorsed it, and which others are trusted still; in DER.
+func (a *Authority) Follow(endorsement []byte, trusted ...[]byte) error {
+	a.endorsement, a.trusted = nil, nil
+	if len(endorsement) > 0 {
+		cert, err := x509.ParseCertificate(endorsement)
+		if err != nil {
+			return fmt.Errorf("read the endorsement of the cluster's certificate authority: %w", err)
+		}
+		a.endorsement = cert
+	}
+	for _, der := range trusted {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return fmt.Errorf("read the certificate authority that is being replaced: %w", err)
+		}
+		a.trusted = append(a.trusted, cert)
+	}
+	return nil
+}
+
+// Issue signs a certificate for a node's public key, and returns it with what the node needs beside it.
+func (a *Authority) Issue(public any, name Name, now time.Time) (Credential, error) {
+	cert, err := a.Sign(public, name, now)
+	if err != nil {
+		return Credential{}, err
+	}
+	c := Credential{Cert: cert, CA: a.CA.Raw}
+	if a.endorsement != nil {
+		c.Endorsement = a.endorsement.Raw
+	}
+	for _, t := range a.trusted {
+		c.Trusted = append(c.Trusted, t.Raw)
+	}
+	return c, nil
+}
+
+// Succeeds reports whether the authority is the one of a certificate, or has taken its place.
+func (a *Authority) Succeeds(ca []byte) bool {
+	return bytes.Equal(a.CA.Raw, ca) || slices.Contains(formerOf(a.endorsement), sha256.Sum256(ca))
 }
 
 // Sign returns a certificate in DER for a node's public key.

@@ -31,14 +31,18 @@ func verify(certs []*x509.Certificate, pool *x509.CertPool, now time.Time) (Peer
 	if len(certs) == 0 {
 		return Peer{}, fmt.Errorf("%w: it has shown no certificate", ErrForeign)
 	}
-	_, err := certs[0].Verify(x509.VerifyOptions{Roots: pool, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	chains, err := certs[0].Verify(x509.VerifyOptions{Roots: pool, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
 		return Peer{}, fmt.Errorf("%w: its certificate is not good at this time: %w; is a clock wrong?", ErrForeign, err)
 	}
 	if err != nil {
 		return Peer{}, fmt.Errorf("%w: %w", ErrForeign, err)
 	}
-	return peerOf(certs[0])
+	p, err := peerOf(certs[0])
+	if chain := chains[0]; err == nil {
+		p.Authority = sha256.Sum256(chain[len(chain)-1].Raw)
+	}
+	return p, err
 }
 
 // check verifies a peer of this identity's own cluster.
@@ -47,11 +51,7 @@ func (i *Identity) check(certs []*x509.Certificate) (Peer, error) {
 	if m == nil {
 		return Peer{}, ErrNoIdentity
 	}
-	p, err := verify(certs, m.pool, i.now())
-	if err == nil && p.ClusterID != m.peer.ClusterID {
-		err = fmt.Errorf("%w: it belongs to cluster %s, this process to %s", ErrForeign, p.ClusterID, m.peer.ClusterID)
-	}
-	return p, err
+	return m.check(certs, i.now())
 }
 
 // serverConfig is made for each connection, so that a renewed certificate is in the next one. A client may come
@@ -133,14 +133,16 @@ func (i *Identity) part(conn *tls.Conn) (net.Conn, rpc.Part, error) {
 		if err == nil && !p.Has(Meta) {
 			err = fmt.Errorf("%w: node %q is no metadata node, and wants to speak Raft", ErrForeign, p.NodeID)
 		}
-		return &certConn{conn, p.NotAfter, i.now}, rpc.PartRaft, err
+		return i.keep(conn, p), rpc.PartRaft, err
 	}
 	return nil, 0, errors.New("the client names no protocol")
 }
 
 // DialRaft connects to the Raft part of a metadata node's cluster port.
 func (i *Identity) DialRaft(ctx context.Context, addr string) (net.Conn, error) {
+	var peer Peer
 	config, err := i.clientConfig(ctx, protoRaft, func(p Peer) error {
+		peer = p
 		if !p.Has(Meta) {
 			return fmt.Errorf("%w: node %q is no metadata node", ErrForeign, p.NodeID)
 		}
@@ -153,7 +155,7 @@ func (i *Identity) DialRaft(ctx context.Context, addr string) (net.Conn, error) 
 	if err != nil {
 		return nil, fmt.Errorf("dial raft: %w", err)
 	}
-	return conn, nil
+	return i.keep(conn, peer), nil
 }
 
 // authInfo is what gRPC keeps of a connection.
@@ -192,7 +194,7 @@ func (c serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.
 		return guest, infoOf(Peer{}), err
 	}
 	p, err := c.i.check(certs)
-	return &certConn{conn, p.NotAfter, c.i.now}, infoOf(p), err
+	return c.i.keep(conn, p), infoOf(p), err
 }
 
 // ClientHandshake implements credentials.TransportCredentials.
@@ -214,7 +216,7 @@ func (serverCredentials) OverrideServerName(string) error { return nil }
 // clientCredentials make gRPC's connections to other processes.
 type clientCredentials struct {
 	serverCredentials
-	now    func() time.Time
+	keep   func(net.Conn, Peer) net.Conn
 	config func(context.Context) (*tls.Config, error)
 	who    func([]*x509.Certificate) (Peer, error)
 }
@@ -235,7 +237,7 @@ func (c clientCredentials) ClientHandshake(ctx context.Context, _ string, raw ne
 		return nil, nil, errors.Join(errors.New("the peer speaks no gRPC"), conn.Close())
 	}
 	p, err := c.who(s.PeerCertificates)
-	return &certConn{conn, p.NotAfter, c.now}, infoOf(p), err
+	return c.keep(conn, p), infoOf(p), err
 }
 
 // Clone implements credentials.TransportCredentials.
@@ -243,7 +245,7 @@ func (c clientCredentials) Clone() credentials.TransportCredentials { return c }
 
 // ClientCredentials returns gRPC's credentials for connections to processes of the cluster.
 func (i *Identity) ClientCredentials() credentials.TransportCredentials {
-	return clientCredentials{now: i.now, who: i.check, config: func(ctx context.Context) (*tls.Config, error) {
+	return clientCredentials{keep: i.keep, who: i.check, config: func(ctx context.Context) (*tls.Config, error) {
 		return i.clientConfig(ctx, protoGRPC, nil)
 	}}
 }
@@ -251,9 +253,9 @@ func (i *Identity) ClientCredentials() credentials.TransportCredentials {
 // pinnedCredentials are gRPC's credentials for a process that has nothing but a join token: it shows no
 // certificate, and takes a metadata node of the authority that the token names. refused hears why it takes another
 // not: gRPC says no more than that there is no connection.
-func pinnedCredentials(authority [sha256.Size]byte, now func() time.Time, refused func(error)) credentials.TransportCredentials {
-	who := func(certs []*x509.Certificate) (Peer, error) { return checkPinned(certs, authority, now()) }
-	return clientCredentials{now: now, who: who, config: func(context.Context) (*tls.Config, error) {
+func (i *Identity) pinnedCredentials(in Invitation, refused func(error)) credentials.TransportCredentials {
+	who := func(certs []*x509.Certificate) (Peer, error) { return in.checkPinned(certs, i.now()) }
+	return clientCredentials{keep: i.keep, who: who, config: func(context.Context) (*tls.Config, error) {
 		return &tls.Config{
 			MinVersion: tls.VersionTLS13, NextProtos: []string{protoGRPC},
 			InsecureSkipVerify: true, // VerifyConnection does it, by the pinned authority
@@ -266,23 +268,4 @@ func pinnedCredentials(authority [sha256.Size]byte, now func() time.Time, refuse
 			},
 		}, nil
 	}}
-}
-
-func checkPinned(certs []*x509.Certificate, authority [sha256.Size]byte, now time.Time) (Peer, error) {
-	pool := x509.NewCertPool()
-	found := false
-	for _, cert := range certs {
-		if sha256.Sum256(cert.Raw) == authority {
-			pool.AddCert(cert)
-			found = true
-		}
-	}
-	if !found {
-		return Peer{}, fmt.Errorf("%w: the join token is another cluster's", ErrForeign)
-	}
-	p, err := verify(certs, pool, now)
-	if err == nil && !p.Has(Meta) {
-		err = fmt.Errorf("%w: node %q is no metadata node", ErrForeign, p.NodeID)
-	}
-	return p, err
 }

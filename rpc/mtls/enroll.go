@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,8 @@ var (
 	ErrRefused = errors.New("the cluster refuses this node")
 	// ErrClock means that this machine's clock and the cluster's differ by more than an hour.
 	ErrClock = errors.New("this machine's clock differs from the cluster's")
+	// ErrOtherCluster means that the join token is not of the cluster that the process belongs to.
+	ErrOtherCluster = errors.New("another cluster")
 )
 
 const (
@@ -38,10 +41,62 @@ type Invitation struct {
 	Addrs  []string // cluster addresses of metadata nodes
 	NodeID string
 	Roles  []Role
+	// ClusterID is that of the cluster which the process belongs to already; empty: any.
+	ClusterID string
+}
+
+// checkPinned takes a metadata node of the authority that the token names, or of one that this has endorsed.
+func (in Invitation) checkPinned(certs []*x509.Certificate, now time.Time) (Peer, error) {
+	certs = certs[:min(len(certs), shownMax)]
+	at := slices.IndexFunc(certs, func(c *x509.Certificate) bool { return sha256.Sum256(c.Raw) == in.Token.CA })
+	switch {
+	case at < 0 && slices.ContainsFunc(certs, func(c *x509.Certificate) bool { return slices.Contains(formerOf(c), in.Token.CA) }):
+		return Peer{}, fmt.Errorf("%w: its certificate authority was replaced after the join token was made: make another (atoll node invite)", ErrRefused)
+	case at < 0:
+		return Peer{}, fmt.Errorf("%w: the join token is another cluster's", ErrForeign)
+	}
+	pinned, pool := certs[at], x509.NewCertPool()
+	pool.AddCert(pinned)
+	if name, err := NameOf(certs[0]); err == nil {
+		if next, _ := endorsedAmong(certs, []*x509.Certificate{pinned}, name.ClusterID, now); next != nil {
+			pool.AddCert(next)
+		}
+	}
+	p, err := verify(certs, pool, now)
+	switch {
+	case err != nil:
+	case !p.Has(Meta):
+		err = fmt.Errorf("%w: node %q is no metadata node", ErrForeign, p.NodeID)
+	case in.ClusterID != "" && in.ClusterID != p.ClusterID:
+		err = fmt.Errorf("%w: the join token is of cluster %s, and this node's directory of cluster %s", ErrOtherCluster, p.ClusterID, in.ClusterID)
+	}
+	return p, err
+}
+
+// pins reports whether an answer's authority is that of the token, or one that it has endorsed.
+func (in Invitation) pins(r *atollpb.EnrollResponse, clusterID string, now time.Time) bool {
+	if sha256.Sum256(r.GetCa()) == in.Token.CA {
+		return true
+	}
+	of, err := x509.ParseCertificate(r.GetCa())
+	if err != nil {
+		return false
+	}
+	endorsement, err := x509.ParseCertificate(r.GetEndorsement())
+	if err != nil {
+		return false
+	}
+	for _, der := range r.GetTrusted() {
+		by, err := x509.ParseCertificate(der)
+		if err == nil && sha256.Sum256(der) == in.Token.CA && endorses(endorsement, by, of, clusterID, now) {
+			return true
+		}
+	}
+	return false
 }
 
 // Enroll gets the process's first certificate by an invitation, and installs it. It tries again until a metadata node
-// answers or the context ends. ErrRefused, ErrForeign and ErrClock are final.
+// answers or the context ends. ErrRefused, ErrForeign, ErrClock and ErrOtherCluster are final.
 func (i *Identity) Enroll(ctx context.Context, in Invitation, log *slog.Logger) error {
 	request, err := i.Request()
 	if err != nil {
@@ -60,7 +115,7 @@ func (i *Identity) Enroll(ctx context.Context, in Invitation, log *slog.Logger) 
 			return nil
 		case ctx.Err() != nil:
 			return fmt.Errorf("enroll: %w", ctx.Err())
-		case errors.Is(err, ErrRefused), errors.Is(err, ErrForeign), errors.Is(err, ErrClock):
+		case errors.Is(err, ErrRefused), errors.Is(err, ErrForeign), errors.Is(err, ErrClock), errors.Is(err, ErrOtherCluster):
 			return fmt.Errorf("enroll: %w", err)
 		}
 		if pause == enrollPause && err.Error() != warned {
@@ -78,7 +133,7 @@ func (i *Identity) Enroll(ctx context.Context, in Invitation, log *slog.Logger) 
 func (i *Identity) enrollOnce(ctx context.Context, in Invitation, r *atollpb.EnrollRequest) error {
 	var errs []error
 	for _, addr := range in.Addrs {
-		response, err := i.ask(ctx, addr, in.Token.CA, r)
+		response, err := i.ask(ctx, addr, in, r)
 		if err == nil {
 			return i.accept(in, response)
 		}
@@ -100,16 +155,20 @@ func (i *Identity) accept(in Invitation, response *atollpb.EnrollResponse) error
 	if off := i.now().Sub(signed); off > clockSlop || off < -clockSlop {
 		return fmt.Errorf("%w by %v: set the one that is wrong", ErrClock, off.Round(time.Second))
 	}
-	if sha256.Sum256(response.GetCa()) != in.Token.CA {
+	name, err := NameOf(cert)
+	if err != nil {
+		return fmt.Errorf("read the certificate of the answer: %w", err)
+	}
+	if !in.pins(response, name.ClusterID, i.now()) {
 		return fmt.Errorf("%w: the answer has another authority than the join token", ErrForeign)
 	}
-	return i.Install(response.GetCert(), response.GetCa())
+	return i.Install(Credential{response.GetCert(), response.GetCa(), response.GetEndorsement(), response.GetTrusted()})
 }
 
-func (i *Identity) ask(ctx context.Context, addr string, authority [sha256.Size]byte, r *atollpb.EnrollRequest) (*atollpb.EnrollResponse, error) {
+func (i *Identity) ask(ctx context.Context, addr string, in Invitation, r *atollpb.EnrollRequest) (*atollpb.EnrollResponse, error) {
 	var foreign atomic.Pointer[error]
 	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(
-		pinnedCredentials(authority, i.now, func(err error) { foreign.Store(&err) })))
+		i.pinnedCredentials(in, func(err error) { foreign.Store(&err) })))
 	if err != nil {
 		return nil, err
 	}

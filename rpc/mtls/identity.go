@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,8 +25,8 @@ import (
 
 const (
 	keyFile  = "node.key"      // PKCS #8
-	certFile = "node.crt"      // of the node, then of the authority
-	authFile = "authority.pem" // of a metadata node: the authority's certificate and key
+	certFile = "node.crt"      // of the node, then of the authority, its endorsement, and of others that are trusted
+	authFile = "authority.pem" // of a metadata node: the authority's certificate and key, then as in certFile
 )
 
 // Identity is a process's key and certificate, kept in files of a directory. Its methods may be called from any
@@ -33,6 +34,9 @@ const (
 type Identity struct {
 	dir string
 	key *ecdsa.PrivateKey
+
+	conns     conns
+	redialers redialers
 
 	mu      sync.Mutex // held to change the files
 	current atomic.Pointer[material]
@@ -49,10 +53,23 @@ type material struct {
 	ca   *x509.Certificate
 	pool *x509.CertPool
 	peer Peer // this process
+
+	endorsement *x509.Certificate   // of ca; nil: it is the cluster's first
+	trusted     []*x509.Certificate // ca, and others while one takes the other's place
+}
+
+func (m *material) credential() Credential {
+	c := Credential{Cert: m.leaf.Raw, CA: m.ca.Raw}
+	if m.endorsement != nil {
+		c.Endorsement = m.endorsement.Raw
+	}
+	return c
 }
 
 func newIdentity(dir string) *Identity {
-	return &Identity{dir: dir, ready: make(chan struct{}), now: time.Now}
+	i := &Identity{dir: dir, ready: make(chan struct{}), now: time.Now}
+	i.redialers.i = i
+	return i
 }
 
 // OpenIdentity reads the identity of a directory, which exists and is this user's alone. A new one gets a key; its
@@ -110,7 +127,15 @@ func parseKey(data []byte) (*ecdsa.PrivateKey, error) {
 // stays as it is.
 func (i *Identity) Reload() (changed bool, err error) {
 	i.mu.Lock()
-	defer i.mu.Unlock()
+	changed, err = i.reload()
+	i.mu.Unlock()
+	if changed {
+		i.redialers.tell()
+	}
+	return changed, err
+}
+
+func (i *Identity) reload() (changed bool, err error) {
 	path := filepath.Join(i.dir, certFile)
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -130,12 +155,23 @@ func (i *Identity) Reload() (changed bool, err error) {
 	return true, nil
 }
 
-// Install takes a new certificate and its authority's, in DER, and keeps them.
-func (i *Identity) Install(cert, ca []byte) error {
+// Install takes a new certificate with what belongs to it, and keeps them. Connections are made anew by it.
+func (i *Identity) Install(c Credential) error {
 	i.mu.Lock()
-	defer i.mu.Unlock()
-	data := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
-	data = append(data, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca})...)
+	err := i.install(c)
+	i.mu.Unlock()
+	if err == nil {
+		i.redialers.tell()
+	}
+	return err
+}
+
+func (i *Identity) install(c Credential) error {
+	data := appendCerts(nil, c.Cert, c.CA)
+	if len(c.Endorsement) > 0 {
+		data = appendCerts(data, c.Endorsement)
+	}
+	data = appendCerts(data, c.Trusted...)
 	m, err := i.parse(data)
 	if err != nil {
 		return fmt.Errorf("install a certificate: %w", err)
@@ -147,9 +183,29 @@ func (i *Identity) Install(cert, ca []byte) error {
 	return nil
 }
 
+func appendCerts(data []byte, certs ...[]byte) []byte {
+	for _, der := range certs {
+		data = append(data, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	return data
+}
+
+// use makes new material the process's. What is open of authorities that it doesn't trust any more is cut after a while.
 func (i *Identity) use(m *material) {
-	i.current.Store(m)
+	old := i.current.Swap(m)
 	i.once.Do(func() { close(i.ready) })
+	if old == nil {
+		return
+	}
+	var gone [][sha256.Size]byte
+	for _, ca := range old.trusted {
+		if !slices.ContainsFunc(m.trusted, ca.Equal) {
+			gone = append(gone, sha256.Sum256(ca.Raw))
+		}
+	}
+	if len(gone) > 0 {
+		time.AfterFunc(CutWait, func() { i.conns.cut(gone) })
+	}
 }
 
 // await returns the certificate, waiting for the first one for as long as the context lasts.
@@ -166,20 +222,16 @@ func (i *Identity) await(ctx context.Context) (*material, error) {
 // count: an expired certificate is still an identity.
 func (i *Identity) parse(data []byte) (*material, error) {
 	m := &material{pem: data}
-	for rest := data; len(m.tls.Certificate) < 2; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			return nil, fmt.Errorf("%w: it takes the node's certificate and the authority's, in PEM", ErrDamage)
-		}
-		m.tls.Certificate = append(m.tls.Certificate, block.Bytes)
+	certs, err := parseCerts(data)
+	if err != nil {
+		return nil, err
 	}
-	var err error
-	if m.leaf, err = x509.ParseCertificate(m.tls.Certificate[0]); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDamage, err)
+	if len(certs) < 2 {
+		return nil, fmt.Errorf("%w: it takes the node's certificate and the authority's, in PEM", ErrDamage)
 	}
-	if m.ca, err = x509.ParseCertificate(m.tls.Certificate[1]); err != nil {
-		return nil, fmt.Errorf("%w: the authority's: %w", ErrDamage, err)
-	}
+	m.leaf, m.ca = certs[0], certs[1]
+	m.endorsement, m.trusted = sortCerts(certs[2:])
+	m.trusted = append([]*x509.Certificate{m.ca}, m.trusted...)
 	if !i.key.PublicKey.Equal(m.leaf.PublicKey) {
 		return nil, fmt.Errorf("%w: it is not of the node's key", ErrDamage)
 	}
@@ -191,8 +243,44 @@ func (i *Identity) parse(data []byte) (*material, error) {
 	}
 	m.tls.PrivateKey, m.tls.Leaf = i.key, m.leaf
 	m.pool = x509.NewCertPool()
-	m.pool.AddCert(m.ca)
+	m.tls.Certificate = [][]byte{m.leaf.Raw, m.ca.Raw}
+	if m.endorsement != nil {
+		m.tls.Certificate = append(m.tls.Certificate, m.endorsement.Raw)
+	}
+	for at, ca := range m.trusted {
+		m.pool.AddCert(ca)
+		if at > 0 { // peers that know nothing newer find their authority among what is shown
+			m.tls.Certificate = append(m.tls.Certificate, ca.Raw)
+		}
+	}
 	return m, nil
+}
+
+// parseCerts reads every certificate of a file.
+func parseCerts(data []byte) (certs []*x509.Certificate, err error) {
+	for {
+		block, rest := pem.Decode(data)
+		if block == nil {
+			return certs, nil
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%w: certificate %d: %w", ErrDamage, len(certs)+1, err)
+		}
+		certs, data = append(certs, cert), rest
+	}
+}
+
+// sortCerts tells an endorsement from authorities.
+func sortCerts(certs []*x509.Certificate) (endorsement *x509.Certificate, authorities []*x509.Certificate) {
+	for _, c := range certs {
+		if c.IsCA {
+			authorities = append(authorities, c)
+		} else {
+			endorsement = c
+		}
+	}
+	return endorsement, authorities
 }
 
 // Own returns what this process's certificate says of it; false as long as there is none.
@@ -252,11 +340,20 @@ func (i *Identity) NotAfter() time.Time {
 
 // KeepAuthority keeps the cluster's authority, of a metadata node: its state has it only once a leader is there, and
 // metadata nodes whose certificates have ended while all were down find none without.
-func (i *Identity) KeepAuthority(cert, key []byte) error {
+func (i *Identity) KeepAuthority(a *Authority) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	data := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
-	data = append(data, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
+	key, err := x509.MarshalPKCS8PrivateKey(a.key)
+	if err != nil {
+		return fmt.Errorf("write the key of the cluster's certificate authority: %w", err)
+	}
+	data := append(appendCerts(nil, a.CA.Raw), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
+	if a.endorsement != nil {
+		data = appendCerts(data, a.endorsement.Raw)
+	}
+	for _, ca := range a.trusted {
+		data = appendCerts(data, ca.Raw)
+	}
 	path := filepath.Join(i.dir, authFile)
 	if had, err := os.ReadFile(path); err == nil && bytes.Equal(had, data) {
 		return nil
@@ -278,7 +375,7 @@ func (i *Identity) KeptAuthority() (*Authority, error) {
 		return nil, fmt.Errorf("read the cluster's certificate authority: %w", err)
 	}
 	cert, rest := pem.Decode(data)
-	key, _ := pem.Decode(rest)
+	key, rest := pem.Decode(rest)
 	if cert == nil || key == nil {
 		return nil, fmt.Errorf("%s: %w: it takes the authority's certificate and key, in PEM", path, ErrDamage)
 	}
@@ -286,5 +383,10 @@ func (i *Identity) KeptAuthority() (*Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", path, ErrDamage, err)
 	}
+	more, err := parseCerts(rest)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	a.endorsement, a.trusted = sortCerts(more)
 	return a, nil
 }

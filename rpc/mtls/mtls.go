@@ -103,7 +103,8 @@ type Peer struct {
 	Name
 	KeySHA256 [sha256.Size]byte // of the public key's PKIX form
 	PublicKey any
-	NotAfter  time.Time // when its certificate ends
+	NotAfter  time.Time         // when its certificate ends
+	Authority [sha256.Size]byte // SHA-256 of the authority's certificate, in DER, that has signed it
 }
 
 // Known reports whether the peer has shown a certificate.

@@ -66,9 +66,9 @@ func (c *cluster) identity(node string, signed time.Time, roles ...Role) *Identi
 func (c *cluster) sign(i *Identity, node string, signed time.Time, roles ...Role) {
 	c.t.Helper()
 	public, _ := i.PublicKey()
-	cert, err := c.authority().Sign(public, Name{c.id, node, roles}, signed)
+	made, err := c.authority().Issue(public, Name{c.id, node, roles}, signed)
 	if err == nil {
-		err = i.Install(cert, c.cert)
+		err = i.Install(made)
 	}
 	if err != nil {
 		c.t.Fatal(err)
@@ -216,7 +216,7 @@ func TestCalls(t *testing.T) {
 		})
 	}
 	t.Run("without a certificate", func(t *testing.T) {
-		token := pinnedCredentials(sha256.Sum256(c.cert), time.Now, func(error) {})
+		token := c.pinned()
 		if err := report("d1", false)(t.Context(), s.dial(t, grpc.WithTransportCredentials(token))); status.Code(err) != codes.Unauthenticated {
 			t.Error(err)
 		}
@@ -432,7 +432,7 @@ func TestGuests(t *testing.T) {
 	c := newCluster(t, "c1", now)
 	s := serve(t, c.identity("m1", now, Meta), known)
 	s.enroll = func(*atollpb.EnrollRequest) (*atollpb.EnrollResponse, error) { return &atollpb.EnrollResponse{}, nil }
-	pinned := grpc.WithTransportCredentials(pinnedCredentials(sha256.Sum256(c.cert), time.Now, func(error) {}))
+	pinned := grpc.WithTransportCredentials(c.pinned())
 	large := &atollpb.EnrollRequest{NodeId: strings.Repeat("x", 2*guestBytesMax)}
 	if _, err := atollpb.NewEnrolmentClient(s.dial(t, pinned)).Enroll(t.Context(), large); status.Code(err) != codes.Unavailable {
 		t.Errorf("a large message: %v", err)
@@ -466,7 +466,7 @@ func TestFiles(t *testing.T) {
 	now := time.Now()
 	c := newCluster(t, "c1", now)
 	i := c.identity("m1", now, Meta, Data)
-	if err := i.KeepAuthority(c.cert, c.key); err != nil {
+	if err := i.KeepAuthority(c.authority()); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{keyFile, certFile, authFile} {

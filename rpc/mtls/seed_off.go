@@ -1,0 +1,5 @@
+//go:build !seed
+
+package mtls
+
+const planted = noSeed

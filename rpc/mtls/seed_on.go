@@ -1,0 +1,7 @@
+//go:build seed
+
+package mtls
+
+import "os"
+
+var planted = seed(os.Getenv("ATOLL_SEED"))
