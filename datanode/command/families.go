@@ -167,6 +167,8 @@ func familySpecs() []Spec {
 		family("sorted-set", zsetSpecs()),
 		family("sorted-set", zrangeSpecs()),
 		family("sorted-set", zsetOperationSpecs()),
+		family("stream", streamSpecs()),
+		family("stream", streamGroupSpecs()),
 	)
 }
 

@@ -16,7 +16,7 @@ import (
 // TestOracleNotices puts one bug after the other into Atoll; the oracle must find each within as many
 // commands as a plain test run spends on the small limits.
 func TestOracleNotices(t *testing.T) {
-	dial := compare.Redis(t)
+	dial := compare.Redis(t, oneNode...)
 	setChecks(t, 2*len(families))
 	bugs := []struct {
 		name, command string

@@ -98,8 +98,11 @@ func (s Space) copyRow(from []byte, row store.Row, db store.DB, to []byte) {
 
 // subsOf names the kinds of sub rows that a type has.
 func subsOf(t store.Type) []store.Sub {
-	if t == store.TypeZSet {
+	switch t {
+	case store.TypeZSet:
 		return []store.Sub{store.SubMember, store.SubScore}
+	case store.TypeStream:
+		return []store.Sub{store.SubEntry, store.SubGroup}
 	}
 	return []store.Sub{store.SubMember}
 }
@@ -160,6 +163,8 @@ func Encoding(row store.Row) string {
 			return "skiplist"
 		}
 		return "listpack"
+	case store.TypeStream:
+		return "stream"
 	}
 	return "unknown"
 }

@@ -131,7 +131,7 @@ func (a *audit) add(k rowKey, value []byte) error {
 		_, w := binary.Uvarint(value)
 		a.garbage++
 		a.versions[binary.BigEndian.Uint64(k.rest)] = string(value[w:])
-	case kindMember, kindScore:
+	case kindMember, kindScore, kindEntry, kindGroup:
 		n, w := binary.Uvarint(k.rest)
 		key, rest := k.rest[w:w+int(n)], k.rest[w+int(n):]
 		version := binary.BigEndian.Uint64(rest)

@@ -16,11 +16,18 @@ type Sub uint8
 const (
 	SubMember Sub = 1 // member, field, or a list's index (8, big endian) -> value
 	SubScore  Sub = 2 // order-preserving score | member -> nothing
+	SubEntry  Sub = 3 // a stream entry's id (16, big endian) -> its fields
+	SubGroup  Sub = 4 // a row of a stream's consumer groups, as datatype names it
 )
 
 func (s Sub) kind() byte {
-	if s == SubScore {
+	switch s {
+	case SubScore:
 		return kindScore
+	case SubEntry:
+		return kindEntry
+	case SubGroup:
+		return kindGroup
 	}
 	return kindMember
 }
@@ -68,6 +75,20 @@ func (tx *Tx) PutSub(db DB, key []byte, version uint64, s Sub, name, value []byt
 // DeleteSub removes a sub row.
 func (tx *Tx) DeleteSub(db DB, key []byte, version uint64, s Sub, name []byte) {
 	tx.remove(tx.subKey(db, key, version, s, name))
+}
+
+// DeleteSubs removes all sub rows from a name on to before another, both not nil, in constant time but for what the
+// run has written itself. The run must not read what they were: it would see them.
+func (tx *Tx) DeleteSubs(db DB, key []byte, version uint64, s Sub, from, to []byte) {
+	prefix := appendSubPrefix(nil, db.ks.prefix, s.kind(), key, version)
+	n := len(prefix)
+	r := span{append(prefix[:n:n], from...), append(prefix[:n:n], to...)}
+	for i := range tx.others.rows {
+		if p := &tx.others.rows[i]; p.dirty && bytes.Compare(p.key, r.from) >= 0 && bytes.Compare(p.key, r.to) < 0 {
+			p.value, p.here = nil, false
+		}
+	}
+	tx.ranges = append(tx.ranges, r)
 }
 
 // Subs yields name and value of the sub rows in bounds, as they were when the iteration began, the
