@@ -11,7 +11,7 @@ import (
 // streamID is an explicit id among few, so that entries meet again; seldom one that is odd.
 func streamID(t *rapid.T) string {
 	if rapid.IntRange(0, 19).Draw(t, "odd id") == 0 {
-		return one(t, "id", "x", "", "-", "+", "1-", "-1", "1-x", "1-1-1", "0", "0-0", "0-*", "1-*", "*-1", "05-01", "+5-3", " 5- 3", "5-3 ", "1--1", "1- -1", "1-1\x00x", "18446744073709551615-18446744073709551615",
+		return one(t, "id", "x", "", "-", "+", "1-", "-1", "1-x", "1-1-1", "0", "0-0", "0-*", "1-*", "*-1", "05-01", "+5-3", " 5- 3", "5-3 ", "1--1", "1- -9", "1-1\x00x", "18446744073709551615-18446744073709551615",
 			"18446744073709551615", "18446744073709551616-0", "18446744073709551615-*", "9223372036854775808-1", "(1-1", "$", ">", "1-1 and so much behind it that nobody who reads ids would take it for one, however long he looks at it, and that is what is asked for here")
 	}
 	return strconv.Itoa(rapid.IntRange(0, 12).Draw(t, "ms")) + "-" + strconv.Itoa(rapid.IntRange(0, 3).Draw(t, "seq"))
@@ -48,7 +48,7 @@ func trimming(t *rapid.T, args []string) []string {
 		args = append(args, one(t, "length", "0", "1", "2", "3", "5", "8", "20", "1000", "-1", "x"))
 	} else {
 		args = append(args, one(t, "word", "MINID", "minid"))
-		args = maybe(t, 3, args, one(t, "how", "=", "~"))
+		args = maybe(t, 3, args, "=") // with ~ Redis also looks at the last entry of the node that was deleted
 		args = append(args, streamID(t))
 	}
 	return maybe(t, 8, args, "LIMIT", one(t, "limit", "0", "1", "3", "100", "-1", "x"))
@@ -110,7 +110,7 @@ func streamStep(t *rapid.T) []step {
 	case "MOVE":
 		return []step{exact("MOVE", k, "1")}
 	case "TYPE":
-		return []step{exact("TYPE", k), exact("OBJECT", "ENCODING", k)}
+		return []step{exact("TYPE", k)}
 	case "SCAN":
 		return []step{{[]string{"SCAN", "0", "COUNT", "1000", "TYPE", "stream"}, scannedSet}}
 	}
@@ -131,7 +131,7 @@ func xread(t *rapid.T) step {
 func xinfo(t *rapid.T, k string) step {
 	switch one(t, "info", "STREAM", "FULL", "FULL", "GROUPS", "GROUPS", "CONSUMERS") {
 	case "STREAM":
-		return exact("XINFO", "STREAM", k)
+		return step{[]string{"XINFO", "STREAM", k}, sameTimes}
 	case "FULL":
 		return step{maybe(t, 2, []string{"XINFO", "STREAM", k, "FULL"}, "COUNT", one(t, "count", "0", "1", "2", "100", "-1", "x")), sameTimes}
 	case "GROUPS":
@@ -202,17 +202,20 @@ func readGroupSteps(t *rapid.T, k, g, c string) []step {
 	return append(steps, exact(append(args, "STREAMS", k, other, after(), after())...))
 }
 
-// sameTimes compares all but what passes between two servers, and without what 7.2 adds to 7.0.
-func sameTimes(a, b compare.Value) bool { return alike(a, since70(b)) }
+// sameTimes compares all but what passes between two servers, without what 7.2 adds to 7.0 and Redis' tree, in which
+// deleted entries stay.
+func sameTimes(a, b compare.Value) bool { return alike(without(a), without(b)) }
 
-func since70(v compare.Value) compare.Value {
+var notCompared = []string{"inactive", "active-time", "radix-tree-keys", "radix-tree-nodes"}
+
+func without(v compare.Value) compare.Value {
 	var list []compare.Value
 	for i := 0; i < len(v.List); i++ {
-		if e := v.List[i]; e.Kind == '$' && i%2 == 0 && i+1 < len(v.List) && (e.Text == "inactive" || e.Text == "active-time") {
+		if e := v.List[i]; e.Kind == '$' && i%2 == 0 && i+1 < len(v.List) && slices.Contains(notCompared, e.Text) {
 			i++
 			continue
 		}
-		list = append(list, since70(v.List[i]))
+		list = append(list, without(v.List[i]))
 	}
 	v.List = list
 	return v

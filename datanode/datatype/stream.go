@@ -182,8 +182,7 @@ func (s *Stream) fieldsOf(value []byte) Fields {
 	return f
 }
 
-// holds reports whether an id is among those from the first entry to the last: else it has no row to look for, and
-// rows that the run has removed together must not be looked for.
+// holds reports whether an id is among those from the first entry to the last: else there is no row to look for.
 func (s *Stream) holds(id StreamID) bool {
 	return s.row.Count > 0 && !id.Less(s.First) && !s.Last.Less(id)
 }

@@ -14,8 +14,7 @@ import (
 //	2 | group's number | 3 | entry's id                 pending: consumer's number, when and how often it was delivered
 //	2 | group's number | 4 | consumer's number | id     nothing: what is pending of one consumer
 //
-// Numbers are 8 bytes, big endian, and never given twice within a stream or a group: what a run removes as a range it
-// never asks for again. Values are uvarints in the order of the fields.
+// Numbers are 8 bytes, big endian, and never given twice within a stream or a group. Values are uvarints in the order of the fields.
 const (
 	groupTag    = 1
 	memberTag   = 2

@@ -50,6 +50,9 @@ func (tx *Tx) GetSub(db DB, key []byte, version uint64, s Sub, name []byte) ([]b
 	if p := tx.others.find(h, k); p != nil {
 		return p.value, p.here
 	}
+	if tx.inRange(k) {
+		return nil, false
+	}
 	if s != SubMember {
 		return tx.fetch(&tx.others, k)
 	}
@@ -63,6 +66,9 @@ func (tx *Tx) SizeMember(db DB, key []byte, version uint64, name []byte) (int, b
 	h := xxhash.Sum64(k)
 	if p := tx.others.find(h, k); p != nil {
 		return len(p.value), p.here
+	}
+	if tx.inRange(k) {
+		return 0, false
 	}
 	return tx.memberSize(h, k)
 }
@@ -78,7 +84,7 @@ func (tx *Tx) DeleteSub(db DB, key []byte, version uint64, s Sub, name []byte) {
 }
 
 // DeleteSubs removes all sub rows from a name on to before another, both not nil, in constant time but for what the
-// run has written itself. The run must not read what they were: it would see them.
+// run has written itself.
 func (tx *Tx) DeleteSubs(db DB, key []byte, version uint64, s Sub, from, to []byte) {
 	prefix := appendSubPrefix(nil, db.ks.prefix, s.kind(), key, version)
 	n := len(prefix)
@@ -89,6 +95,16 @@ func (tx *Tx) DeleteSubs(db DB, key []byte, version uint64, s Sub, from, to []by
 		}
 	}
 	tx.ranges = append(tx.ranges, r)
+}
+
+// inRange says whether the transaction has removed a row as one of a range, and not written it since.
+func (tx *Tx) inRange(key []byte) bool {
+	for _, r := range tx.ranges {
+		if bytes.Compare(key, r.from) >= 0 && bytes.Compare(key, r.to) < 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Subs yields name and value of the sub rows in bounds, as they were when the iteration began, the
@@ -190,7 +206,7 @@ func (tx *Tx) merged(s *rowSet, lower, upper []byte, reverse bool) iter.Seq2[[]b
 			if err != nil {
 				broken("read row", err)
 			}
-			if !yield(it.Key(), v) {
+			if !tx.inRange(it.Key()) && !yield(it.Key(), v) {
 				return
 			}
 			ok = step()
