@@ -50,6 +50,17 @@ func TestOracleNotices(t *testing.T) {
 				}
 			}
 		}},
+		{"a stream forgets that it was given an entry", "xtrim", func(right func(*command.Ctx)) func(*command.Ctx) {
+			return func(c *command.Ctx) {
+				right(c)
+				s, err := datatype.Space{Tx: c.Tx, DB: c.DB, Buf: new(datatype.Buffers)}.Stream(c.Args[1])
+				if err == nil && s.Added > uint64(s.Len()) {
+					added := s.Added - 1
+					s.SetID(s.Last, &added, datatype.StreamID{})
+					s.Save()
+				}
+			}
+		}},
 		{"the order of equal scores is lost", "zrank", func(right func(*command.Ctx)) func(*command.Ctx) {
 			return func(c *command.Ctx) {
 				row, _ := c.Tx.Get(c.DB, c.Args[1])

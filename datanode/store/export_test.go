@@ -195,6 +195,11 @@ func (Codec) Sub(ns, ks uint64, key []byte, version uint64, score bool, name []b
 	return append(appendSubPrefix(nil, keyspacePrefix(ns, ks), kind, key, version), name...)
 }
 
+// Row is the key of a sub row of any kind.
+func (Codec) Row(ns, ks uint64, s Sub, key []byte, version uint64, name []byte) []byte {
+	return append(appendSubPrefix(nil, keyspacePrefix(ns, ks), s.kind(), key, version), name...)
+}
+
 func (Codec) Comparer() *pebble.Comparer { return comparer() }
 
 func (Codec) Prefix(ns, ks uint64) []byte { return keyspacePrefix(ns, ks) }

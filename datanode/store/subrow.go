@@ -50,10 +50,10 @@ func (tx *Tx) GetSub(db DB, key []byte, version uint64, s Sub, name []byte) ([]b
 	if p := tx.others.find(h, k); p != nil {
 		return p.value, p.here
 	}
-	if tx.inRange(k) {
-		return nil, false
-	}
 	if s != SubMember {
+		if tx.inRange(k) {
+			return nil, false
+		}
 		return tx.fetch(&tx.others, k)
 	}
 	return tx.member(h, k)
@@ -66,9 +66,6 @@ func (tx *Tx) SizeMember(db DB, key []byte, version uint64, name []byte) (int, b
 	h := xxhash.Sum64(k)
 	if p := tx.others.find(h, k); p != nil {
 		return len(p.value), p.here
-	}
-	if tx.inRange(k) {
-		return 0, false
 	}
 	return tx.memberSize(h, k)
 }
@@ -84,8 +81,11 @@ func (tx *Tx) DeleteSub(db DB, key []byte, version uint64, s Sub, name []byte) {
 }
 
 // DeleteSubs removes all sub rows from a name on to before another, both not nil, in constant time but for what the
-// run has written itself.
+// run has written itself. They must not be of a kind that caches hold.
 func (tx *Tx) DeleteSubs(db DB, key []byte, version uint64, s Sub, from, to []byte) {
+	if s == SubMember {
+		panic("store: DeleteSubs of members")
+	}
 	prefix := appendSubPrefix(nil, db.ks.prefix, s.kind(), key, version)
 	n := len(prefix)
 	r := span{append(prefix[:n:n], from...), append(prefix[:n:n], to...)}
