@@ -52,6 +52,8 @@ var seededBugs = []struct {
 	{"tenant/keeprevoked", "TestRevokedGrantIsNotRenewed", nil},
 	{"command/noreserve", "TestLimitsOvershootNothing", nil},
 	{"command/stalegrant", "TestJointAsksForTheNewestView", nil},
+	{"command/execlocks", "TestWatchedButNotWritten", nil},
+	{"store/watchblind", "TestWatched", nil},
 	{"command/keepidle", "TestFallenSessionsEnd", nil},
 	{"raftfsm/anyrevision", "TestP2HTTPHistories", nil},
 	{"raftfsm/forgetrequests", "TestP2HTTPHistories", []string{"-histories.rounds", "20"}},

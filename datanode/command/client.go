@@ -121,10 +121,14 @@ func (s *Session) line(nowMS int64) string {
 	if s.monitoring.Load() {
 		flags = "O"
 	}
-	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=0 psub=0 ssub=0 multi=-1 "+
+	queued := s.queued.Load()
+	if queued > 0 {
+		flags = strings.Replace(flags, "N", "", 1) + "x"
+	}
+	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=0 psub=0 ssub=0 multi=%d "+
 		"qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=%s user=%s "+
 		"redir=-1 resp=%d lib-name=%s lib-ver=%s namespace=%s tot-cmds=%d",
-		s.ID, s.Peer.Remote, s.Peer.Local, s.ID, sh.name, age, idle, flags, sh.db, last, user, sh.proto, sh.libName, sh.libVer,
+		s.ID, s.Peer.Remote, s.Peer.Local, s.ID, sh.name, age, idle, flags, sh.db, queued-1, last, user, sh.proto, sh.libName, sh.libVer,
 		sh.namespace, s.count.Load())
 }
 

@@ -107,6 +107,8 @@ type share struct {
 	plan    []planned // of the first commands
 	from    int       // where its replies begin
 	done    int       // how many of the planned commands were called
+	// whole says that the commands are a transaction's: all of them happen or none, and they have one reply.
+	whole bool
 	// rest is what a common run leaves to the caller.
 	rest []redcon.Command
 }
@@ -129,6 +131,7 @@ const (
 	kindData         // in the run's transaction
 	kindAlone        // FlagSession or FlagNetwork: a run of its own, no transaction
 	kindForward      // a write on a replica
+	kindQueue        // is kept for EXEC
 )
 
 // stats are the counters of INFO.

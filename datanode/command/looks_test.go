@@ -52,7 +52,7 @@ var lookLines = []string{
 	"XINFO STREAM K", "XINFO STREAM K FULL", "XINFO STREAM K FULL COUNT x", "XLEN K", "XPENDING K g", "XPENDING K g - + 1", "XPENDING K g x + 1", "XRANGE K - +", "XRANGE K x +", "XRANGE K - + COUNT 0", "XREVRANGE K + -",
 	"XREAD STREAMS K 0", "XREAD STREAMS K $", "XREAD STREAMS K e 0 x", "XREAD STREAMS e K 0 0", "XREAD STREAMS m K 0 0", "XREADGROUP GROUP g c STREAMS K >", "XREADGROUP GROUP g c STREAMS K 0", "XREADGROUP GROUP g c STREAMS e K > >",
 	"XREADGROUP GROUP h c STREAMS K >", "XREADGROUP GROUP g c STREAMS K x", "XSETID K 9-9", "XSETID K x", "XTRIM K MAXLEN 0", "XTRIM K MAXLEN x",
-	"DBSIZE", "PING", "SELECT 0",
+	"DBSIZE", "PING", "SELECT 0", "WATCH K", "UNWATCH",
 }
 
 // TestLooksAsRedis: every command counts as many hits and misses as a real server does, whatever its keys are.

@@ -10,4 +10,5 @@ const (
 	seedNoReserve  seed = "command/noreserve"  // runs don't know of what others are about to add
 	seedStaleGrant seed = "command/stalegrant" // a common run doesn't look whether its view is the newest
 	seedKeepIdle   seed = "command/keepidle"   // a session that has fallen isn't ended
+	seedExecLocks  seed = "command/execlocks"  // EXEC doesn't lock what is watched
 )

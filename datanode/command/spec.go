@@ -44,8 +44,12 @@ const (
 	// FlagShort marks a command on rows that takes hardly longer than its arguments are long: it may share a run with
 	// those of other connections, which then wait for it.
 	FlagShort
-	// FlagInMulti marks a command that runs behind a refused MULTI, where others are refused too.
+	// FlagInMulti marks a command that is executed at once between MULTI and EXEC, where others are queued.
 	FlagInMulti
+	// FlagNoMulti marks a command that is refused there.
+	FlagNoMulti
+	// FlagWatch marks a command that neither reads nor changes rows, and is called under their locks.
+	FlagWatch
 	// FlagShared marks a command that changes no rows but what the namespace's other connections meet: like a write,
 	// a read-only token may not call it.
 	FlagShared
