@@ -110,10 +110,11 @@ func checkRole(c *candidate) string {
 }
 
 func checkPrimary(c *candidate) string {
-	if c.primary || c.cmd.Flags&(FlagWrite|FlagBlocking|FlagWatch) == 0 || c.cmd.Flags&FlagNetwork != 0 {
+	waits := c.cmd.Flags&FlagBlocking != 0 && (c.cmd.Waits == nil || c.cmd.Waits(c.args))
+	if c.primary || !waits && c.cmd.Flags&(FlagWrite|FlagWatch) == 0 || c.cmd.Flags&FlagNetwork != 0 {
 		return ""
 	}
-	if !c.ex.limits.ForwardWrites || c.cmd.Flags&(FlagBlocking|FlagWatch) != 0 || c.session.multi.open {
+	if waits || !c.ex.limits.ForwardWrites || c.cmd.Flags&FlagWatch != 0 || c.session.multi.open {
 		return string(errReadOnly)
 	}
 	c.forward = true

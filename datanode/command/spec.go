@@ -144,6 +144,8 @@ type Spec struct {
 	// Unsent, for commands that make more than they are sent, returns how many bytes more they would add, and, if there
 	// is KeySpec.Hashes, how many keys.
 	Unsent func(tx *store.Tx, db int, args [][]byte) (keys, bytes int64)
+	// Waits, for commands that wait for others only if they are asked to, says whether a call is.
+	Waits func(args [][]byte) bool
 	// Subs are the subcommands of a container. A container with Run runs it when no subcommand fits.
 	Subs []Spec
 }

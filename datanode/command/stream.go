@@ -15,7 +15,7 @@ func streamSpecs() []Spec {
 		{Name: "xinfo", Arity: -2, Since: "5.0.0", Summary: "A container for stream introspection commands.", Subs: xinfoSpecs()},
 		{Name: "xlen", Arity: 2, Flags: flagsReadFast, Keys: oneKey, Since: "5.0.0", Summary: "Return the number of messages in a stream.", Run: onData(xlenCommand)},
 		{Name: "xrange", Arity: -4, Flags: flagsRead, Keys: oneKey, Since: "5.0.0", Summary: "Returns the messages from a stream within a range of IDs.", Run: onData(xrangeCommand)},
-		{Name: "xread", Arity: -4, Flags: flagsRead | FlagBlocking, Keys: KeySpec{Find: streamKeys}, Since: "5.0.0", Summary: "Returns messages from multiple streams with IDs greater than the ones requested.", Run: onData(xreadCommand)},
+		{Name: "xread", Arity: -4, Flags: flagsRead | FlagBlocking, Keys: KeySpec{Find: streamKeys}, Since: "5.0.0", Summary: "Returns messages from multiple streams with IDs greater than the ones requested.", Run: onData(xreadCommand), Waits: streamsWait},
 		{Name: "xrevrange", Arity: -4, Flags: flagsRead, Keys: oneKey, Since: "5.0.0", Summary: "Returns the messages from a stream within a range of IDs in reverse order.", Run: onData(xrevrangeCommand)},
 		{Name: "xsetid", Arity: -3, Flags: flagsGrowFast, Keys: oneKey, Since: "5.0.0", Summary: "An internal command for replicating stream values.", Run: onData(xsetidCommand)},
 		{Name: "xtrim", Arity: -4, Flags: flagsWrite, Keys: oneKey, Since: "5.0.0", Summary: "Deletes messages from the beginning of a stream.", Run: onData(xtrimCommand)},

@@ -19,7 +19,7 @@ func streamGroupSpecs() []Spec {
 			{Name: "setid", Arity: -5, Flags: flagsWrite, Keys: key, Since: "5.0.0", Summary: "Sets the last-delivered ID of a consumer group.", Run: onData(xgroupSetidCommand)},
 		}},
 		{Name: "xpending", Arity: -3, Flags: flagsRead, Keys: oneKey, Since: "5.0.0", Summary: "Returns the information and entries from a stream consumer group's pending entries list.", Run: onData(xpendingCommand)},
-		{Name: "xreadgroup", Arity: -7, Flags: flagsWrite | FlagBlocking, Keys: KeySpec{Find: streamKeys}, Since: "5.0.0", Summary: "Returns new or historical messages from a stream for a consumer in a group.", Run: onData(xreadgroupCommand)},
+		{Name: "xreadgroup", Arity: -7, Flags: flagsWrite | FlagBlocking, Keys: KeySpec{Find: streamKeys}, Since: "5.0.0", Summary: "Returns new or historical messages from a stream for a consumer in a group.", Run: onData(xreadgroupCommand), Waits: streamsWait},
 	}
 }
 

@@ -8,27 +8,40 @@ import (
 
 // streamKeys finds the keys of XREAD and XREADGROUP, which are the first half of what stands behind STREAMS.
 func streamKeys(args [][]byte, dst []int) []int {
+	at, _ := findStreams(args)
+	if n := len(args) - at; at > 0 && n%2 == 0 {
+		for i := range n / 2 {
+			dst = append(dst, at+i)
+		}
+	}
+	return dst
+}
+
+// streamsWait says whether XREAD or XREADGROUP are asked to wait.
+func streamsWait(args [][]byte) bool {
+	_, blocks := findStreams(args)
+	return blocks
+}
+
+// findStreams returns where the keys start, 0 if nowhere, and whether BLOCK stands before them.
+func findStreams(args [][]byte) (at int, blocks bool) {
 	for i := 1; i < len(args); i++ {
 		switch {
-		case is(args[i], "BLOCK"), is(args[i], "COUNT"):
+		case is(args[i], "BLOCK"):
+			blocks = true
+			i++
+		case is(args[i], "COUNT"):
 			i++
 		case is(args[i], "GROUP"):
 			i += 2
 		case is(args[i], "NOACK"):
 		case is(args[i], "STREAMS"):
-			n := len(args) - i - 1
-			if n%2 != 0 {
-				return dst
-			}
-			for k := range n / 2 {
-				dst = append(dst, i+1+k)
-			}
-			return dst
+			return i + 1, blocks
 		default:
-			return dst
+			return 0, blocks
 		}
 	}
-	return dst
+	return 0, blocks
 }
 
 const (
@@ -60,13 +73,13 @@ var newEntries = datatype.MaxStreamID
 func xreadCommand(c *Ctx, w *work)      { readStreams(c, w, &streamRead{}) }
 func xreadgroupCommand(c *Ctx, w *work) { readStreams(c, w, &streamRead{grouped: true}) }
 
-// readStreams is the place where a call that finds nothing would begin to wait, if it is to.
+// readStreams is the place where a call that finds nothing would begin to wait, if it is to; a transaction never waits.
 func readStreams(c *Ctx, w *work, r *streamRead) {
 	at, ok := r.parse(c)
 	if !ok || !r.resolve(c, w.reading(c), at) {
 		return
 	}
-	if r.blocks {
+	if r.blocks && !c.Session.multi.running {
 		c.fail(errNoBlock)
 		return
 	}

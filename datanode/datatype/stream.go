@@ -12,6 +12,7 @@ type Stream struct {
 	collection
 	StreamInfo
 	lostFirst bool // First was deleted: Save looks for the next one
+	loud      bool // entries have changed, which WATCH sees
 }
 
 // StreamInfo is what a stream knows of itself, in its key row's data: seven uvarints for ids (two each) and counts,
@@ -79,7 +80,7 @@ func (s *Stream) There() bool { return s.row.Spread }
 func (s *Stream) Create() {
 	if !s.row.Spread {
 		s.startSpread()
-		s.row.Groups = 0
+		s.row.Groups, s.loud = 0, true
 	}
 }
 
@@ -100,8 +101,12 @@ func (s *Stream) Save() {
 	f := s.fields()
 	s.Buf.edit = appendNumbers(s.Buf.edit[:0], f[:]...)
 	s.row.Data = s.Buf.edit
-	s.Tx.Put(s.DB, s.key, s.row)
-	s.changed = false
+	if s.loud {
+		s.Tx.Put(s.DB, s.key, s.row)
+	} else {
+		s.Tx.PutQuiet(s.DB, s.key, s.row)
+	}
+	s.changed, s.loud = false, false
 }
 
 // NextID returns the id of an entry that is added at a time, and false when all are used up.
@@ -131,7 +136,7 @@ func (s *Stream) Append(id StreamID, fields [][]byte) {
 	}
 	s.Last = id
 	s.Added++
-	s.changed = true
+	s.changed, s.loud = true, true
 }
 
 func (s *Stream) entryName(id StreamID) []byte {
@@ -255,6 +260,7 @@ func (s *Stream) Delete(id StreamID) bool {
 	}
 	s.deleteSub(store.SubEntry, s.entryName(id), streamIDSize+uint64(len(value)))
 	s.row.Count--
+	s.loud = true
 	if s.MaxDeleted.Less(id) {
 		s.MaxDeleted = id
 	}

@@ -123,6 +123,6 @@ func (s *Stream) cut(c cut) uint64 {
 	}
 	s.row.Count -= c.n
 	s.row.Bytes -= c.bytes
-	s.First, s.changed = c.first, true
+	s.First, s.changed, s.loud = c.first, true, true
 	return c.n
 }
