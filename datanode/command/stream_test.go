@@ -152,3 +152,18 @@ func TestLargeStreams(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// On a replica XREAD is a read and XREADGROUP a write, unless they would wait.
+func TestStreamsOnAReplica(t *testing.T) {
+	primary, replica, _ := pair(t)
+	s, p := replica.Session(t, commandtest.AWriteSecret), primary.Session(t, commandtest.AWriteSecret)
+	play(t, replica, s, []exchange{
+		{"XADD s 1-1 f v", "$3\r\n1-1\r\n"},
+		{"XGROUP CREATE s g 0", "+OK\r\n"},
+		{"XREAD STREAMS s 0", "*-1\r\n"}, // the replica has a store of its own here
+		{"XREAD BLOCK 0 STREAMS s 0", "-READONLY You can't write against a read only replica.\r\n"},
+		{"XREADGROUP GROUP g c BLOCK 0 STREAMS s >", "-READONLY You can't write against a read only replica.\r\n"},
+		{"XREADGROUP GROUP g c STREAMS s >", "*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n"},
+	})
+	play(t, primary, p, []exchange{{"XACK s g 1-1", ":1\r\n"}})
+}
