@@ -52,6 +52,8 @@ var seededBugs = []struct {
 	{"tenant/keeprevoked", "TestRevokedGrantIsNotRenewed", nil},
 	{"command/noreserve", "TestLimitsOvershootNothing", nil},
 	{"command/stalegrant", "TestJointAsksForTheNewestView", nil},
+	{"command/nobodytold", "TestWaitersOfAFailedRun", nil},
+	{"command/nocover", "TestWaitersLoseNothing", nil},
 	{"command/execlocks", "TestWatchedButNotWritten", nil},
 	{"store/watchblind", "TestWatched", nil},
 	{"command/keepidle", "TestFallenSessionsEnd", nil},

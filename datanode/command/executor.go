@@ -26,6 +26,7 @@ type Executor struct {
 	slow     slowLogs
 	latency  latencies
 	pauses   pauses
+	blocked  atomic.Int64 // sessions that wait for keys
 	shutdown func()
 	started  time.Time
 	version  string
@@ -94,9 +95,12 @@ type scratch struct {
 	shares    [1]share // of a run of one session
 	hashes    []uint64
 	positions []int
-	spare     []byte // replies that are being replaced
-	waits     int    // reads that waited for the disk, since a Joint looked
-	nowNS     int64  // when the run began, in Unix nanoseconds
+	spare     []byte    // replies that are being replaced
+	waits     int       // reads that waited for the disk, since a Joint looked
+	ready     []dbKey   // that somebody waits for, and the run has written
+	begun     int       // of ready
+	served    []*waiter // by the run, if it is committed
+	nowNS     int64     // when the run began, in Unix nanoseconds
 	reserved  reserved
 }
 

@@ -164,9 +164,11 @@ func familySpecs() []Spec {
 		family("set", setSpecs()),
 		family("set", setOperationSpecs()),
 		family("list", listSpecs()),
+		family("list", listBlockSpecs()),
 		family("sorted-set", zsetSpecs()),
 		family("sorted-set", zrangeSpecs()),
 		family("sorted-set", zsetOperationSpecs()),
+		family("sorted-set", zsetPopSpecs()),
 		family("stream", streamSpecs()),
 		family("stream", streamGroupSpecs()),
 	)

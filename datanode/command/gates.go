@@ -110,11 +110,11 @@ func checkRole(c *candidate) string {
 }
 
 func checkPrimary(c *candidate) string {
-	waits := c.cmd.Flags&FlagBlocking != 0 && (c.cmd.Waits == nil || c.cmd.Waits(c.args))
-	if c.primary || !waits && c.cmd.Flags&(FlagWrite|FlagWatch) == 0 || c.cmd.Flags&FlagNetwork != 0 {
+	blocks := c.cmd.blocks(c.args)
+	if c.primary || c.cmd.Flags&(FlagWrite|FlagWatch) == 0 && !blocks || c.cmd.Flags&FlagNetwork != 0 {
 		return ""
 	}
-	if waits || !c.ex.limits.ForwardWrites || c.cmd.Flags&FlagWatch != 0 || c.session.multi.open {
+	if !c.ex.limits.ForwardWrites || blocks || c.cmd.Flags&FlagWatch != 0 || c.session.multi.open {
 		return string(errReadOnly)
 	}
 	c.forward = true

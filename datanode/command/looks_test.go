@@ -53,6 +53,7 @@ var lookLines = []string{
 	"XREAD STREAMS K 0", "XREAD STREAMS K $", "XREAD STREAMS K e 0 x", "XREAD STREAMS e K 0 0", "XREAD STREAMS m K 0 0", "XREADGROUP GROUP g c STREAMS K >", "XREADGROUP GROUP g c STREAMS K 0", "XREADGROUP GROUP g c STREAMS e K > >",
 	"XREADGROUP GROUP h c STREAMS K >", "XREADGROUP GROUP g c STREAMS K x", "XSETID K 9-9", "XSETID K x", "XTRIM K MAXLEN 0", "XTRIM K MAXLEN x",
 	"DBSIZE", "PING", "SELECT 0", "WATCH K", "UNWATCH",
+	"BLMOVE K l LEFT LEFT 0.001", "BLMOVE l K LEFT LEFT 0.001", "BLMPOP 0.001 2 m K LEFT", "BLPOP K 0.001", "BRPOP m K 0.001", "BRPOPLPUSH K l 0.001", "BZMPOP 0.001 2 m K MIN", "BZPOPMAX m K 0.001", "BZPOPMIN K 0.001",
 }
 
 // TestLooksAsRedis: every command counts as many hits and misses as a real server does, whatever its keys are.

@@ -20,6 +20,9 @@ func (e *Executor) Execute(ctx context.Context, s *Session, cmds []redcon.Comman
 	s.flush, s.sent = flush, 0
 	for len(cmds) > 0 && !s.closing && !s.drop {
 		n := e.run(ctx, s, cmds, now)
+		if n > 0 {
+			e.stopWaiting(s)
+		}
 		e.tally(s)
 		cmds = cmds[n:]
 		if s.penalty > 0 {
@@ -86,7 +89,7 @@ func (e *Executor) run(ctx context.Context, s *Session, cmds []redcon.Command, n
 		plan = plan[:n]
 		sc.shares[0].plan = plan
 	}
-	if plan[0].kind == kindAlone && plan[0].cmd.Flags&FlagBlocking != 0 && s.Out.Len() > s.sent {
+	if plan[0].waits(cmds[0].Args) && s.Out.Len() > s.sent {
 		lease.Release()
 		s.sendFirst()
 		return 0
@@ -105,7 +108,10 @@ func (e *Executor) run(ctx context.Context, s *Session, cmds []redcon.Command, n
 		lease.Release()
 		n = e.forward(ctx, s, cmds[:n])
 	default:
-		n = e.single(s, lease, cmds[:n], reads)
+		s.again = false
+		if n = e.single(s, lease, cmds[:n], reads); s.again {
+			n = e.waits(ctx, s)
+		}
 	}
 	e.silence(s, start)
 	return n
@@ -159,13 +165,14 @@ func (e *Executor) plan(dst []planned, c *candidate, s *Session, lease Lease, cm
 			p.kind = kindData
 		}
 		alone := p.kind == kindAlone || (c.cmd != nil && p.kind == kindData && c.cmd.Flags&FlagExclusive != 0)
-		first := c.cmd != nil && c.cmd.Flags&FlagWatch != 0 // what it watches changes with what the run has written
+		// What WATCH watches changes with what its run has written; and what was answered is sent before one waits.
+		first := p.waits(cmds[i].Args) || c.cmd != nil && c.cmd.Flags&FlagWatch != 0
 		if i > 0 && (alone || first || (p.kind == kindForward) != (dst[0].kind == kindForward)) {
 			break
 		}
 		dst = append(dst, p)
 		bytes += len(cmds[i].Raw)
-		if alone || len(dst) >= e.limits.RunCommands || bytes >= e.limits.RunBytes || s.replies == replySkipping {
+		if alone || p.waits(cmds[i].Args) || len(dst) >= e.limits.RunCommands || bytes >= e.limits.RunBytes || s.replies == replySkipping {
 			break
 		}
 	}
@@ -211,6 +218,7 @@ func (e *Executor) transact(sc *scratch, shares []share, lease Lease, data bool)
 		st.looked(&sc.ctx.looks)
 	}
 	if data {
+		sc.settle(err)
 		sc.waits += sc.tx.Waits()
 		sc.tx.End()
 		sc.reserved.release()
@@ -229,6 +237,9 @@ func (e *Executor) transact(sc *scratch, shares []share, lease Lease, data bool)
 	total := 0
 	for i := range shares {
 		total += shares[i].done
+		if err != nil {
+			shares[i].session.again = false // it has its answer
+		}
 		if err != nil && shares[i].whole {
 			shares[i].failed(err)
 		} else if err != nil {
@@ -276,6 +287,9 @@ func (e *Executor) lockPlan(sc *scratch, shares []share, lease Lease) store.Run 
 				sc.hashes = append(sc.hashes, store.HashKey(db, args[at]))
 			}
 		}
+	}
+	if b := &shares[0].session.stats.waiting; r.Write && !r.Exclusive && b.any.Load() > 0 {
+		b.cover(sc, shares)
 	}
 	r.Hashes = sc.hashes
 	return r
@@ -368,6 +382,12 @@ func (e *Executor) call(sc *scratch, sh *share, room int) (more bool, err error)
 				}
 				before = now
 			}
+			if b := &s.stats.waiting; p.kind == kindData && b.any.Load() > 0 && p.cmd.Flags&FlagWrite != 0 {
+				b.written(sc, s, p.cmd, c.Args)
+				if !sh.whole {
+					e.serve(sc, s)
+				}
+			}
 			if monitored {
 				e.feed(s, p.cmd, c.Args)
 			}
@@ -382,6 +402,9 @@ func (e *Executor) call(sc *scratch, sh *share, room int) (more bool, err error)
 		if p.end-sh.from > room || c.Tx != nil && sc.tx.Size() > e.limits.RunBytes {
 			return false, nil
 		}
+	}
+	if len(sc.ready) > 0 {
+		e.serve(sc, s)
 	}
 	return true, nil
 }

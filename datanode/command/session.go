@@ -30,6 +30,7 @@ type Session struct {
 	rules      *rules // nil: the namespace asks for nothing
 	countedIn  uint64 // the namespace that counted this connection last
 	replies    replyMode
+	again      bool // its command waits, as before
 	multi      transaction
 	wait       written       // the last forwarded write: reads on a replica wait for it
 	lastWrite  uint64        // the index of its last write here: WAIT waits for it
@@ -47,6 +48,8 @@ type Session struct {
 	count  atomic.Uint64 // commands
 	closer func()        // closes the connection; safe from any goroutine
 	closed atomic.Bool
+	waiter atomic.Pointer[waiter]
+	onWait func() func()
 	queued atomic.Int32 // commands between MULTI and EXEC, and one for MULTI
 	// registry is what the session is in; nil of forwarded commands.
 	registry *Registry

@@ -144,10 +144,15 @@ type Spec struct {
 	// Unsent, for commands that make more than they are sent, returns how many bytes more they would add, and, if there
 	// is KeySpec.Hashes, how many keys.
 	Unsent func(tx *store.Tx, db int, args [][]byte) (keys, bytes int64)
-	// Waits, for commands that wait for others only if they are asked to, says whether a call is.
+	// Waits, for a FlagBlocking command that doesn't always, says whether it may wait.
 	Waits func(args [][]byte) bool
 	// Subs are the subcommands of a container. A container with Run runs it when no subcommand fits.
 	Subs []Spec
+}
+
+// blocks reports whether a call may wait for others.
+func (s *Spec) blocks(args [][]byte) bool {
+	return s.Flags&FlagBlocking != 0 && (s.Waits == nil || s.Waits(args))
 }
 
 // arityOK reports whether n arguments, the name among them, fit the spec.

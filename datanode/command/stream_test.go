@@ -40,23 +40,56 @@ func TestStreamsAsInRedis72(t *testing.T) {
 	}
 }
 
-// Nothing waits yet, and nothing says that it has: BLOCK is refused, once all else about the command is right.
-func TestStreamsDontBlock(t *testing.T) {
+// A call that would wait answers at once where there is something, and is checked as any other.
+func TestStreamsThatNeedNotWait(t *testing.T) {
 	b := commandtest.New(t)
 	s := b.Session(t, commandtest.AWriteSecret)
-	const refused = "-ERR the BLOCK option is not supported\r\n"
+	const entry = "*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n"
 	play(t, b, s, []exchange{
 		{"XADD s 1-1 f v", "$3\r\n1-1\r\n"},
 		{"XGROUP CREATE s g 0", "+OK\r\n"},
-		{"XREAD BLOCK 0 STREAMS s 0", refused},
-		{"XREAD BLOCK 10 COUNT 1 STREAMS s none $ 0", refused},
-		{"XREADGROUP GROUP g c BLOCK 0 STREAMS s >", refused},
+		{"XREAD BLOCK 0 STREAMS s 0", entry},
+		{"XREAD BLOCK 10 COUNT 1 STREAMS s none 0 $", entry},
+		{"XREADGROUP GROUP g c BLOCK 0 STREAMS s >", entry},
+		{"XREADGROUP GROUP g c BLOCK 0 STREAMS s 0", entry},
+		{"XREAD BLOCK 1 STREAMS s $", "*-1\r\n"},
+		{"XREADGROUP GROUP g d BLOCK 1 STREAMS s >", "*-1\r\n"},
 		{"XREADGROUP GROUP h c BLOCK 0 STREAMS s >", "-NOGROUP No such key 's' or consumer group 'h' in XREADGROUP with GROUP option\r\n"},
 		{"XREAD BLOCK -1 STREAMS s 0", "-ERR timeout is negative\r\n"},
 		{"XREAD BLOCK 9223372036854775807 STREAMS s 0", "-ERR timeout is out of range\r\n"},
 		{"XREAD BLOCK 10 STREAMS s x", "-ERR Invalid stream ID specified as stream command argument\r\n"},
-		{"XINFO CONSUMERS s g", "*0\r\n"},
 	})
+}
+
+// Who waits for a stream gets what comes, and $ stays what it was; of a group one gets it, and all learn that it is gone.
+func TestStreamsThatAreWaitedFor(t *testing.T) {
+	w, s := newWaiters(t)
+	entry := func(key, id string) string {
+		return fmt.Sprintf("*1\r\n*2\r\n$%d\r\n%s\r\n*1\r\n*2\r\n$3\r\n%s\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n", len(key), key, id)
+	}
+	expect(t, w.b, s, "XADD s 1-1 f v", "$3", "XGROUP CREATE s g $", "+OK", "XGROUP CREATE t g 0 MKSTREAM", "+OK")
+	w.wait(commandtest.AReadSecret, "XREAD BLOCK 0 STREAMS none s 0 $")
+	w.wait(commandtest.AReadSecret, "XREAD BLOCK 100000 STREAMS s 1-2")
+	w.wait(commandtest.AWriteSecret, "XREADGROUP GROUP g one BLOCK 0 STREAMS s t > >")
+	w.wait(commandtest.AWriteSecret, "XREADGROUP GROUP g two BLOCK 0 STREAMS s >")
+	w.wait(commandtest.AWriteSecret, "XREADGROUP GROUP g three BLOCK 0 STREAMS t >")
+	expect(t, w.b, s, "XADD s 1-2 f v", "$3")
+	w.answered(0, entry("s", "1-2"))
+	w.answered(2, entry("s", "1-2"))
+	expect(t, w.b, s, "XPENDING s g", "*4\r\n:1\r\n$3\r\n1-2\r\n$3\r\n1-2\r\n*1\r\n*2\r\n$3\r\none\r\n$1\r\n1\r\n", "XTRIM s MAXLEN 0", ":2", "XADD s 1-3 f v", "$3")
+	w.answered(1, entry("s", "1-3"))
+	w.answered(3, entry("s", "1-3"))
+	w.wait(commandtest.AWriteSecret, "XREADGROUP GROUP g four BLOCK 0 STREAMS t s > >")
+	expect(t, w.b, s, "XGROUP DESTROY t g", ":1")
+	gone := "-NOGROUP No such key 't' or consumer group 'g' in XREADGROUP with GROUP option\r\n"
+	w.answered(4, gone)
+	w.answered(5, gone)
+	w.wait(commandtest.AWriteSecret, "XREADGROUP GROUP g five BLOCK 0 STREAMS s >")
+	expect(t, w.b, s, "DEL s", ":1")
+	w.answered(6, strings.Replace(gone, "'t'", "'s'", 1))
+	if err := datatypetest.Check(w.b.Node.Data, commandtest.AID, 0); err != nil {
+		t.Error(err)
+	}
 }
 
 // What is to be about so much: an approximate trimming leaves less than a hundred more than it may, and takes no more

@@ -2,8 +2,11 @@ package command
 
 import (
 	"math"
+	"slices"
+	"time"
 
 	"github.com/atolldb/atoll/datanode/datatype"
+	"github.com/atolldb/atoll/datanode/store"
 )
 
 // streamKeys finds the keys of XREAD and XREADGROUP, which are the first half of what stands behind STREAMS.
@@ -51,7 +54,6 @@ const (
 	errReadNew    = Error("ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option.")
 	errReadLast   = Error("ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an empty result set.")
 	errNoGroupArg = Error("ERR Missing GROUP option for XREADGROUP")
-	errNoBlock    = Error("ERR the BLOCK option is not supported")
 )
 
 // streamRead is one XREAD or XREADGROUP with its arguments read and its ids resolved: what it can answer at one time,
@@ -73,19 +75,35 @@ var newEntries = datatype.MaxStreamID
 func xreadCommand(c *Ctx, w *work)      { readStreams(c, w, &streamRead{}) }
 func xreadgroupCommand(c *Ctx, w *work) { readStreams(c, w, &streamRead{grouped: true}) }
 
-// readStreams is the place where a call that finds nothing would begin to wait, if it is to; a transaction never waits.
+// readStreams answers, or has the session wait if it is to. What $ stands for stays what it was when the call came.
 func readStreams(c *Ctx, w *work, r *streamRead) {
+	if waiter := c.Session.waiter.Load(); waiter != nil {
+		c.Args = waiter.args // it tries again
+	}
 	at, ok := r.parse(c)
 	if !ok || !r.resolve(c, w.reading(c), at) {
 		return
 	}
-	if r.blocks && !c.Session.multi.running {
-		c.fail(errNoBlock)
-		return
-	}
-	if !r.answer(c, w) {
+	switch {
+	case r.answer(c, w):
+	case r.blocks:
+		c.block(blockOn{keys: r.keys, kind: store.TypeStream, timeout: time.Duration(nanoseconds(r.blockMS, time.Millisecond)), none: (*Reply).NullArray,
+			args: r.resolved(c.Args, at), gone: r.grouped})
+	default:
 		c.Out.NullArray()
 	}
+}
+
+// resolved returns a call's arguments with the ids that $ stands for, nil if there is none. The ids start at an argument.
+func (r *streamRead) resolved(args [][]byte, at int) [][]byte {
+	if !slices.ContainsFunc(args[at:], func(id []byte) bool { return cText(id) == "$" }) {
+		return nil
+	}
+	args = slices.Clone(args)
+	for i, id := range r.after {
+		args[at+i] = id.AppendText(nil)
+	}
+	return args
 }
 
 // parse reads the options, and returns where the keys start, or answers with the error.
@@ -158,6 +176,9 @@ func (c *Ctx) blockTime(at int) (int64, bool) {
 func (r *streamRead) resolve(c *Ctx, space datatype.Space, at int) bool {
 	r.after = make([]datatype.StreamID, len(r.keys))
 	for i, key := range r.keys {
+		if !c.ready(key) {
+			continue
+		}
 		s, ok := openStream(c, space, key)
 		if !ok {
 			return false
@@ -199,6 +220,9 @@ func (r *streamRead) answer(c *Ctx, w *work) bool {
 		read = r.ofGroup
 	}
 	for i, key := range r.keys {
+		if !c.ready(key) {
+			continue
+		}
 		s, ok := openStream(c, w.reading(c), key)
 		if !ok {
 			return true
@@ -242,6 +266,9 @@ func (r *streamRead) plain(c *Ctx, s *datatype.Stream, after datatype.StreamID) 
 func (r *streamRead) fits(c *Ctx, w *work) bool {
 	var sum uint64
 	for i, key := range r.keys {
+		if !c.ready(key) {
+			continue
+		}
 		s, ok := openStream(c, w.Space, key)
 		if !ok {
 			return false
@@ -284,8 +311,8 @@ func undelivered(s *datatype.Stream, g *datatype.Group, limit uint64) (n uint64)
 // ofGroup writes what the consumer gets of a stream, and reports whether that is anything; its history always is.
 func (r *streamRead) ofGroup(c *Ctx, s *datatype.Stream, after datatype.StreamID) bool {
 	g, ok := s.Group(r.group)
-	if !ok {
-		return false
+	if !ok || r.blocks && after == newEntries && undelivered(s, g, 1) == 0 {
+		return false // it will wait, and must not have written
 	}
 	consumer := seenConsumer(g, r.consumer)
 	start, n := c.Out.Len(), 0

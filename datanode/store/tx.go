@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/atolldb/atoll/datanode/replog"
@@ -128,6 +129,15 @@ func (tx *Tx) release() {
 	}
 	tx.records, tx.count = tx.records[:0], 0
 	tx.letGo()
+}
+
+// Holds reports whether the run has the lock of a key for itself; hash is its HashKey.
+func (tx *Tx) Holds(hash uint64) bool {
+	if tx.run.Exclusive || !tx.run.Write {
+		return tx.run.Exclusive
+	}
+	_, held := slices.BinarySearch(tx.run.Hashes, hash&uint64(len(tx.ns.stripes)-1))
+	return held
 }
 
 // Now is the time of the run in Unix milliseconds.
