@@ -169,6 +169,8 @@ func familySpecs() []Spec {
 		family("sorted-set", zrangeSpecs()),
 		family("sorted-set", zsetOperationSpecs()),
 		family("sorted-set", zsetPopSpecs()),
+		family("stream", streamSpecs()),
+		family("stream", streamGroupSpecs()),
 	)
 }
 

@@ -145,19 +145,21 @@ func rename(c *Ctx, w *work, onlyNew bool) {
 		c.fail(errNoSuchKey)
 		return
 	}
-	if onlyNew {
-		if w.Exists(to) {
-			c.Out.Int(0)
-			return
-		}
-		w.Rename(from, to)
-		c.Out.Int(1)
+	if onlyNew && w.Exists(to) {
+		c.Out.Int(0)
 		return
 	}
 	if string(from) != string(to) {
-		w.Rename(from, to)
+		if _, err := w.Rename(from, to); err != nil {
+			c.Fail(err)
+			return
+		}
 	}
-	c.Out.OK()
+	if onlyNew {
+		c.Out.Int(1)
+	} else {
+		c.Out.OK()
+	}
 }
 
 // copyOptions reads COPY's options; code is the error, or empty.
@@ -219,7 +221,13 @@ func copyCommand(c *Ctx, w *work) {
 		_, taken := c.Tx.Get(db, to)
 		there = !taken
 	}
-	c.Out.Int(bit(there && w.Copy(from, db, to)))
+	if there {
+		if _, err := w.Copy(from, db, to); err != nil {
+			c.Fail(err)
+			return
+		}
+	}
+	c.Out.Int(bit(there))
 }
 
 // moveHashes names the key in the session's database and in the one that it is to move to.
@@ -243,10 +251,17 @@ func moveCommand(c *Ctx, w *work) {
 		return
 	}
 	db := c.Tx.DB(target)
-	if _, taken := c.Tx.Get(db, key); taken || !w.Copy(key, db, key) {
+	if _, taken := c.Tx.Get(db, key); taken {
 		c.Out.Int(0)
 		return
 	}
-	c.Tx.Delete(w.DB, key)
-	c.Out.Int(1)
+	moved, err := w.Copy(key, db, key)
+	if err != nil {
+		c.Fail(err)
+		return
+	}
+	if moved {
+		c.Tx.Delete(w.DB, key)
+	}
+	c.Out.Int(bit(moved))
 }

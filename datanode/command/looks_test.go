@@ -47,6 +47,11 @@ var lookLines = []string{
 	"SADD K a", "SCARD K", "SDIFF K c m", "SDIFF c K", "SDIFFSTORE new K c", "SINTER K c", "SINTER c K m", "SINTERCARD 2 c K", "SINTERSTORE K c c", "SINTERSTORE new c m K", "SISMEMBER K a", "SMEMBERS K", "SMISMEMBER K a b",
 	"SMOVE K c a", "SMOVE c K a", "SPOP K", "SPOP K 0", "SPOP K 1", "SPOP K 2", "SPOP K 100", "SPOP K x", "SRANDMEMBER K", "SRANDMEMBER K 2", "SRANDMEMBER K x", "SREM K a", "SSCAN K 0", "SUNION K c", "SUNION c m K", "SUNIONSTORE new K c",
 	"ZDIFF 2 K z", "ZDIFFSTORE new 2 z K", "ZINTER 2 K z", "ZINTER 0 K", "ZINTERCARD 2 z K", "ZINTERSTORE new 2 K c", "ZMPOP 2 m K MIN", "ZRANGESTORE new K 0 1", "ZRANGESTORE K z 0 1", "ZUNION 3 z m K", "ZUNION 2 K z NOSUCH", "ZUNIONSTORE K 2 z c",
+	"XACK K g 1-1", "XACK K g x", "XACK K h 1-1", "XADD K 5-5 f v", "XADD K NOMKSTREAM 5-5 f v", "XADD K x f v", "XAUTOCLAIM K g c 0 0", "XAUTOCLAIM K g c 0 x", "XCLAIM K g c 0 1-1", "XCLAIM K g c x 1-1", "XCLAIM K g c 0 1-1 FOO",
+	"XDEL K 1-1", "XDEL K x", "XGROUP CREATE K n 0", "XGROUP CREATE K n 0 MKSTREAM", "XGROUP CREATECONSUMER K g c", "XGROUP DELCONSUMER K g c", "XGROUP DESTROY K g", "XGROUP SETID K g 0", "XINFO CONSUMERS K g", "XINFO GROUPS K",
+	"XINFO STREAM K", "XINFO STREAM K FULL", "XINFO STREAM K FULL COUNT x", "XLEN K", "XPENDING K g", "XPENDING K g - + 1", "XPENDING K g x + 1", "XRANGE K - +", "XRANGE K x +", "XRANGE K - + COUNT 0", "XREVRANGE K + -",
+	"XREAD STREAMS K 0", "XREAD STREAMS K $", "XREAD STREAMS K e 0 x", "XREAD STREAMS e K 0 0", "XREAD STREAMS m K 0 0", "XREADGROUP GROUP g c STREAMS K >", "XREADGROUP GROUP g c STREAMS K 0", "XREADGROUP GROUP g c STREAMS e K > >",
+	"XREADGROUP GROUP h c STREAMS K >", "XREADGROUP GROUP g c STREAMS K x", "XSETID K 9-9", "XSETID K x", "XTRIM K MAXLEN 0", "XTRIM K MAXLEN x",
 	"DBSIZE", "PING", "SELECT 0", "WATCH K", "UNWATCH",
 	"BLMOVE K l LEFT LEFT 0.001", "BLMOVE l K LEFT LEFT 0.001", "BLMPOP 0.001 2 m K LEFT", "BLPOP K 0.001", "BRPOP m K 0.001", "BRPOPLPUSH K l 0.001", "BZMPOP 0.001 2 m K MIN", "BZPOPMAX m K 0.001", "BZPOPMIN K 0.001",
 }
@@ -58,7 +63,7 @@ func TestLooksAsRedis(t *testing.T) {
 	m.session = m.bench.Session(t, commandtest.AWriteSecret)
 	seen, counted := map[string]bool{}, 0
 	for _, line := range lookLines {
-		for _, key := range []string{"s", "h", "z", "l", "c", "m"} {
+		for _, key := range []string{"s", "h", "z", "l", "c", "e", "m"} {
 			words := strings.Fields(line)
 			seen[strings.ToLower(words[0])], seen[strings.ToLower(strings.Join(words[:min(2, len(words))], "|"))] = true, true
 			for i, w := range words {
@@ -68,7 +73,7 @@ func TestLooksAsRedis(t *testing.T) {
 			}
 			var texts [2]string
 			for i, c := range []compare.Conn{m, redis} {
-				_, err := c.Do([]string{"FLUSHALL"}, []string{"SET", "s", "12"}, []string{"HSET", "h", "f", "v"}, []string{"ZADD", "z", "1", "a"}, []string{"RPUSH", "l", "a", "b"}, []string{"SADD", "c", "a", "b"}, []string{"CONFIG", "RESETSTAT"}, words)
+				_, err := c.Do([]string{"FLUSHALL"}, []string{"SET", "s", "12"}, []string{"HSET", "h", "f", "v"}, []string{"ZADD", "z", "1", "a"}, []string{"RPUSH", "l", "a", "b"}, []string{"SADD", "c", "a", "b"}, []string{"XADD", "e", "1-1", "f", "v"}, []string{"XGROUP", "CREATE", "e", "g", "0"}, []string{"CONFIG", "RESETSTAT"}, words)
 				if err == nil {
 					texts[i], err = infoOf(c, looksCounted...)
 				}

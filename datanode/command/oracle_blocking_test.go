@@ -49,7 +49,7 @@ func TestOracleOfWaiters(t *testing.T) {
 func blockingLine(t *rapid.T) []string {
 	k := func() string { return one(t, "key", "a", "b", "c") }
 	side := func() string { return one(t, "side", "LEFT", "RIGHT") }
-	switch one(t, "wait", "BLPOP", "BRPOP", "BLMOVE", "BLMOVE", "BRPOPLPUSH", "BLMPOP", "BZPOPMIN", "BZPOPMAX", "BZMPOP") {
+	switch one(t, "wait", "BLPOP", "BRPOP", "BLMOVE", "BLMOVE", "BRPOPLPUSH", "BLMPOP", "BZPOPMIN", "BZPOPMAX", "BZMPOP", "XREAD", "XREAD") {
 	case "BLPOP":
 		return []string{"BLPOP", k(), k(), "0"}
 	case "BRPOP":
@@ -62,6 +62,13 @@ func blockingLine(t *rapid.T) []string {
 		return []string{"BLMPOP", "0", "2", k(), k(), side(), "COUNT", one(t, "count", "1", "2", "5")}
 	case "BZPOPMIN":
 		return []string{"BZPOPMIN", k(), k(), "0"}
+	case "XREAD":
+		if rapid.Bool().Draw(t, "one stream") {
+			return []string{"XREAD", "BLOCK", "0", "STREAMS", k(), one(t, "after", "$", "0", "1-2")}
+		}
+		first := k() // of one that is named twice 7.0 tells who has waited once
+		second := map[string]string{"a": "b", "b": "c", "c": "a"}[first]
+		return []string{"XREAD", "COUNT", "2", "BLOCK", "0", "STREAMS", first, second, "$", one(t, "after", "$", "0")}
 	case "BZPOPMAX":
 		return []string{"BZPOPMAX", k(), "0"}
 	}
@@ -73,7 +80,7 @@ func blockingLine(t *rapid.T) []string {
 func waitedLines(t *rapid.T) [][]string {
 	k := func() string { return one(t, "key", "a", "b", "c") }
 	line := func() []string {
-		switch one(t, "write", "push", "push", "push", "ZADD", "ZADD", "SET", "DEL", "RENAME", "LMOVE", "LPOP", "COPY", "SWAPDB", "LLEN") {
+		switch one(t, "write", "push", "push", "push", "ZADD", "ZADD", "SET", "DEL", "RENAME", "LMOVE", "LPOP", "COPY", "SWAPDB", "LLEN", "XADD", "XADD", "XADD", "XTRIM") {
 		case "push":
 			args := []string{one(t, "end", "LPUSH", "RPUSH"), k()}
 			for i := range rapid.IntRange(1, 4).Draw(t, "elements") {
@@ -82,6 +89,10 @@ func waitedLines(t *rapid.T) [][]string {
 			return args
 		case "ZADD":
 			return []string{"ZADD", k(), "1", "x", "2", "y", "0.5", one(t, "member", "x", "z")}
+		case "XADD":
+			return []string{"XADD", k(), "1-*", "f", one(t, "value", "v", "w")}
+		case "XTRIM":
+			return []string{"XTRIM", k(), "MAXLEN", one(t, "length", "0", "1")}
 		case "SET":
 			return []string{"SET", k(), "v"}
 		case "DEL":

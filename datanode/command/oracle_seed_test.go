@@ -16,7 +16,7 @@ import (
 // TestOracleNotices puts one bug after the other into Atoll; the oracle must find each within as many
 // commands as a plain test run spends on the small limits.
 func TestOracleNotices(t *testing.T) {
-	dial := compare.Redis(t)
+	dial := compare.Redis(t, oneNode...)
 	setChecks(t, 2*len(families))
 	bugs := []struct {
 		name, command string
@@ -47,6 +47,17 @@ func TestOracleNotices(t *testing.T) {
 				if row, ok := c.Tx.Get(c.DB, c.Args[1]); ok && row.Spread && row.Head > before.Head {
 					row.Head--
 					c.Tx.Put(c.DB, c.Args[1], row)
+				}
+			}
+		}},
+		{"a stream forgets that it was given an entry", "xtrim", func(right func(*command.Ctx)) func(*command.Ctx) {
+			return func(c *command.Ctx) {
+				right(c)
+				s, err := datatype.Space{Tx: c.Tx, DB: c.DB, Buf: new(datatype.Buffers)}.Stream(c.Args[1])
+				if err == nil && s.Added > uint64(s.Len()) {
+					added := s.Added - 1
+					s.SetID(s.Last, &added, datatype.StreamID{})
+					s.Save()
 				}
 			}
 		}},

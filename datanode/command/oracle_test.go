@@ -21,7 +21,7 @@ import (
 // some 2,300 commands of each family; ATOLL_ORACLE_COMMANDS=1000000 runs that many. A failure prints the seed and the
 // shortest sequence that rapid finds; -rapid.seed repeats it.
 func TestOracle(t *testing.T) {
-	dial := compare.Redis(t)
+	dial := compare.Redis(t, oneNode...)
 	limits := []struct {
 		name string
 		datatype.Limits
@@ -46,7 +46,7 @@ var families = []struct {
 	name string
 	gen  func(*rapid.T) []step
 }{
-	{"string", stringStep}, {"bitmap", bitmapStep}, {"key", keyStep}, {"hash", hashStep}, {"set", setStep}, {"setops", setOperationStep}, {"zset", zsetStep}, {"zrange", zrangeStep}, {"zsetops", zsetOperationStep}, {"list", listStep}, {"transaction", transactionStep}, {"mixed", mixedStep},
+	{"string", stringStep}, {"bitmap", bitmapStep}, {"key", keyStep}, {"hash", hashStep}, {"set", setStep}, {"setops", setOperationStep}, {"zset", zsetStep}, {"zrange", zrangeStep}, {"zsetops", zsetOperationStep}, {"list", listStep}, {"stream", streamStep}, {"transaction", transactionStep}, {"mixed", mixedStep},
 }
 
 // stepsPerCheck is the average length of a sequence, with which a number of commands becomes a number of
@@ -214,6 +214,8 @@ func (o *oracle) whole(t *rapid.T) {
 			o.scanAll(t, "SSCAN", k.Text)
 		case "list":
 			o.compare(t, []step{exact("LRANGE", k.Text, "0", "-1"), exact("LLEN", k.Text), exact("LINDEX", k.Text, "-1")})
+		case "stream":
+			o.compare(t, []step{exact("XRANGE", k.Text, "-", "+"), exact("XLEN", k.Text), {[]string{"XINFO", "STREAM", k.Text}, sameTimes}, exact("OBJECT", "ENCODING", k.Text), {[]string{"XINFO", "STREAM", k.Text, "FULL", "COUNT", "0"}, sameTimes}})
 		case "zset":
 			o.compare(t, []step{exact("ZRANGE", k.Text, "0", "-1", "WITHSCORES"), exact("ZCARD", k.Text)})
 			o.scanAll(t, "ZSCAN", k.Text)

@@ -59,9 +59,9 @@ func (l leaf) lines(rng *rand.Rand) (list [][]string) {
 				}
 				line = append(line, w)
 			}
-			if at := l.time(); at > 0 && at < len(line) {
+			if at := l.time(len(line)); at > 0 && at < len(line) {
 				line[at] = "0.001"
-				if l.String() != "debug sleep" {
+				if !strings.HasPrefix(l.String(), "b") && l.String() != "debug sleep" {
 					line[at] = "1"
 				}
 			}
@@ -71,9 +71,17 @@ func (l leaf) lines(rng *rand.Rand) (list [][]string) {
 	return list
 }
 
-// time is the place of the argument that says how long a command waits, or has others wait; 0 for the others.
-func (l leaf) time() int {
+// time is the place of the argument, among n, that says how long a command waits, or has others wait; 0 for the others.
+func (l leaf) time(n int) int {
 	switch l.String() {
+	case "blpop", "brpop", "bzpopmin", "bzpopmax":
+		return n - 1
+	case "blmpop", "bzmpop":
+		return 1
+	case "blmove":
+		return 5
+	case "brpoplpush":
+		return 3
 	case "wait", "client pause", "debug sleep":
 		return 2
 	case "waitaof":

@@ -204,7 +204,7 @@ func publish(c *Ctx) {
 func listChannels(kind int) func(*Ctx) {
 	return func(c *Ctx) {
 		if len(c.Args) > 3 {
-			c.failSubcommand()
+			c.failSubcommand("PUBSUB")
 			return
 		}
 		h := &c.Session.stats.hub
@@ -221,12 +221,6 @@ func listChannels(kind int) func(*Ctx) {
 			c.Out.BulkString(name)
 		}
 	}
-}
-
-// failSubcommand answers as Redis does where a subcommand's arity can't tell.
-func (c *Ctx) failSubcommand() {
-	c.Out.Error("ERR unknown subcommand or wrong number of arguments for '" + printable(c.Args[1], 128) + "'. Try " +
-		"PUBSUB HELP.")
 }
 
 func countSubscribers(kind int) func(*Ctx) {

@@ -241,6 +241,36 @@ func (r *Reply) head(kind byte, n int) {
 	r.buf = append(r.buf, '\r', '\n')
 }
 
+// insertArray puts the header of an array of n elements before what was written from at on: for those whose number is
+// known when they are written. It moves them.
+func (r *Reply) insertArray(at, n int) { r.insert(at, '*', n) }
+
+// insertMap is insertArray for a map of n pairs.
+func (r *Reply) insertMap(at, n int) {
+	if r.proto >= 3 {
+		r.insert(at, '%', n)
+		return
+	}
+	r.insert(at, '*', 2*n)
+}
+
+func (r *Reply) insert(at int, kind byte, n int) {
+	end := len(r.buf)
+	r.head(kind, n)
+	r.putBefore(at, end)
+}
+
+// putBefore moves what was written from end on, something short, to before what was written from at on.
+func (r *Reply) putBefore(at, end int) {
+	if r.over {
+		return
+	}
+	var short [2 * frameMax]byte
+	size := copy(short[:], r.buf[end:])
+	copy(r.buf[at+size:], r.buf[at:end])
+	copy(r.buf[at:], short[:size])
+}
+
 // Double writes a number as Redis 7.0 does: 17 significant digits, a bulk string in RESP2.
 func (r *Reply) Double(f float64) {
 	var b [32]byte

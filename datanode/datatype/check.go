@@ -6,7 +6,7 @@ import (
 	"github.com/atolldb/atoll/datanode/store"
 )
 
-// CheckRow decodes the data of a row that isn't spread.
+// CheckRow decodes the data of a row that isn't spread, and what a stream knows of itself.
 func CheckRow(r store.Row) error {
 	switch r.Type {
 	case store.TypeString:
@@ -26,6 +26,12 @@ func CheckRow(r store.Row) error {
 		for w.next() {
 		}
 		return w.err
+	case store.TypeStream:
+		if !r.Spread {
+			return errCorrupt
+		}
+		_, err := readStreamInfo(r.Data)
+		return err
 	}
 	return fmt.Errorf("%w: type %d", errCorrupt, r.Type)
 }

@@ -1,6 +1,8 @@
 package datatype
 
 import (
+	"fmt"
+
 	"github.com/atolldb/atoll/datanode/store"
 )
 
@@ -64,25 +66,28 @@ func (s Space) Exists(key []byte) bool {
 }
 
 // Rename moves a key with its expiry onto another, which it replaces, and reports whether it was there. A
-// spread collection's sub rows are written anew, so it costs its size.
-func (s Space) Rename(from, to []byte) bool {
-	row, ok := s.Tx.Get(s.DB, from)
-	if !ok {
-		return false
+// spread collection's sub rows are written anew, so it costs its size; if they are more than one run may write, nothing
+// has changed, and the error is store.ErrTooLarge.
+func (s Space) Rename(from, to []byte) (bool, error) {
+	ok, err := s.Copy(from, s.DB, to)
+	if ok {
+		s.Tx.Delete(s.DB, from)
 	}
-	s.copyRow(from, row, s.DB, to)
-	s.Tx.Delete(s.DB, from)
-	return true
+	return ok, err
 }
 
 // Copy copies a key with its expiry to a key of a database, replacing what is there, and reports whether it
-// was there.
-func (s Space) Copy(from []byte, db store.DB, to []byte) bool {
+// was there. Its bound is Rename's.
+func (s Space) Copy(from []byte, db store.DB, to []byte) (bool, error) {
 	row, ok := s.Tx.Get(s.DB, from)
-	if ok {
-		s.copyRow(from, row, db, to)
+	if !ok {
+		return false, nil
 	}
-	return ok
+	if row.Bytes > store.MaxRunBytes {
+		return false, fmt.Errorf("%w: %d bytes in %d rows", store.ErrTooLarge, row.Bytes, row.Count)
+	}
+	s.copyRow(from, row, db, to)
+	return true, nil
 }
 
 func (s Space) copyRow(from []byte, row store.Row, db store.DB, to []byte) {
@@ -100,8 +105,11 @@ func (s Space) copyRow(from []byte, row store.Row, db store.DB, to []byte) {
 
 // subsOf names the kinds of sub rows that a type has.
 func subsOf(t store.Type) []store.Sub {
-	if t == store.TypeZSet {
+	switch t {
+	case store.TypeZSet:
 		return []store.Sub{store.SubMember, store.SubScore}
+	case store.TypeStream:
+		return []store.Sub{store.SubEntry, store.SubGroup}
 	}
 	return []store.Sub{store.SubMember}
 }
@@ -162,6 +170,8 @@ func Encoding(row store.Row) string {
 			return "skiplist"
 		}
 		return "listpack"
+	case store.TypeStream:
+		return "stream"
 	}
 	return "unknown"
 }

@@ -398,8 +398,19 @@ func TestRenameAndCopySpread(t *testing.T) {
 			z.Set([]byte("m"+strconv.Itoa(i)), float64(i))
 		}
 		z.Save()
-		s.Rename(from, to)
-		s.Copy(to, s.Tx.DB(1), other)
+		if ok, err := s.Rename(from, to); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		if ok, err := s.Copy(to, s.Tx.DB(1), other); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		row, _ := s.Tx.Get(s.DB, to)
+		row.Version, row.Bytes = s.Tx.NewVersion(), store.MaxRunBytes+1
+		s.Tx.Put(s.DB, []byte("large"), row)
+		if ok, err := s.Rename([]byte("large"), from); ok || !errors.Is(err, store.ErrTooLarge) || s.Exists(from) {
+			t.Error("more than a run may write was renamed")
+		}
+		s.Tx.Delete(s.DB, []byte("large"))
 	})
 	b.write(t, func(s datatype.Space) {
 		for _, at := range []struct {

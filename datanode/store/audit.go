@@ -190,7 +190,7 @@ type spaceAudit struct {
 
 	keys, bytes, expires, garbage int64
 	indexed                       int64 // rows of the expiry index
-	spread, groups                int64 // spread collections, and those that have members
+	spread, groups                int64 // spread collections, a stream's groups among them, and those that have rows
 	group                         []byte
 }
 
@@ -223,7 +223,7 @@ func (a *spaceAudit) add(k rowKey, key, value []byte) {
 			a.say("row %x of a dead collection can't be read", key)
 		}
 		a.garbage++
-	case kindMember, kindScore:
+	case kindMember, kindScore, kindEntry, kindGroup:
 		n, w := binary.Uvarint(k.rest)
 		if w <= 0 || n > uint64(len(k.rest)-w) || uint64(len(k.rest)-w)-n < 8 {
 			a.say("sub row %x can't be read", key)
@@ -243,7 +243,7 @@ func (a *spaceAudit) add(k rowKey, key, value []byte) {
 
 func (a *spaceAudit) addKey(k rowKey, value []byte) {
 	r, err := decodeRow(value)
-	if err == nil && !r.Spread && a.v.check.Row != nil {
+	if err == nil && (!r.Spread || r.Type == TypeStream) && a.v.check.Row != nil {
 		err = a.v.check.Row(r)
 	}
 	if err != nil {
@@ -257,6 +257,9 @@ func (a *spaceAudit) addKey(k rowKey, value []byte) {
 	}
 	if r.Spread {
 		if r.Count > 0 {
+			a.spread++
+		}
+		if r.Groups > 0 {
 			a.spread++
 		}
 		if top := a.v.sum.Applied.Versions; a.v.counted && r.Version > top {
@@ -290,10 +293,18 @@ func (a *spaceAudit) addGroup(k rowKey, key []byte, version uint64) {
 		}
 		return
 	}
-	if k.kind != kindMember {
+	if (r.Type == TypeStream) != (k.kind == kindEntry || k.kind == kindGroup) {
+		a.say("%s, of type %d, has rows of kind %d", quote(key), r.Type, k.kind)
+		return
+	}
+	if k.kind == kindScore {
 		return
 	}
 	a.groups++
+	if r.Type == TypeStream {
+		a.addStream(k.kind, key, r)
+		return
+	}
 	members, size := a.sum(kindMember, key, version)
 	scores, more := a.sum(kindScore, key, version)
 	if members != r.Count || size+more != r.Bytes {
@@ -304,6 +315,17 @@ func (a *spaceAudit) addGroup(k rowKey, key []byte, version uint64) {
 	}
 	if r.Type == TypeList {
 		a.addList(key, r)
+	}
+}
+
+// addStream checks what the key row of a stream says of its entries, or of its groups.
+func (a *spaceAudit) addStream(kind byte, key []byte, r Row) {
+	rows, size := a.sum(kind, key, r.Version)
+	switch {
+	case kind == kindGroup && size != r.Groups:
+		a.say("%s says that its groups take %d bytes, and they take %d", quote(key), r.Groups, size)
+	case kind == kindEntry && (rows != r.Count || size != r.Bytes-r.Groups):
+		a.say("%s says %d entries in %d bytes, and has %d in %d", quote(key), r.Count, r.Bytes-r.Groups, rows, size)
 	}
 }
 

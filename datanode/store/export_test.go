@@ -131,7 +131,7 @@ func (a *audit) add(k rowKey, value []byte) error {
 		_, w := binary.Uvarint(value)
 		a.garbage++
 		a.versions[binary.BigEndian.Uint64(k.rest)] = string(value[w:])
-	case kindMember, kindScore:
+	case kindMember, kindScore, kindEntry, kindGroup:
 		n, w := binary.Uvarint(k.rest)
 		key, rest := k.rest[w:w+int(n)], k.rest[w+int(n):]
 		version := binary.BigEndian.Uint64(rest)
@@ -193,6 +193,11 @@ func (Codec) Sub(ns, ks uint64, key []byte, version uint64, score bool, name []b
 		kind = kindScore
 	}
 	return append(appendSubPrefix(nil, keyspacePrefix(ns, ks), kind, key, version), name...)
+}
+
+// Row is the key of a sub row of any kind.
+func (Codec) Row(ns, ks uint64, s Sub, key []byte, version uint64, name []byte) []byte {
+	return append(appendSubPrefix(nil, keyspacePrefix(ns, ks), s.kind(), key, version), name...)
 }
 
 func (Codec) Comparer() *pebble.Comparer { return comparer() }

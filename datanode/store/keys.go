@@ -17,6 +17,8 @@ import (
 //	kindScore   length of user key (varint) | user key | version (8) | score (8) | member
 //	kindExpiry  Unix milliseconds (8) | user key
 //	kindGarbage version (8)
+//	kindEntry   length of user key (varint) | user key | version (8) | a stream entry's id (16)
+//	kindGroup   length of user key (varint) | user key | version (8) | a row of a stream's consumer groups
 //
 // Numbers of 8 bytes are big endian. Namespace 0 is the node's own: its rows are a kind and varints.
 // The kinds are part of the format and append-only; a namespace sharded by slot will have kinds of its own.
@@ -26,6 +28,8 @@ const (
 	kindScore   = 0x03
 	kindExpiry  = 0x04
 	kindGarbage = 0x05
+	kindEntry   = 0x06
+	kindGroup   = 0x07
 
 	sysPosition = 0x01 // the position that the store holds at least
 	sysMapping  = 0x02 // namespace, database -> keyspace number
@@ -43,6 +47,11 @@ func comparer() *pebble.Comparer {
 	return &c
 }
 
+// isSub says whether a kind is one of sub rows.
+func isSub(kind byte) bool {
+	return kind == kindMember || kind == kindScore || kind == kindEntry || kind == kindGroup
+}
+
 func splitKey(k []byte) int {
 	rest, ok := skipNumber(k)
 	if !ok || len(k) == 0 || k[0] == 0 {
@@ -51,7 +60,7 @@ func splitKey(k []byte) int {
 	if rest, ok = skipNumber(rest); !ok || len(rest) == 0 {
 		return len(k)
 	}
-	if rest[0] != kindMember && rest[0] != kindScore {
+	if !isSub(rest[0]) {
 		return len(k)
 	}
 	at := len(k) - len(rest) + 1

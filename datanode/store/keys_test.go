@@ -29,7 +29,8 @@ func FuzzKeys(f *testing.F) {
 		if end := c.PrefixEnd(p); end != nil && (bytes.Compare(a, p) < 0 || bytes.Compare(a, end) >= 0) {
 			t.Errorf("%x is outside of its keyspace", a)
 		}
-		subs := [][]byte{a, b, p, c.Sub(ns1, ks1, key1, v1, false, name1), c.Sub(ns2, ks2, key2, v2, false, name2), c.Sub(ns1, ks1, key1, v1, true, name2)}
+		subs := [][]byte{a, b, p, c.Sub(ns1, ks1, key1, v1, false, name1), c.Sub(ns2, ks2, key2, v2, false, name2), c.Sub(ns1, ks1, key1, v1, true, name2),
+			c.Row(ns1, ks1, store.SubEntry, key1, v1, name1), c.Row(ns2, ks2, store.SubGroup, key2, v2, name2)}
 		if n := c.Split(subs[3]); n != len(subs[3])-len(name1) {
 			t.Errorf("split of %x at %d, the member starts at %d", subs[3], n, len(subs[3])-len(name1))
 		}

@@ -24,15 +24,17 @@ type Row struct {
 	Type     Type
 	Spread   bool
 	ExpireMS int64  // Unix milliseconds; 0: none
-	Data     []byte // not Spread: the string, or the packed form, which datatype owns
+	Data     []byte // not Spread: the string, or the packed form; of a stream what it knows of itself. Datatype owns it
 	Version  uint64 // Spread: names the sub rows
 	Count    uint64 // Spread: members; datatype keeps it
 	Bytes    uint64 // Spread: sum of SubSize of all sub rows; datatype keeps it
 	Head     uint64 // a spread list: the index of its first element; datatype keeps it
+	Groups   uint64 // a stream: the part of Bytes that its consumer groups take; datatype keeps it
 }
 
 // A key row's value is a tag byte (type, flags), the expiry if there is one (8, big endian), then the
-// data, or of a spread collection version (8), count and bytes (varints), and of a list head (8, big endian).
+// data, or of a spread collection version (8), count and bytes (varints), and of a list head (8, big endian). A
+// stream is always spread, and has the bytes of its groups (varint) and its data behind these.
 const (
 	tagType   = 0x0f
 	tagSpread = 0x10
@@ -61,8 +63,11 @@ func appendRow(b []byte, r *Row) []byte {
 	b = binary.BigEndian.AppendUint64(b, r.Version)
 	b = binary.AppendUvarint(b, r.Count)
 	b = binary.AppendUvarint(b, r.Bytes)
-	if r.Type == TypeList {
+	switch r.Type {
+	case TypeList:
 		b = binary.BigEndian.AppendUint64(b, r.Head)
+	case TypeStream:
+		b = append(binary.AppendUvarint(b, r.Groups), r.Data...)
 	}
 	return b
 }
@@ -97,6 +102,13 @@ func decodeRow(v []byte) (Row, error) {
 		return Row{}, fmt.Errorf("%w: key row is cut short", ErrDamage)
 	}
 	b = b[n:]
+	if r.Type == TypeStream {
+		if r.Groups, n = binary.Uvarint(b); n <= 0 || r.Groups > r.Bytes {
+			return Row{}, fmt.Errorf("%w: key row of a stream with groups of a wrong size", ErrDamage)
+		}
+		r.Data = b[n:]
+		return r, nil
+	}
 	if r.Type == TypeList && len(b) == headSize {
 		r.Head, b = binary.BigEndian.Uint64(b), nil
 	} else if r.Type == TypeList || len(b) > 0 {

@@ -19,6 +19,7 @@ type pending struct {
 	known bool   // value is; else the row is there as it was before the run
 	here  bool
 	dirty bool
+	quiet bool    // who watches the key sees no change
 	old   rowMeta // key rows: before the run
 }
 

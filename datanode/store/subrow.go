@@ -16,11 +16,18 @@ type Sub uint8
 const (
 	SubMember Sub = 1 // member, field, or a list's index (8, big endian) -> value
 	SubScore  Sub = 2 // order-preserving score | member -> nothing
+	SubEntry  Sub = 3 // a stream entry's id (16, big endian) -> its fields
+	SubGroup  Sub = 4 // a row of a stream's consumer groups, as datatype names it
 )
 
 func (s Sub) kind() byte {
-	if s == SubScore {
+	switch s {
+	case SubScore:
 		return kindScore
+	case SubEntry:
+		return kindEntry
+	case SubGroup:
+		return kindGroup
 	}
 	return kindMember
 }
@@ -44,6 +51,9 @@ func (tx *Tx) GetSub(db DB, key []byte, version uint64, s Sub, name []byte) ([]b
 		return p.value, p.here
 	}
 	if s != SubMember {
+		if tx.inRange(k) {
+			return nil, false
+		}
 		return tx.fetch(&tx.others, k)
 	}
 	return tx.member(h, k)
@@ -68,6 +78,33 @@ func (tx *Tx) PutSub(db DB, key []byte, version uint64, s Sub, name, value []byt
 // DeleteSub removes a sub row.
 func (tx *Tx) DeleteSub(db DB, key []byte, version uint64, s Sub, name []byte) {
 	tx.remove(tx.subKey(db, key, version, s, name))
+}
+
+// DeleteSubs removes all sub rows from a name on to before another, both not nil, in constant time but for what the
+// run has written itself. They must not be of a kind that caches hold.
+func (tx *Tx) DeleteSubs(db DB, key []byte, version uint64, s Sub, from, to []byte) {
+	if s == SubMember {
+		panic("store: DeleteSubs of members")
+	}
+	prefix := appendSubPrefix(nil, db.ks.prefix, s.kind(), key, version)
+	n := len(prefix)
+	r := span{append(prefix[:n:n], from...), append(prefix[:n:n], to...)}
+	for i := range tx.others.rows {
+		if p := &tx.others.rows[i]; p.dirty && bytes.Compare(p.key, r.from) >= 0 && bytes.Compare(p.key, r.to) < 0 {
+			p.value, p.here = nil, false
+		}
+	}
+	tx.ranges = append(tx.ranges, r)
+}
+
+// inRange says whether the transaction has removed a row as one of a range, and not written it since.
+func (tx *Tx) inRange(key []byte) bool {
+	for _, r := range tx.ranges {
+		if bytes.Compare(key, r.from) >= 0 && bytes.Compare(key, r.to) < 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Subs yields name and value of the sub rows in bounds, as they were when the iteration began, the
@@ -169,7 +206,7 @@ func (tx *Tx) merged(s *rowSet, lower, upper []byte, reverse bool) iter.Seq2[[]b
 			if err != nil {
 				broken("read row", err)
 			}
-			if !yield(it.Key(), v) {
+			if !tx.inRange(it.Key()) && !yield(it.Key(), v) {
 				return
 			}
 			ok = step()

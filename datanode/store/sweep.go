@@ -298,7 +298,7 @@ func (s *Store) sweepCollection(tx *Tx, ks *keyspace, row, key []byte) {
 		return
 	}
 	version := binary.BigEndian.Uint64(row[len(row)-8:])
-	for _, kind := range [...]byte{kindMember, kindScore} {
+	for _, kind := range [...]byte{kindMember, kindScore, kindEntry, kindGroup} {
 		prefix := appendSubPrefix(nil, ks.prefix, kind, key, version)
 		n := 0
 		for k := range s.rows(prefix, prefixEnd(prefix)) {

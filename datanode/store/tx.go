@@ -370,7 +370,15 @@ func (tx *Tx) Put(db DB, key []byte, r Row) {
 	}
 	tx.holds(len(r.Data))
 	p.value = tx.keys.keepRow(&r)
-	p.here, p.known, p.dirty = true, true, true
+	p.here, p.known, p.dirty, p.quiet = true, true, true, false
+}
+
+// PutQuiet is Put for what is no change to those that watch the key: a stream's groups are none in Redis.
+func (tx *Tx) PutQuiet(db DB, key []byte, r Row) {
+	p := tx.peek(db, key)
+	quiet := !p.dirty || p.quiet
+	tx.Put(db, key, r)
+	tx.peek(db, key).quiet = quiet
 }
 
 // Delete removes a row in constant time, whatever its size, and says whether a live one was there.
@@ -385,7 +393,7 @@ func (tx *Tx) Delete(db DB, key []byte) bool {
 		tx.retire(db, key, p.value, false, 0)
 		expire = r.ExpireMS
 	}
-	p.here, p.known, p.value, p.dirty = false, true, nil, true
+	p.here, p.known, p.value, p.dirty, p.quiet = false, true, nil, true, false
 	return expire == 0 || expire > tx.now
 }
 

@@ -14,7 +14,7 @@ import (
 // Check is what Verify is to know and to do beside reading files.
 type Check struct {
 	Namespaces []uint64               // ids that have rows, as far as the caller knows
-	Row        func(Row) error        // decodes the data of a row that isn't spread
+	Row        func(Row) error        // decodes the data of a row that has any
 	Say        func(f replog.Finding) // takes what is wrong
 }
 

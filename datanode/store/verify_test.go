@@ -194,6 +194,32 @@ func TestVerifyFindsWrongRows(t *testing.T) {
 		{"a hash with a head", func(db *pebble.DB) error {
 			return db.Set(c.Key(ns, 0, []byte("spread")), []byte("\x12"+version+"\x03\x09"+version), pebble.NoSync)
 		}, "of a wrong length"},
+		{"a stream's lost entry", func(db *pebble.DB) error {
+			return db.Delete(c.Row(ns, 0, store.SubEntry, []byte("stream"), 3, index(1)), pebble.NoSync)
+		}, "says 3 entries"},
+		{"a stream's longer entry", func(db *pebble.DB) error {
+			return db.Set(c.Row(ns, 0, store.SubEntry, []byte("stream"), 3, index(1)), []byte("longer"), pebble.NoSync)
+		}, "says 3 entries"},
+		{"a stream's lost group", func(db *pebble.DB) error {
+			return db.Delete(c.Row(ns, 0, store.SubGroup, []byte("stream"), 3, []byte("group1")), pebble.NoSync)
+		}, "its groups take 14 bytes"},
+		{"a stream's lost groups", func(db *pebble.DB) error {
+			p := prefix(7)
+			return db.DeleteRange(p, c.PrefixEnd(p), pebble.NoSync)
+		}, "that have such rows"},
+		{"a stream's lost entries", func(db *pebble.DB) error {
+			p := prefix(6)
+			return db.DeleteRange(p, c.PrefixEnd(p), pebble.NoSync)
+		}, "that have such rows"},
+		{"a stream's member", func(db *pebble.DB) error {
+			return db.Set(c.Row(ns, 0, store.SubMember, []byte("stream"), 3, []byte("m")), nil, pebble.NoSync)
+		}, "has rows of kind 2"},
+		{"a hash's entry", func(db *pebble.DB) error {
+			return db.Set(c.Row(ns, 0, store.SubEntry, []byte("spread"), 1, []byte("m")), nil, pebble.NoSync)
+		}, "has rows of kind 6"},
+		{"a stream's groups larger than it", func(db *pebble.DB) error {
+			return db.Set(c.Key(ns, 0, []byte("stream")), []byte("\x16"+version+"\x03\x05\x06"), pebble.NoSync)
+		}, "groups of a wrong size"},
 		{"an orphan", func(db *pebble.DB) error {
 			return db.Set(c.Sub(ns, 0, []byte("gone"), 9, false, []byte("f")), nil, pebble.NoSync)
 		}, "have no key row"},
@@ -244,7 +270,7 @@ func setHead(db *pebble.DB, key []byte, head uint64) error {
 	return errors.Join(closer.Close(), db.Set(key, v, pebble.NoSync))
 }
 
-// fill writes a string, one that expires, a spread hash, and a spread list.
+// fill writes a string, one that expires, a spread hash, a spread list, and a stream with groups.
 func fill(s *store.Store, ns uint64) error {
 	if !s.Enter() {
 		return errors.New("closed")
@@ -269,6 +295,18 @@ func fill(s *store.Store, ns uint64) error {
 		r.Bytes += store.SubSize(index(i), []byte("v"))
 	}
 	tx.Put(db, []byte("list"), r)
+	r = store.Row{Type: store.TypeStream, Spread: true, Version: tx.NewVersion(), Count: 3, Data: []byte("data")}
+	for i := range uint64(3) {
+		tx.PutSub(db, []byte("stream"), r.Version, store.SubEntry, index(i), []byte("v"))
+		r.Bytes += store.SubSize(index(i), []byte("v"))
+	}
+	for i := range 2 {
+		name := fmt.Appendf(nil, "group%d", i)
+		tx.PutSub(db, []byte("stream"), r.Version, store.SubGroup, name, []byte("v"))
+		r.Groups += store.SubSize(name, []byte("v"))
+	}
+	r.Bytes += r.Groups
+	tx.Put(db, []byte("stream"), r)
 	return tx.Commit(store.Async)
 }
 

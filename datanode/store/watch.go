@@ -140,7 +140,7 @@ func (tx *Tx) changed() {
 	defer all.mu.Unlock()
 	for i := range tx.keys.rows {
 		p := &tx.keys.rows[i]
-		if !p.dirty || !p.here && p.old.expire != 0 && p.old.expire <= tx.now {
+		if !p.dirty || p.quiet || !p.here && p.old.expire != 0 && p.old.expire <= tx.now {
 			continue
 		}
 		k, _ := parseRowKey(p.key)

@@ -222,7 +222,7 @@ func TestWorkloads(t *testing.T) {
 			}
 		}
 		want := map[string]int{"hset": collections, "zadd": collections, "hset-one": 1, "zadd-one": 1, "ping": 0,
-			"lpush": 1, "rpush": 1, "lpop": 1, "rpop": 1, "lrange-100": 1}
+			"lpush": 1, "rpush": 1, "lpop": 1, "rpop": 1, "lrange-100": 1, "xadd": 1}
 		n, special := want[name]
 		if !special {
 			n = 5

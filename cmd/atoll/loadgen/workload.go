@@ -68,6 +68,10 @@ func workloads() []Workload {
 		{Name: "lrange-100", make: func(_ *Workload, b []byte, _ *random) []byte {
 			return appendBulk(appendBulk(appendBulk(appendHead(b, 4, "LRANGE"), "onelist"), "0"), "99")
 		}},
+		// One stream, which grows.
+		{Name: "xadd", make: func(w *Workload, b []byte, _ *random) []byte {
+			return appendBulk(appendBulk(appendBulk(appendBulk(appendHead(b, 5, "XADD"), "onestream"), "*"), "field"), w.value)
+		}},
 		{Name: "mset", make: func(w *Workload, b []byte, r *random) []byte {
 			b = appendHead(b, 1+2*msetKeys, "MSET")
 			for range msetKeys {

@@ -23,6 +23,12 @@ func Recount(tx *store.Tx, db store.DB) (store.Counters, error) {
 			continue
 		}
 		c.Bytes += int64(row.Bytes)
+		if row.Type == store.TypeStream {
+			if err := recountStream(tx, db, key, row); err != nil {
+				return c, fmt.Errorf("stream %q: %w", key, err)
+			}
+			continue
+		}
 		var sum uint64
 		members, scores := uint64(0), uint64(0)
 		for name, value := range tx.Subs(db, key, row.Version, store.SubMember, store.Bounds{}) {
@@ -55,8 +61,11 @@ func rowSize(r store.Row) int {
 	if !r.Spread {
 		return n + len(r.Data)
 	}
-	if r.Type == store.TypeList {
+	switch r.Type {
+	case store.TypeList:
 		n += 8 // where it starts
+	case store.TypeStream:
+		n += len(binary.AppendUvarint(nil, r.Groups)) + len(r.Data)
 	}
 	return n + 8 + len(binary.AppendUvarint(binary.AppendUvarint(nil, r.Count), r.Bytes))
 }
