@@ -25,6 +25,7 @@ type Ctx struct {
 	// Spec is the called command's.
 	Spec *Spec
 
+	flags Flags // the call's
 	ex    *Executor
 	lease Lease           // nil in a FlagNetwork command
 	ctx   context.Context // ends with the connection; FlagNetwork only

@@ -135,6 +135,8 @@ const (
 	errCountPositive = Error("ERR count should be greater than 0")
 	errLimitNegative = Error("ERR LIMIT can't be negative")
 	errDecrOverflow  = Error("ERR decrement would overflow")
+	errNotHLL        = Error("WRONGTYPE Key is not a valid HyperLogLog string value.")
+	errHLLCorrupt    = Error("INVALIDOBJ Corrupted HLL object detected")
 )
 
 // familyFailures is the data types' part of the table of errors.
@@ -149,6 +151,8 @@ func familyFailures() []familyFailure {
 		{datatype.ErrScoreRange, errScoreRange},
 		{datatype.ErrLexRange, errLexRange},
 		{datatype.ErrTooLong, errTooLong},
+		{datatype.ErrNotHLL, errNotHLL},
+		{datatype.ErrHLLCorrupt, errHLLCorrupt},
 	}
 }
 
@@ -157,6 +161,7 @@ func familySpecs() []Spec {
 	return slices.Concat(
 		family("string", stringSpecs()),
 		family("bitmap", bitmapSpecs()),
+		family("hyperloglog", hllSpecs()),
 		family("generic", keySpecs()),
 		family("generic", scanSpecs()),
 		family("server", databaseSpecs()),

@@ -47,6 +47,7 @@ var lookLines = []string{
 	"SADD K a", "SCARD K", "SDIFF K c m", "SDIFF c K", "SDIFFSTORE new K c", "SINTER K c", "SINTER c K m", "SINTERCARD 2 c K", "SINTERSTORE K c c", "SINTERSTORE new c m K", "SISMEMBER K a", "SMEMBERS K", "SMISMEMBER K a b",
 	"SMOVE K c a", "SMOVE c K a", "SPOP K", "SPOP K 0", "SPOP K 1", "SPOP K 2", "SPOP K 100", "SPOP K x", "SRANDMEMBER K", "SRANDMEMBER K 2", "SRANDMEMBER K x", "SREM K a", "SSCAN K 0", "SUNION K c", "SUNION c m K", "SUNIONSTORE new K c",
 	"ZDIFF 2 K z", "ZDIFFSTORE new 2 z K", "ZINTER 2 K z", "ZINTER 0 K", "ZINTERCARD 2 z K", "ZINTERSTORE new 2 K c", "ZMPOP 2 m K MIN", "ZRANGESTORE new K 0 1", "ZRANGESTORE K z 0 1", "ZUNION 3 z m K", "ZUNION 2 K z NOSUCH", "ZUNIONSTORE K 2 z c",
+	"PFADD K", "PFADD K a", "PFADD K a b", "PFCOUNT K", "PFCOUNT K p", "PFCOUNT p K m", "PFCOUNT p", "PFDEBUG ENCODING K", "PFDEBUG GETREG K", "PFDEBUG TODENSE K", "PFDEBUG x K", "PFMERGE K", "PFMERGE K p", "PFMERGE p K m", "PFMERGE new p K",
 	"DBSIZE", "PING", "SELECT 0",
 }
 
@@ -57,7 +58,7 @@ func TestLooksAsRedis(t *testing.T) {
 	m.session = m.bench.Session(t, commandtest.AWriteSecret)
 	seen, counted := map[string]bool{}, 0
 	for _, line := range lookLines {
-		for _, key := range []string{"s", "h", "z", "l", "c", "m"} {
+		for _, key := range []string{"s", "h", "z", "l", "c", "p", "m"} {
 			words := strings.Fields(line)
 			seen[strings.ToLower(words[0])], seen[strings.ToLower(strings.Join(words[:min(2, len(words))], "|"))] = true, true
 			for i, w := range words {
@@ -67,7 +68,7 @@ func TestLooksAsRedis(t *testing.T) {
 			}
 			var texts [2]string
 			for i, c := range []compare.Conn{m, redis} {
-				_, err := c.Do([]string{"FLUSHALL"}, []string{"SET", "s", "12"}, []string{"HSET", "h", "f", "v"}, []string{"ZADD", "z", "1", "a"}, []string{"RPUSH", "l", "a", "b"}, []string{"SADD", "c", "a", "b"}, []string{"CONFIG", "RESETSTAT"}, words)
+				_, err := c.Do([]string{"FLUSHALL"}, []string{"SET", "s", "12"}, []string{"HSET", "h", "f", "v"}, []string{"ZADD", "z", "1", "a"}, []string{"RPUSH", "l", "a", "b"}, []string{"SADD", "c", "a", "b"}, []string{"PFADD", "p", "a"}, []string{"CONFIG", "RESETSTAT"}, words)
 				if err == nil {
 					texts[i], err = infoOf(c, looksCounted...)
 				}

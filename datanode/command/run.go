@@ -140,19 +140,22 @@ func (e *Executor) plan(dst []planned, c *candidate, s *Session, lease Lease, cm
 	for i := range cmds {
 		*c = candidate{ex: e, session: s, args: cmds[i].Args, primary: primary, damaged: damaged}
 		p := planned{refusal: e.pass(c), cmd: c.cmd}
+		if c.cmd != nil {
+			p.flags = c.flags(lease.Store())
+		}
 		switch {
 		case p.refusal != "":
 			p.kind = kindRefused
 		case c.forward:
 			p.kind = kindForward
-		case c.cmd.Flags&(FlagSession|FlagNetwork) != 0:
+		case p.flags&(FlagSession|FlagNetwork) != 0:
 			p.kind = kindAlone
-		case c.cmd.Flags&(FlagWrite|FlagReadOnly) == 0:
+		case p.flags&(FlagWrite|FlagReadOnly) == 0:
 			p.kind = kindPlain
 		default:
 			p.kind = kindData
 		}
-		alone := p.kind == kindAlone || (c.cmd != nil && p.kind == kindData && c.cmd.Flags&FlagExclusive != 0)
+		alone := p.kind == kindAlone || (p.kind == kindData && p.flags&FlagExclusive != 0)
 		if i > 0 && (alone || (p.kind == kindForward) != (dst[0].kind == kindForward)) {
 			break
 		}
@@ -248,8 +251,8 @@ func (e *Executor) lockPlan(sc *scratch, shares []share, lease Lease) store.Run 
 			if p.kind != kindData {
 				continue
 			}
-			r.Write = r.Write || p.cmd.Flags&FlagWrite != 0
-			r.Exclusive = r.Exclusive || p.cmd.Flags&FlagExclusive != 0
+			r.Write = r.Write || p.flags&FlagWrite != 0
+			r.Exclusive = r.Exclusive || p.flags&FlagExclusive != 0
 			if p.cmd.Keys.Hashes != nil {
 				sc.hashes = p.cmd.Keys.Hashes(sh.session.DB, args, sc.hashes)
 				continue
@@ -324,7 +327,7 @@ func (e *Executor) call(sc *scratch, sh *share, room int) (whole bool) {
 		if p.kind == kindRefused {
 			s.Out.Error(p.refusal)
 		} else {
-			c.Args, c.Spec = sh.cmds[i].Args, &p.cmd.Spec
+			c.Args, c.Spec, c.flags = sh.cmds[i].Args, &p.cmd.Spec, p.flags
 			if p.kind == kindData {
 				c.DB = c.Tx.DB(s.DB)
 			}

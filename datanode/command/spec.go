@@ -49,6 +49,8 @@ const (
 	// FlagShared marks a command that changes no rows but what the namespace's other connections meet: like a write,
 	// a read-only token may not call it.
 	FlagShared
+	// FlagNotes marks a reading command that notes what it has found in the rows, where its call may write.
+	FlagNotes
 )
 
 // Scope says who may call a command. Its zero value is nobody.
@@ -140,6 +142,8 @@ type Spec struct {
 	// Unsent, for commands that make more than they are sent, returns how many bytes more they would add, and, if there
 	// is KeySpec.Hashes, how many keys.
 	Unsent func(tx *store.Tx, db int, args [][]byte) (keys, bytes int64)
+	// More, for commands whose flags depend on their arguments, returns those that a call has besides.
+	More func(args [][]byte) Flags
 	// Subs are the subcommands of a container. A container with Run runs it when no subcommand fits.
 	Subs []Spec
 }

@@ -22,6 +22,10 @@ var (
 	ErrLexRange = errors.New("invalid lexical bound")
 	// ErrTooLong: the string would be longer than MaxStringBytes.
 	ErrTooLong = errors.New("string exceeds maximum length")
+	// ErrNotHLL: the string is no HyperLogLog.
+	ErrNotHLL = errors.New("not a HyperLogLog")
+	// ErrHLLCorrupt: the registers of a HyperLogLog are not as many as there must be.
+	ErrHLLCorrupt = errors.New("corrupted HyperLogLog")
 
 	// errCorrupt: a packed value does not parse. It never leaves the package: damage panics with store.Damage.
 	errCorrupt = errors.New("packed value is damaged")
