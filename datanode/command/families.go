@@ -172,6 +172,7 @@ func familySpecs() []Spec {
 		family("sorted-set", zsetSpecs()),
 		family("sorted-set", zrangeSpecs()),
 		family("sorted-set", zsetOperationSpecs()),
+		family("geo", geoSpecs()),
 	)
 }
 
