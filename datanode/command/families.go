@@ -164,6 +164,7 @@ func familySpecs() []Spec {
 		family("hyperloglog", hllSpecs()),
 		family("generic", keySpecs()),
 		family("generic", scanSpecs()),
+		family("generic", sortSpecs()),
 		family("server", databaseSpecs()),
 		family("hash", hashSpecs()),
 		family("set", setSpecs()),

@@ -2,8 +2,6 @@ package command
 
 import (
 	"cmp"
-	"container/heap"
-	"slices"
 
 	"github.com/atolldb/atoll/datanode/datatype"
 	"github.com/atolldb/atoll/datanode/store"
@@ -35,7 +33,7 @@ type geoSearch struct {
 	target                  []byte
 	stores, storesDistances bool
 
-	hits  geoHits
+	hits  best[geoHit]
 	found int // positions within the area
 	bytes int // of members
 }
@@ -265,30 +263,26 @@ type geoHit struct {
 	number          int // in the order in which they were found
 }
 
-// geoHits is a heap with the one on top that a search for the nearest, or the farthest, gives up first.
-type geoHits struct {
-	list     []geoHit
-	farthest bool
-}
+// nearer is the order of the reply, and farther the other one: what lies equally far stays as it was found.
 
-// compare is the order of the reply: what lies equally far stays as it was found.
-func (h *geoHits) compare(a, b geoHit) int {
-	if h.farthest {
-		return cmp.Or(cmp.Compare(b.distance, a.distance), cmp.Compare(a.number, b.number))
-	}
+func nearer(a, b geoHit) int {
 	return cmp.Or(cmp.Compare(a.distance, b.distance), cmp.Compare(a.number, b.number))
 }
 
-func (h *geoHits) Len() int           { return len(h.list) }
-func (h *geoHits) Less(i, j int) bool { return h.compare(h.list[i], h.list[j]) > 0 }
-func (h *geoHits) Swap(i, j int)      { h.list[i], h.list[j] = h.list[j], h.list[i] }
-func (h *geoHits) Push(x any)         { h.list = append(h.list, x.(geoHit)) }
-func (h *geoHits) Pop() any           { return nil } // nothing is popped
+func farther(a, b geoHit) int {
+	return cmp.Or(cmp.Compare(b.distance, a.distance), cmp.Compare(a.number, b.number))
+}
 
 // search walks the ranges of scores that cover the area. It holds what the reply will show: of a search for some of the nearest
 // or farthest no more than so many.
 func (g *geoSearch) search(c *Ctx, w *work) {
-	g.hits.farthest = g.descending
+	g.hits.compare = nearer
+	if g.descending {
+		g.hits.compare = farther
+	}
+	if !g.any {
+		g.hits.n = g.count
+	}
 	more := true
 	for _, r := range g.area.Ranges() {
 		g.source.Walk(g.source.ByScore(r), false, 0, -1, func(member []byte, score float64) bool {
@@ -303,38 +297,30 @@ func (g *geoSearch) search(c *Ctx, w *work) {
 		}
 	}
 	if g.ascending || g.descending {
-		slices.SortFunc(g.hits.list, g.hits.compare)
+		g.hits.sort()
 	}
 }
 
 // take keeps a hit if it belongs to the result as far as it is known, and reports whether the search goes on.
 func (g *geoSearch) take(c *Ctx, w *work, hit geoHit) bool {
-	h, best := &g.hits, g.count > 0 && !g.any
-	switch {
-	case best && int64(h.Len()) == g.count:
-		if h.compare(hit, h.list[0]) > 0 {
-			return true
-		}
-		worst := &h.list[0]
-		g.bytes += len(hit.member) - len(worst.member)
-		hit.member = append(worst.member[:0], hit.member...)
-		*worst = hit
-		heap.Fix(h, 0)
-	default:
-		g.bytes += len(hit.member)
-		hit.member = append([]byte(nil), hit.member...)
-		if h.list = append(h.list, hit); best {
-			heap.Fix(h, h.Len()-1)
-		}
+	if !g.hits.wants(hit) {
+		return true
 	}
+	var buf []byte
+	if g.hits.full() {
+		buf = g.hits.list[0].member // which makes way
+	}
+	g.bytes += len(hit.member) - len(buf)
+	hit.member = append(buf[:0], hit.member...)
+	g.hits.add(hit)
 	w.Tx.Hold(g.bytes)
 	switch {
-	case g.any && int64(h.Len()) >= g.count:
+	case g.any && int64(g.hits.Len()) >= g.count:
 		return false
-	case g.stores || best:
+	case g.stores || g.hits.n > 0:
 		return g.bytes <= store.MaxRunBytes
 	}
-	return c.Out.fits(g.bytes + bulkFrame*h.Len())
+	return c.Out.fits(g.bytes + bulkFrame*g.hits.Len())
 }
 
 func (g *geoSearch) reply(c *Ctx) {

@@ -426,7 +426,7 @@ func (tx *Tx) delta(ks *keyspace) *replog.Delta {
 // after which nothing happened, and ErrMaybe.
 func (tx *Tx) Commit(d Durability) error {
 	if len(tx.ranges) == 0 && !anyDirty(&tx.keys) && !anyDirty(&tx.others) {
-		if d != Local || !tx.run.Write && !tx.run.Exclusive {
+		if d != Local || !tx.run.Write {
 			return nil
 		}
 		return tx.await(tx.store.applied.Load().Index) // what it has found, and left as it is, may not be on the disk yet
