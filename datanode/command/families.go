@@ -137,6 +137,10 @@ const (
 	errDecrOverflow  = Error("ERR decrement would overflow")
 	errNotHLL        = Error("WRONGTYPE Key is not a valid HyperLogLog string value.")
 	errHLLCorrupt    = Error("INVALIDOBJ Corrupted HLL object detected")
+	errDump          = Error("ERR Bad data format")
+	errDumpFooter    = Error("ERR DUMP payload version or checksum are wrong")
+	errNoDump        = Error("ERR values of this type can't be dumped")
+	errBusyKey       = Error("BUSYKEY Target key name already exists.")
 )
 
 // familyFailures is the data types' part of the table of errors.
@@ -153,6 +157,9 @@ func familyFailures() []familyFailure {
 		{datatype.ErrTooLong, errTooLong},
 		{datatype.ErrNotHLL, errNotHLL},
 		{datatype.ErrHLLCorrupt, errHLLCorrupt},
+		{datatype.ErrDump, errDump},
+		{datatype.ErrDumpFooter, errDumpFooter},
+		{datatype.ErrNoDump, errNoDump},
 	}
 }
 
@@ -165,6 +172,7 @@ func familySpecs() []Spec {
 		family("generic", keySpecs()),
 		family("generic", scanSpecs()),
 		family("generic", sortSpecs()),
+		family("generic", dumpSpecs()),
 		family("server", databaseSpecs()),
 		family("hash", hashSpecs()),
 		family("set", setSpecs()),

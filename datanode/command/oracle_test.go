@@ -46,7 +46,7 @@ var families = []struct {
 	name string
 	gen  func(*rapid.T) []step
 }{
-	{"string", stringStep}, {"bitmap", bitmapStep}, {"hll", hllStep}, {"geo", geoStep}, {"sort", sortStep}, {"key", keyStep}, {"hash", hashStep}, {"set", setStep}, {"setops", setOperationStep}, {"zset", zsetStep}, {"zrange", zrangeStep}, {"zsetops", zsetOperationStep}, {"list", listStep}, {"mixed", mixedStep},
+	{"string", stringStep}, {"bitmap", bitmapStep}, {"hll", hllStep}, {"geo", geoStep}, {"sort", sortStep}, {"dump", dumpStep}, {"key", keyStep}, {"hash", hashStep}, {"set", setStep}, {"setops", setOperationStep}, {"zset", zsetStep}, {"zrange", zrangeStep}, {"zsetops", zsetOperationStep}, {"list", listStep}, {"mixed", mixedStep},
 }
 
 // stepsPerCheck is the average length of a sequence, with which a number of commands becomes a number of
