@@ -121,10 +121,17 @@ func (s *Session) line(nowMS int64) string {
 	if s.monitoring.Load() {
 		flags = "O"
 	}
-	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=0 psub=0 ssub=0 multi=-1 "+
+	queued := s.queued.Load()
+	if queued > 0 {
+		flags = strings.Replace(flags, "N", "", 1) + "x"
+	}
+	if s.waiter.Load() != nil {
+		flags = strings.Replace(flags, "N", "", 1) + "b"
+	}
+	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=0 psub=0 ssub=0 multi=%d "+
 		"qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=%s user=%s "+
 		"redir=-1 resp=%d lib-name=%s lib-ver=%s namespace=%s tot-cmds=%d",
-		s.ID, s.Peer.Remote, s.Peer.Local, s.ID, sh.name, age, idle, flags, sh.db, last, user, sh.proto, sh.libName, sh.libVer,
+		s.ID, s.Peer.Remote, s.Peer.Local, s.ID, sh.name, age, idle, flags, sh.db, queued-1, last, user, sh.proto, sh.libName, sh.libVer,
 		sh.namespace, s.count.Load())
 }
 
@@ -280,9 +287,21 @@ func clientUnblock(c *Ctx) {
 		c.Out.Error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
 		return
 	}
-	if _, ok := datatype.ParseInt(c.Args[2]); !ok {
+	id, ok := datatype.ParseInt(c.Args[2])
+	if !ok {
 		c.Fail(errNotInteger)
 		return
+	}
+	refusal := noRefusal
+	if len(c.Args) == 4 && is(c.Args[3], "error") {
+		refusal = errUnblockedBy
+	}
+	for s := range c.visible {
+		if s.ID == id {
+			w := s.waiter.Load()
+			c.Out.Int(bit(w != nil && w.end(refusal, false)))
+			return
+		}
 	}
 	c.Out.Int(0)
 }

@@ -21,7 +21,7 @@ func connectionSpecs() []Spec {
 	return []Spec{
 		{Name: "auth", Arity: -2, Flags: conn | FlagNoAuth | FlagNoScript | FlagSession, Scope: ScopeConnection, Group: "connection",
 			Since: "1.0.0", Summary: "Authenticates the connection with a token.", Run: auth},
-		{Name: "hello", Arity: -1, Flags: conn | FlagNoAuth | FlagNoScript | FlagSession | FlagInMulti, Scope: ScopeConnection, Group: "connection",
+		{Name: "hello", Arity: -1, Flags: conn | FlagNoAuth | FlagNoScript | FlagSession, Scope: ScopeConnection, Group: "connection",
 			Since: "6.0.0", Summary: "Handshakes with the server.", Run: hello},
 		{Name: "select", Arity: 2, Flags: conn | FlagSession, Scope: ScopeTenant, Group: "connection",
 			Since: "1.0.0", Summary: "Changes the selected database.", Run: selectDB},
@@ -72,6 +72,10 @@ func (c *Ctx) authenticate(name string, secret []byte) bool {
 		c.Session.penalty, c.Session.closing = wait, cut || c.Session.closing
 		return false
 	}
+	if c.Session.multi.running && g.NamespaceID != c.Session.grant.NamespaceID {
+		c.Fail(errOtherNamespace)
+		return false
+	}
 	if st := c.ex.namespaceStats(g.NamespaceID); !c.ex.enter(c.Session, st, g.TokenID, v.Namespace(g.NamespaceID).ConnectionsMax()) {
 		st.limited.Add(1)
 		c.ex.mark(st)
@@ -117,7 +121,6 @@ func hello(c *Ctx) {
 			"AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time")
 		return
 	}
-	c.Session.inMulti = false
 	if o.setName {
 		c.Session.setName(o.clientName)
 	}

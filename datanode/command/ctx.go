@@ -26,6 +26,12 @@ type Ctx struct {
 	Spec *Spec
 
 	flags Flags // the call's
+	// waiter is who is served by another's run, and readyKey the key that was written; else nil.
+	waiter   *waiter
+	readyKey string
+	// unready says that it could not be.
+	unready bool
+
 	ex    *Executor
 	lease Lease           // nil in a FlagNetwork command
 	ctx   context.Context // ends with the connection; FlagNetwork only

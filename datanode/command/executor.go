@@ -26,6 +26,7 @@ type Executor struct {
 	slow     slowLogs
 	latency  latencies
 	pauses   pauses
+	blocked  atomic.Int64 // sessions that wait for keys
 	shutdown func()
 	started  time.Time
 	version  string
@@ -94,9 +95,12 @@ type scratch struct {
 	shares    [1]share // of a run of one session
 	hashes    []uint64
 	positions []int
-	spare     []byte // replies that are being replaced
-	waits     int    // reads that waited for the disk, since a Joint looked
-	nowNS     int64  // when the run began, in Unix nanoseconds
+	spare     []byte    // replies that are being replaced
+	waits     int       // reads that waited for the disk, since a Joint looked
+	ready     []dbKey   // that somebody waits for, and the run has written
+	begun     int       // of ready
+	served    []*waiter // by the run, if it is committed
+	nowNS     int64     // when the run began, in Unix nanoseconds
 	reserved  reserved
 }
 
@@ -107,6 +111,8 @@ type share struct {
 	plan    []planned // of the first commands
 	from    int       // where its replies begin
 	done    int       // how many of the planned commands were called
+	// whole says that the commands are a transaction's: all of them happen or none, and they have one reply.
+	whole bool
 	// rest is what a common run leaves to the caller.
 	rest []redcon.Command
 }
@@ -130,6 +136,7 @@ const (
 	kindData         // in the run's transaction
 	kindAlone        // FlagSession or FlagNetwork: a run of its own, no transaction
 	kindForward      // a write on a replica
+	kindQueue        // is kept for EXEC
 )
 
 // stats are the counters of INFO.

@@ -178,9 +178,11 @@ func familySpecs() []Spec {
 		family("set", setSpecs()),
 		family("set", setOperationSpecs()),
 		family("list", listSpecs()),
+		family("list", listBlockSpecs()),
 		family("sorted-set", zsetSpecs()),
 		family("sorted-set", zrangeSpecs()),
 		family("sorted-set", zsetOperationSpecs()),
+		family("sorted-set", zsetPopSpecs()),
 		family("geo", geoSpecs()),
 	)
 }

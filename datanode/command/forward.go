@@ -1,6 +1,8 @@
 package command
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -89,3 +91,67 @@ func (e *Executor) forwarded(s *Session, from ForwardSession, args [][]byte) (Fo
 }
 
 func clone(b []byte) []byte { return append([]byte(nil), b...) }
+
+// forward has the primary execute the planned writes, up to one that the session's rules refuse, and returns how many
+// it has answered.
+func (e *Executor) forward(ctx context.Context, s *Session, cmds []redcon.Command) int {
+	began, start := e.env.Clock(), s.Out.Len()
+	plan := s.scratch.shares[0].plan
+	if s.rules != nil {
+		var refusal Error
+		if cmds, refusal = e.affordable(s, plan, cmds); len(cmds) == 0 {
+			s.Out.Error(string(refusal))
+			e.stats.commands[plan[0].cmd.order].rejected.Add(1)
+			return 1
+		}
+	}
+	calls := make([][][]byte, len(cmds))
+	for i := range cmds {
+		calls[i] = cmds[i].Args
+	}
+	from := ForwardSession{
+		NamespaceID: s.grant.NamespaceID, TokenID: s.grant.TokenID, DB: s.DB, Proto: s.Out.Proto(),
+		MinRevision: s.view.Revision(),
+	}
+	size := 0
+	for i := range cmds {
+		size += len(cmds[i].Raw)
+	}
+	ctx, done := s.within(ctx, e.limits.ForwardTimeout+time.Duration(size/forwardRate)*time.Second)
+	defer done()
+	answered, history := 0, s.view.Group(groupID).GetHistoryId()
+	err := e.node.Forward(ctx, from, calls, func(r ForwardReply) {
+		if answered == len(calls) {
+			return
+		}
+		answered++
+		if r.Refused != "" {
+			s.Out.Error("TRYAGAIN " + r.Refused + ", nothing was written")
+			return
+		}
+		s.Out.rawReply(r.RESP)
+		if r.Index > 0 {
+			s.wait = written{r.Index, history}
+		}
+	})
+	text := errMaybe
+	if errors.Is(err, ErrNotForwarded) {
+		text = errNoPrimary
+	} else if answered < len(calls) && !s.closed.Load() {
+		e.log.Warn("a forwarded write broke off", "answered", answered, "calls", len(calls), "error", err)
+	}
+	for ; answered < len(calls); answered++ {
+		s.Out.Error(string(text))
+	}
+	if e.sessions.monitors.any.Load() {
+		for i := range cmds {
+			e.feed(s, plan[i].cmd, cmds[i].Args)
+		}
+	}
+	e.account(s, plan[:len(cmds)], e.env.Clock().Sub(began)/time.Duration(len(cmds)))
+	e.measure(s, cmds, s.Out.Len()-start, 0)
+	return len(cmds)
+}
+
+// forwardRate is the least that a network between nodes is expected to carry, in bytes per second.
+const forwardRate = 8 << 20

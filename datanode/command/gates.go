@@ -35,9 +35,9 @@ func gates() []gate {
 		{"authentication", checkAuthenticated},
 		{"scope", checkScope},
 		{"role", checkRole},
-		{"transaction", checkMulti},
 		{"monitor", checkMonitor},
 		{"read-only", checkPrimary},
+		{"transaction", checkTransaction},
 	}
 }
 
@@ -123,10 +123,11 @@ func checkRole(c *candidate) string {
 }
 
 func checkPrimary(c *candidate) string {
-	if c.primary || c.cmd.Flags&(FlagWrite|FlagBlocking) == 0 || c.cmd.Flags&FlagNetwork != 0 {
+	blocks := c.cmd.blocks(c.args)
+	if c.primary || c.cmd.Flags&(FlagWrite|FlagWatch) == 0 && !blocks || c.cmd.Flags&FlagNetwork != 0 {
 		return ""
 	}
-	if !c.ex.limits.ForwardWrites || c.cmd.Flags&FlagBlocking != 0 {
+	if !c.ex.limits.ForwardWrites || blocks || c.cmd.Flags&FlagWatch != 0 || c.session.multi.open {
 		return string(errReadOnly)
 	}
 	c.forward = true
@@ -182,6 +183,7 @@ func (e *Executor) hold(s *Session, v *tenant.View, nowMS int64) bool {
 // adopt gives the session a grant of view v.
 func (e *Executor) adopt(s *Session, v *tenant.View, g tenant.Grant) {
 	if s.grant.NamespaceID != g.NamespaceID {
+		s.multi.watched.Release()
 		s.ns, s.nsStore = nil, nil
 		s.stats = e.namespaceStats(g.NamespaceID)
 		s.wait = written{}
@@ -218,7 +220,8 @@ func (s *Session) leave(now time.Time) {
 	}
 	s.shared.grant, s.shared.namespace = tenant.Grant{}, ""
 	s.grant, s.view, s.ns, s.nsStore, s.stats, s.rules = tenant.Grant{}, nil, nil, nil, nil, nil
-	s.wait, s.inMulti = written{}, false
+	s.wait = written{}
+	s.discard()
 }
 
 // namespaceIn returns the runtime of the session's namespace in a generation.

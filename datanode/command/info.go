@@ -106,7 +106,11 @@ func infoClients(w *infoWriter) {
 	}
 	w.line("connected_clients", n)
 	w.line("maxclients", w.ex.Edge().MaxClients.Load())
-	w.line("blocked_clients", 0)
+	if w.admin {
+		w.line("blocked_clients", w.ex.blocked.Load())
+	} else {
+		w.line("blocked_clients", w.Session.stats.waiting.any.Load())
+	}
 	w.line("tracking_clients", 0)
 }
 

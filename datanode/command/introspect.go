@@ -136,6 +136,8 @@ func categoriesOf(cmd *command) []string {
 		add(true, "@keyspace")
 	case "sorted-set":
 		add(true, "@sortedset")
+	case "transactions":
+		add(true, "@transaction")
 	case "server", "cluster":
 	default:
 		add(true, "@"+cmd.Group)

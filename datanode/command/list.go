@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/atolldb/atoll/datanode/datatype"
+	"github.com/atolldb/atoll/datanode/store"
 )
 
 func listSpecs() []Spec {
@@ -122,16 +123,19 @@ func (c *Ctx) above(at int, least int64, e Error) (int64, bool) {
 	return n, true
 }
 
-func lmpopCommand(c *Ctx, w *work) {
-	n, ok := c.above(1, 1, errNumKeys)
+func lmpopCommand(c *Ctx, w *work) { lmpop(c, w, 1, nil) }
+
+// lmpop pops from the first list that isn't empty. The keys' number is at first; with a timeout, one is waited for.
+func lmpop(c *Ctx, w *work, first int, timeout []byte) {
+	n, ok := c.above(first, 1, errNumKeys)
 	if !ok {
 		return
 	}
-	if n > int64(len(c.Args)-3) {
+	if n > int64(len(c.Args)-first-2) {
 		c.fail(errSyntax)
 		return
 	}
-	at := 2 + int(n)
+	at := first + 1 + int(n)
 	front, ok := c.end(at)
 	if !ok {
 		return
@@ -151,20 +155,42 @@ func lmpopCommand(c *Ctx, w *work) {
 			return
 		}
 	}
-	for _, key := range c.Args[2:at] {
-		l, err := w.List(key)
-		if err != nil {
-			c.Fail(err)
-			return
-		}
-		if l.Len() > 0 {
-			c.Out.Array(2)
-			c.Out.Bulk(key)
-			take(c, &l, front, count)
+	on := blockOn{keys: c.Args[first+1 : at], kind: store.TypeList, none: (*Reply).NullArray}
+	if timeout != nil {
+		if on.timeout, ok = c.seconds(timeout); !ok {
 			return
 		}
 	}
-	c.Out.NullArray()
+	l, key, ok := firstList(c, w, on.keys)
+	switch {
+	case !ok:
+	case key != nil:
+		c.Out.Array(2)
+		c.Out.Bulk(key)
+		take(c, &l, front, count)
+	case timeout != nil:
+		c.block(on)
+	default:
+		c.Out.NullArray()
+	}
+}
+
+// firstList opens the first of the lists that isn't empty, or answers with an error; key is nil if there is none.
+func firstList(c *Ctx, w *work, keys [][]byte) (l datatype.List, key []byte, ok bool) {
+	for _, key := range keys {
+		if !c.ready(key) {
+			continue
+		}
+		l, err := w.List(key)
+		if err != nil {
+			c.Fail(err)
+			return l, nil, false
+		}
+		if l.Len() > 0 {
+			return l, key, true
+		}
+	}
+	return l, nil, true
 }
 
 func lmoveCommand(c *Ctx, w *work) {
@@ -173,19 +199,30 @@ func lmoveCommand(c *Ctx, w *work) {
 		return
 	}
 	if to, ok := c.end(4); ok {
-		move(c, w, from, to)
+		move(c, w, from, to, nil)
 	}
 }
 
-func rpoplpushCommand(c *Ctx, w *work) { move(c, w, false, true) }
+func rpoplpushCommand(c *Ctx, w *work) { move(c, w, false, true, nil) }
 
-// move takes an element off an end of one list, and puts it on an end of another or of the same.
-func move(c *Ctx, w *work, from, to bool) {
-	source, ok := openList(c, w)
-	if !ok {
-		return
+// move takes an element off an end of one list, and puts it on an end of another or of the same. With a timeout, one is
+// waited for.
+func move(c *Ctx, w *work, from, to bool, timeout []byte) {
+	on := blockOn{keys: c.Args[1:2], also: c.Args[2:3], kind: store.TypeList, none: (*Reply).Null}
+	if timeout != nil {
+		var ok bool
+		if on.timeout, ok = c.seconds(timeout); !ok {
+			return
+		}
 	}
-	if source.Len() == 0 {
+	source, ok := openList(c, w)
+	switch {
+	case !ok:
+		return
+	case source.Len() == 0 && timeout != nil:
+		c.block(on)
+		return
+	case source.Len() == 0:
 		c.Out.Null()
 		return
 	}

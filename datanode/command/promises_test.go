@@ -59,9 +59,13 @@ func (l leaf) lines(rng *rand.Rand) (list [][]string) {
 				}
 				line = append(line, w)
 			}
-			if at := l.time(); at > 0 && at < len(line) {
+			at := l.time()
+			if at < 0 {
+				at += len(line)
+			}
+			if at > 0 && at < len(line) {
 				line[at] = "0.001"
-				if l.String() != "debug sleep" {
+				if at == l.time() && l.String() != "debug sleep" && l.spec.Group != "list" && l.spec.Group != "sorted-set" {
 					line[at] = "1"
 				}
 			}
@@ -71,13 +75,17 @@ func (l leaf) lines(rng *rand.Rand) (list [][]string) {
 	return list
 }
 
-// time is the place of the argument that says how long a command waits, or has others wait; 0 for the others.
+// time is the place of the argument that says how long a command waits, or has others wait; negative from the end, 0 for the others.
 func (l leaf) time() int {
 	switch l.String() {
 	case "wait", "client pause", "debug sleep":
 		return 2
 	case "waitaof":
 		return 3
+	case "blmpop", "bzmpop":
+		return 1
+	case "blpop", "brpop", "blmove", "brpoplpush", "bzpopmin", "bzpopmax":
+		return -1
 	}
 	return 0
 }

@@ -20,6 +20,9 @@ func (e *Executor) Execute(ctx context.Context, s *Session, cmds []redcon.Comman
 	s.flush, s.sent = flush, 0
 	for len(cmds) > 0 && !s.closing && !s.drop {
 		n := e.run(ctx, s, cmds, now)
+		if n > 0 {
+			e.stopWaiting(s)
+		}
 		e.tally(s)
 		cmds = cmds[n:]
 		if s.penalty > 0 {
@@ -57,8 +60,12 @@ func (e *Executor) dropOverflowed(s *Session) {
 func (e *Executor) run(ctx context.Context, s *Session, cmds []redcon.Command, nowMS int64) int {
 	lease, err := e.node.Acquire()
 	if err != nil {
-		for range cmds {
-			s.Out.Error(ErrorText(err))
+		for i := range cmds {
+			p := planned{refusal: ErrorText(err)}
+			if s.multi.open {
+				p.cmd = find(e.table.byName, cmds[i].Args[0])
+			}
+			s.refuse(&p)
 		}
 		return len(cmds)
 	}
@@ -82,7 +89,7 @@ func (e *Executor) run(ctx context.Context, s *Session, cmds []redcon.Command, n
 		plan = plan[:n]
 		sc.shares[0].plan = plan
 	}
-	if plan[0].kind == kindAlone && plan[0].cmd.Flags&FlagBlocking != 0 && s.Out.Len() > s.sent {
+	if plan[0].waits(cmds[0].Args) && s.Out.Len() > s.sent {
 		lease.Release()
 		s.sendFirst()
 		return 0
@@ -92,16 +99,19 @@ func (e *Executor) run(ctx context.Context, s *Session, cmds []redcon.Command, n
 		reads = reads || plan[i].kind == kindData
 	}
 	switch {
+	case s.mustWait(lease) && (reads || s.executes(&plan[0])):
+		lease.Release()
+		n = e.await(ctx, s, plan)
 	case plan[0].kind == kindAlone:
 		e.alone(ctx, s, lease, &cmds[0], &plan[0])
 	case plan[0].kind == kindForward:
 		lease.Release()
 		n = e.forward(ctx, s, cmds[:n])
-	case reads && s.mustWait(lease):
-		lease.Release()
-		n = e.await(ctx, s, plan)
 	default:
-		n = e.single(s, lease, cmds[:n], reads)
+		s.again = false
+		if n = e.single(s, lease, cmds[:n], reads); s.again {
+			n = e.waits(ctx, s)
+		}
 	}
 	e.silence(s, start)
 	return n
@@ -148,20 +158,24 @@ func (e *Executor) plan(dst []planned, c *candidate, s *Session, lease Lease, cm
 			p.kind = kindRefused
 		case c.forward:
 			p.kind = kindForward
+		case s.multi.open && c.cmd.Flags&FlagInMulti == 0:
+			p.kind = kindQueue
 		case p.flags&(FlagSession|FlagNetwork) != 0:
 			p.kind = kindAlone
-		case p.flags&(FlagWrite|FlagReadOnly) == 0:
+		case !c.cmd.rows():
 			p.kind = kindPlain
 		default:
 			p.kind = kindData
 		}
 		alone := p.kind == kindAlone || (p.kind == kindData && p.flags&FlagExclusive != 0)
-		if i > 0 && (alone || (p.kind == kindForward) != (dst[0].kind == kindForward)) {
+		// What WATCH watches changes with what its run has written; and what was answered is sent before one waits.
+		first := p.waits(cmds[i].Args) || p.flags&FlagWatch != 0
+		if i > 0 && (alone || first || (p.kind == kindForward) != (dst[0].kind == kindForward)) {
 			break
 		}
 		dst = append(dst, p)
 		bytes += len(cmds[i].Raw)
-		if alone || len(dst) >= e.limits.RunCommands || bytes >= e.limits.RunBytes || s.replies == replySkipping {
+		if alone || p.waits(cmds[i].Args) || len(dst) >= e.limits.RunCommands || bytes >= e.limits.RunBytes || s.replies == replySkipping {
 			break
 		}
 	}
@@ -207,6 +221,7 @@ func (e *Executor) transact(sc *scratch, shares []share, lease Lease, data bool)
 		st.looked(&sc.ctx.looks)
 	}
 	if data {
+		sc.settle(err)
 		sc.waits += sc.tx.Waits()
 		sc.tx.End()
 		sc.reserved.release()
@@ -226,6 +241,11 @@ func (e *Executor) transact(sc *scratch, shares []share, lease Lease, data bool)
 	for i := range shares {
 		total += shares[i].done
 		if err != nil {
+			shares[i].session.again = false // it has its answer
+		}
+		if err != nil && shares[i].whole {
+			shares[i].failed(err)
+		} else if err != nil {
 			e.replace(sc, &shares[i], err)
 		} else if data && sc.tx.Index() > 0 {
 			shares[i].session.lastWrite = sc.tx.Index()
@@ -235,6 +255,9 @@ func (e *Executor) transact(sc *scratch, shares []share, lease Lease, data bool)
 	for i := range shares {
 		sh := &shares[i]
 		e.account(sh.session, sh.plan[:sh.done], each)
+		if sh.whole {
+			continue // EXEC's reply is measured, and its commands were when they were queued
+		}
 		e.measure(sh.session, sh.cmds[:sh.done], sh.session.Out.Len()-sh.from, sh.refused())
 	}
 }
@@ -245,23 +268,31 @@ func (e *Executor) lockPlan(sc *scratch, shares []share, lease Lease) store.Run 
 	r := store.Run{Revision: lease.View().Revision(), Gathered: len(shares) > 1}
 	for i := range shares {
 		sh := &shares[i]
+		db := sh.session.DB
+		if sh.whole {
+			sc.hashes = sh.wholeLocks(sc.hashes)
+		}
 		for k := range sh.plan {
 			p, args := &sh.plan[k], sh.cmds[k].Args
 			r.Bytes += len(sh.cmds[k].Raw)
 			if p.kind != kindData {
+				db = sh.selects(p, db, args)
 				continue
 			}
 			r.Write = r.Write || p.flags&FlagWrite != 0
 			r.Exclusive = r.Exclusive || p.flags&FlagExclusive != 0
 			if p.cmd.Keys.Hashes != nil {
-				sc.hashes = p.cmd.Keys.Hashes(sh.session.DB, args, sc.hashes)
+				sc.hashes = p.cmd.Keys.Hashes(db, args, sc.hashes)
 				continue
 			}
 			sc.positions = p.cmd.Keys.Positions(args, sc.positions[:0])
 			for _, at := range sc.positions {
-				sc.hashes = append(sc.hashes, store.HashKey(sh.session.DB, args[at]))
+				sc.hashes = append(sc.hashes, store.HashKey(db, args[at]))
 			}
 		}
+	}
+	if b := &shares[0].session.stats.waiting; r.Write && !r.Exclusive && b.any.Load() > 0 {
+		b.cover(sc, shares)
 	}
 	r.Hashes = sc.hashes
 	return r
@@ -295,8 +326,11 @@ func (e *Executor) callAll(sc *scratch, shares []share) (err error) {
 	replies := 0
 	for i := range shares {
 		sh := &shares[i]
-		whole := e.call(sc, sh, e.limits.RunBytes-replies)
-		if replies += sh.session.Out.Len() - sh.from; !whole {
+		more, err := e.call(sc, sh, e.limits.RunBytes-replies)
+		if err != nil {
+			return err
+		}
+		if replies += sh.session.Out.Len() - sh.from; !more {
 			break
 		}
 	}
@@ -307,11 +341,17 @@ func (e *Executor) callAll(sc *scratch, shares []share) (err error) {
 	return sc.tx.Commit(shares[0].session.durability)
 }
 
-// call calls the commands of one share until there are more than room bytes of replies, or the transaction gets large.
-// whole says that the run may go on.
-func (e *Executor) call(sc *scratch, sh *share, room int) (whole bool) {
+// call calls the commands of one share until there are more than room bytes of replies, or the run gets large. more says
+// that the run may go on; an error, of a transaction alone, that nothing of it must happen.
+func (e *Executor) call(sc *scratch, sh *share, room int) (more bool, err error) {
 	c, s := &sc.ctx, sh.session
 	c.Out, c.Session = s.Out, s
+	if sh.whole {
+		if c.Tx != nil && s.multi.watched.Changed(c.Tx) {
+			return false, errChanged
+		}
+		s.Out.Array(len(sh.plan))
+	}
 	monitored := e.sessions.monitors.any.Load()
 	// Each command's own time, of a clock that costs some 27 ns: the run's, shared evenly, would put what one slow command
 	// took on all of them, and lose it among a hundred quick ones.
@@ -321,12 +361,18 @@ func (e *Executor) call(sc *scratch, sh *share, room int) (whole bool) {
 	}
 	for i := range sh.plan {
 		p := &sh.plan[i]
-		if s.rules != nil && p.kind != kindRefused {
+		if s.rules != nil && p.kind != kindRefused && p.kind != kindQueue {
 			e.ask(sc, s, p, &sh.cmds[i])
+			if sh.whole && p.kind == kindRefused {
+				return false, Error(p.refusal)
+			}
 		}
-		if p.kind == kindRefused {
-			s.Out.Error(p.refusal)
-		} else {
+		switch p.kind {
+		case kindRefused:
+			s.refuse(p)
+		case kindQueue:
+			s.queue(p.cmd, &sh.cmds[i])
+		default:
 			c.Args, c.Spec, c.flags = sh.cmds[i].Args, &p.cmd.Spec, p.flags
 			if p.kind == kindData {
 				c.DB = c.Tx.DB(s.DB)
@@ -339,16 +385,31 @@ func (e *Executor) call(sc *scratch, sh *share, room int) (whole bool) {
 				}
 				before = now
 			}
+			if b := &s.stats.waiting; p.kind == kindData && b.any.Load() > 0 && p.cmd.Flags&FlagWrite != 0 {
+				b.written(sc, s, p.cmd, c.Args)
+				if !sh.whole {
+					e.serve(sc, s)
+				}
+			}
 			if monitored {
 				e.feed(s, p.cmd, c.Args)
 			}
 		}
 		sh.done, p.end = i+1, s.Out.Len()
+		if sh.whole {
+			if c.Tx != nil && sc.tx.Size() > store.MaxRunBytes {
+				return false, store.ErrTooLarge
+			}
+			continue
+		}
 		if p.end-sh.from > room || c.Tx != nil && sc.tx.Size() > e.limits.RunBytes {
-			return false
+			return false, nil
 		}
 	}
-	return true
+	if len(sc.ready) > 0 {
+		e.serve(sc, s)
+	}
+	return true, nil
 }
 
 // panicked turns a panic of a command into an error. Damage is told apart; anything else is a broken
@@ -381,7 +442,7 @@ func (e *Executor) replace(sc *scratch, sh *share, err error) {
 	from := start
 	for i := range sh.plan[:sh.done] {
 		p := &sh.plan[i]
-		if p.kind == kindRefused || p.kind == kindPlain {
+		if p.kind != kindData {
 			out.rawReply(sc.spare[from-start : p.end-start])
 		} else {
 			out.Error(text)
@@ -401,7 +462,7 @@ func (e *Executor) alone(ctx context.Context, s *Session, lease Lease, call *red
 		s.scratch.nowNS = began.UnixNano()
 		if e.ask(&s.scratch, s, p, call); p.kind == kindRefused {
 			lease.Release()
-			s.Out.Error(p.refusal)
+			s.refuse(p)
 			e.stats.commands[cmd.order].rejected.Add(1)
 			return
 		}
@@ -429,7 +490,8 @@ func (e *Executor) alone(ctx context.Context, s *Session, lease Lease, call *red
 		lease.Release()
 	}
 	took := e.env.Clock().Sub(began)
-	if int64(took) >= e.tunables.watched.Load() && cmd.Flags&FlagBlocking == 0 { // what waits for others isn't slow itself
+	// What waits for others isn't slow itself, and what EXEC executes is logged by itself.
+	if int64(took) >= e.tunables.watched.Load() && cmd.Flags&FlagBlocking == 0 && cmd.Name != "exec" {
 		e.late(s, cmd, call.Args, took)
 	}
 	if e.sessions.monitors.any.Load() {
@@ -450,120 +512,10 @@ func (e *Executor) await(ctx context.Context, s *Session, plan []planned) int {
 		return 0
 	}
 	for i := range plan {
-		if plan[i].kind == kindRefused {
-			s.Out.Error(plan[i].refusal)
-			continue
+		if plan[i].kind != kindRefused {
+			plan[i].refusal = string(errNotApplied)
 		}
-		s.Out.Error(string(errNotApplied))
+		s.refuse(&plan[i])
 	}
 	return len(plan)
-}
-
-// forward has the primary execute the planned writes, up to one that the session's rules refuse, and returns how many
-// it has answered.
-func (e *Executor) forward(ctx context.Context, s *Session, cmds []redcon.Command) int {
-	began, start := e.env.Clock(), s.Out.Len()
-	plan := s.scratch.shares[0].plan
-	if s.rules != nil {
-		var refusal Error
-		if cmds, refusal = e.affordable(s, plan, cmds); len(cmds) == 0 {
-			s.Out.Error(string(refusal))
-			e.stats.commands[plan[0].cmd.order].rejected.Add(1)
-			return 1
-		}
-	}
-	calls := make([][][]byte, len(cmds))
-	for i := range cmds {
-		calls[i] = cmds[i].Args
-	}
-	from := ForwardSession{
-		NamespaceID: s.grant.NamespaceID, TokenID: s.grant.TokenID, DB: s.DB, Proto: s.Out.Proto(),
-		MinRevision: s.view.Revision(),
-	}
-	size := 0
-	for i := range cmds {
-		size += len(cmds[i].Raw)
-	}
-	ctx, done := s.within(ctx, e.limits.ForwardTimeout+time.Duration(size/forwardRate)*time.Second)
-	defer done()
-	answered, history := 0, s.view.Group(groupID).GetHistoryId()
-	err := e.node.Forward(ctx, from, calls, func(r ForwardReply) {
-		if answered == len(calls) {
-			return
-		}
-		answered++
-		if r.Refused != "" {
-			s.Out.Error("TRYAGAIN " + r.Refused + ", nothing was written")
-			return
-		}
-		s.Out.rawReply(r.RESP)
-		if r.Index > 0 {
-			s.wait = written{r.Index, history}
-		}
-	})
-	text := errMaybe
-	if errors.Is(err, ErrNotForwarded) {
-		text = errNoPrimary
-	} else if answered < len(calls) && !s.closed.Load() {
-		e.log.Warn("a forwarded write broke off", "answered", answered, "calls", len(calls), "error", err)
-	}
-	for ; answered < len(calls); answered++ {
-		s.Out.Error(string(text))
-	}
-	if e.sessions.monitors.any.Load() {
-		for i := range cmds {
-			e.feed(s, plan[i].cmd, cmds[i].Args)
-		}
-	}
-	e.account(s, plan[:len(cmds)], e.env.Clock().Sub(began)/time.Duration(len(cmds)))
-	e.measure(s, cmds, s.Out.Len()-start, 0)
-	return len(cmds)
-}
-
-// forwardRate is the least that a network between nodes is expected to carry, in bytes per second.
-const forwardRate = 8 << 20
-
-// account counts executed commands that took each as long, runs of the same one at once.
-func (e *Executor) account(s *Session, plan []planned, each time.Duration) {
-	var last *command
-	executed := 0
-	for i := 0; i < len(plan); {
-		n := 1
-		for i+n < len(plan) && plan[i+n].cmd == plan[i].cmd && plan[i+n].kind == plan[i].kind {
-			n++
-		}
-		switch {
-		case plan[i].kind != kindRefused:
-			last, executed = plan[i].cmd, executed+n
-			e.count(s, last, n, each*time.Duration(n))
-		case plan[i].cmd != nil:
-			e.stats.commands[plan[i].cmd.order].rejected.Add(uint64(n))
-		}
-		i += n
-	}
-	s.did(last, executed)
-}
-
-// count counts n calls of a command that took so long together.
-func (e *Executor) count(s *Session, cmd *command, n int, took time.Duration) {
-	st, bucket := &e.stats.commands[cmd.order], bucketOf(took/time.Duration(n))
-	st.times[bucket].Add(uint64(n))
-	st.micros.Add(uint64(took.Microseconds()))
-	if s.stats != nil && s.registry != nil { // a forwarded command counts where its client is
-		s.stats.observe(cmd.family, n, took)
-		e.clock(s.stats, cmd, n, bucket)
-	}
-}
-
-// did notes that the session has executed commands, of which last was the last one.
-func (s *Session) did(last *command, executed int) {
-	if executed == 0 {
-		return
-	}
-	if s.stats != nil {
-		s.stats.commands.Add(uint64(executed))
-	}
-	if s.last.Load() != last {
-		s.last.Store(last)
-	}
 }

@@ -10,4 +10,7 @@ const (
 	seedNoReserve  seed = "command/noreserve"  // runs don't know of what others are about to add
 	seedStaleGrant seed = "command/stalegrant" // a common run doesn't look whether its view is the newest
 	seedKeepIdle   seed = "command/keepidle"   // a session that has fallen isn't ended
+	seedNobodyTold seed = "command/nobodytold" // a waiter whose run has failed isn't told
+	seedNoCover    seed = "command/nocover"    // a run doesn't lock what its waiters write, and serves them all the same
+	seedExecLocks  seed = "command/execlocks"  // EXEC doesn't lock what is watched
 )

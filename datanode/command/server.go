@@ -32,7 +32,7 @@ func serverSpecs() []Spec {
 					Summary: "Lists the subcommands.", Run: func(c *Ctx) { writeHelp(c, "CONFIG") }},
 			}},
 		aclSpec(),
-		{Name: "monitor", Arity: 1, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagSession, Scope: ScopeTenant,
+		{Name: "monitor", Arity: 1, Flags: FlagAdmin | FlagNoScript | FlagLoading | FlagStale | FlagSession | FlagNoMulti, Scope: ScopeTenant,
 			Group: "server", Since: "1.0.0", Summary: "Shows the commands of the namespace as they are executed.", Run: monitor},
 		slowlogSpec(),
 		latencySpec(),

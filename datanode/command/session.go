@@ -30,7 +30,8 @@ type Session struct {
 	rules      *rules // nil: the namespace asks for nothing
 	countedIn  uint64 // the namespace that counted this connection last
 	replies    replyMode
-	inMulti    bool          // a MULTI was refused, and so is its body
+	again      bool // its command waits, as before
+	multi      transaction
 	wait       written       // the last forwarded write: reads on a replica wait for it
 	lastWrite  uint64        // the index of its last write here: WAIT waits for it
 	closing    bool          // ends after what is buffered was sent
@@ -47,6 +48,9 @@ type Session struct {
 	count  atomic.Uint64 // commands
 	closer func()        // closes the connection; safe from any goroutine
 	closed atomic.Bool
+	waiter atomic.Pointer[waiter]
+	onWait func() func()
+	queued atomic.Int32 // commands between MULTI and EXEC, and one for MULTI
 	// registry is what the session is in; nil of forwarded commands.
 	registry *Registry
 	in       *namespaceStats // that counts it, by its token
@@ -211,7 +215,7 @@ func (s *Session) Holds(v *tenant.View, nowMS int64) bool {
 // goroutine that executes the session's commands may ask, also in the middle of a run: OnGrow's function does.
 func (s *Session) Held() int {
 	sc := &s.scratch
-	return s.Out.Held() + sc.tx.Held() + cap(sc.spare) + cap(sc.shares[0].plan)*int(unsafe.Sizeof(planned{})) +
+	return s.Out.Held() + s.multi.held() + sc.tx.Held() + cap(sc.spare) + cap(sc.shares[0].plan)*int(unsafe.Sizeof(planned{})) +
 		(cap(sc.hashes)+cap(sc.positions))*int(unsafe.Sizeof(0))
 }
 
@@ -271,6 +275,7 @@ func (r *Registry) Open(p Peer, outputBytes int, now time.Time, closer func()) *
 // Remove forgets a session that has ended.
 func (r *Registry) Remove(s *Session) {
 	s.depart()
+	s.discard()
 	r.monitors.remove(s)
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -146,27 +146,3 @@ func TestReplyModesAndReset(t *testing.T) {
 		}
 	}
 }
-
-// TestMultiIsRefusedWhole holds that nothing between MULTI and its end happens.
-func TestMultiIsRefusedWhole(t *testing.T) {
-	b := commandtest.New(t)
-	s := b.Session(t, commandtest.AWriteSecret)
-	const (
-		refused = "-ERR not executed, since MULTI was refused: EXEC, DISCARD, HELLO or RESET ends this\r\n"
-		begun   = "-ERR MULTI is not supported by this version of Atoll\r\n"
-		abort   = "-EXECABORT Transaction discarded because of previous errors.\r\n"
-	)
-	got := b.Pipeline(t, s, []string{"SET", "k", "v"}, []string{"MULTI"}, []string{"SET", "k", "w"}, []string{"GET", "k"}, []string{"SELECT", "1"},
-		[]string{"AUTH", commandtest.BWriteSecret}, []string{"MULTI"}, []string{"PING"}, []string{"EXEC"}, []string{"GET", "k"})
-	if want := "+OK\r\n" + begun + refused + refused + refused + refused + "-ERR MULTI calls can not be nested\r\n" + refused + abort + "$1\r\nv\r\n"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	play(t, b, s, []exchange{
-		{"EXEC", "-ERR EXEC without MULTI\r\n"}, {"DISCARD", "-ERR DISCARD without MULTI\r\n"},
-		{"MULTI", begun}, {"DISCARD", abort}, {"PING", "+PONG\r\n"},
-		{"MULTI", begun}, {"HELLO 2", "*14…"}, {"PING", "+PONG\r\n"},
-		{"MULTI", begun}, {"HELLO 9", "-NOPROTO…"}, {"PING", refused},
-		{"RESET", "+RESET\r\n"}, {"AUTH " + commandtest.AWriteSecret, "+OK\r\n"}, {"PING", "+PONG\r\n"},
-		{"MULTI", begun}, {"QUIT", "+OK\r\n"},
-	})
-}

@@ -122,3 +122,17 @@ func FuzzSortOptions(f *testing.F) {
 		}
 	})
 }
+
+// TestSortInATransaction: EXEC takes the namespace for itself where one of its commands must.
+func TestSortInATransaction(t *testing.T) {
+	b := commandtest.New(t)
+	s := b.Session(t, commandtest.AWriteSecret)
+	b.Pipeline(t, s, []string{"RPUSH", "l", "a", "b"}, []string{"MSET", "w_a", "2", "w_b", "1"}, []string{"PFADD", "h", "x"})
+	got := b.Pipeline(t, s, []string{"MULTI"}, []string{"SORT", "l", "BY", "w_*", "STORE", "t"}, []string{"PFCOUNT", "h"}, []string{"LRANGE", "t", "0", "-1"}, []string{"EXEC"})
+	if !strings.HasSuffix(got, "*3\r\n:2\r\n:1\r\n*2\r\n$1\r\nb\r\n$1\r\na\r\n") {
+		t.Errorf("%q", got)
+	}
+	if h := bulkOf(b.Do(t, s, "GET", "h")); h[15]&0x80 != 0 {
+		t.Error("the count isn't noted")
+	}
+}

@@ -44,8 +44,12 @@ const (
 	// FlagShort marks a command on rows that takes hardly longer than its arguments are long: it may share a run with
 	// those of other connections, which then wait for it.
 	FlagShort
-	// FlagInMulti marks a command that runs behind a refused MULTI, where others are refused too.
+	// FlagInMulti marks a command that is executed at once between MULTI and EXEC, where others are queued.
 	FlagInMulti
+	// FlagNoMulti marks a command that is refused there.
+	FlagNoMulti
+	// FlagWatch marks a command that neither reads nor changes rows, and is called under their locks.
+	FlagWatch
 	// FlagShared marks a command that changes no rows but what the namespace's other connections meet: like a write,
 	// a read-only token may not call it.
 	FlagShared
@@ -144,8 +148,15 @@ type Spec struct {
 	Unsent func(tx *store.Tx, db int, args [][]byte) (keys, bytes int64)
 	// More, for commands whose flags depend on their arguments, returns those that a call has besides.
 	More func(args [][]byte) Flags
+	// Waits, for a FlagBlocking command that doesn't always, says whether it may wait.
+	Waits func(args [][]byte) bool
 	// Subs are the subcommands of a container. A container with Run runs it when no subcommand fits.
 	Subs []Spec
+}
+
+// blocks reports whether a call may wait for others.
+func (s *Spec) blocks(args [][]byte) bool {
+	return s.Flags&FlagBlocking != 0 && (s.Waits == nil || s.Waits(args))
 }
 
 // arityOK reports whether n arguments, the name among them, fit the spec.

@@ -33,9 +33,10 @@ type namespaceStats struct {
 	rules                     atomic.Pointer[rules] // the last that were made
 	callRate, inRate, outRate bucket
 	keys, bytes               atomic.Int64 // reserved by runs
-	largeValue                atomic.Bool  // a value was beyond the soft bound, since Usage looked
-	marked                    atomic.Bool  // it is in stats.marks
-	told                      told         // Usage's own
+	waiting                   waiting
+	largeValue                atomic.Bool // a value was beyond the soft bound, since Usage looked
+	marked                    atomic.Bool // it is in stats.marks
+	told                      told        // Usage's own
 
 	mu       sync.Mutex
 	sessions map[*Session]string // with the id of their token

@@ -8,7 +8,7 @@ func All() []Spec {
 		connectionSpecs(),
 		clientSpecs(),
 		serverSpecs(),
-		multiSpecs(),
+		transactionSpecs(),
 		processSpecs(),
 		waitSpecs(),
 		clusterSpecs(),

@@ -37,10 +37,12 @@ func (s Space) Expire(key []byte, at int64, when Condition) bool {
 		s.Tx.Delete(s.DB, key)
 		return true
 	}
-	if at != row.ExpireMS {
-		row.ExpireMS = at
-		s.Tx.Put(s.DB, key, row)
+	if at == row.ExpireMS {
+		s.Tx.Touch(s.DB, key)
+		return true
 	}
+	row.ExpireMS = at
+	s.Tx.Put(s.DB, key, row)
 	return true
 }
 

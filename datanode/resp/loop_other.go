@@ -24,3 +24,6 @@ func (c *conn) hangParked() {}
 
 // gone reports nothing: a command that waits without end ends with the node, or the connection.
 func (c *conn) gone() bool { return false }
+
+// watchPeer watches nothing, for the same reason.
+func (c *conn) watchPeer() func() { return func() {} }

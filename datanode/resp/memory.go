@@ -220,5 +220,6 @@ func (c *conn) letGo() error {
 // newSession registers c's session, with replies that are on the account.
 func (c *conn) newSession(peer command.Peer) {
 	c.session = c.server.Sessions.Open(peer, c.server.Limits.OutputBytes, time.Now(), c.end)
+	c.session.OnWait(c.watchPeer)
 	c.session.Out.OnGrow(func() bool { return c.account() == nil })
 }

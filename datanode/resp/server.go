@@ -185,6 +185,7 @@ func (s *Server) sweep(ctx context.Context) {
 		} else {
 			s.Executor.EndFallen(view, touched, time.Now())
 		}
+		s.Executor.ReleaseWaiters()
 		select {
 		case <-changed:
 			all = false

@@ -29,6 +29,7 @@ type Namespace struct {
 	heavy   chan struct{} // has a place for each heavy run
 	purged  atomic.Bool   // by an entry that was applied; no run writes from then on
 	due     alarm         // of its keyspaces
+	watches watches
 
 	dbs [Databases]atomic.Pointer[keyspace]
 	mu  sync.Mutex // guards spaces

@@ -28,6 +28,7 @@ const (
 	seedExcise        seed = "store/excise"        // the space of a purge is given back by Pebble's Excise
 	seedNoteEarly     seed = "store/noteearly"     // a MANIFEST is noted as fsynced before it is
 	seedDirSync       seed = "store/dirsync"       // a directory that can't be fsynced is Pebble's to deal with
+	seedWatchBlind    seed = "store/watchblind"    // a commit doesn't tell those that watch its keys
 )
 
 // early is what seedPositionEarly does.

@@ -186,6 +186,7 @@ func (tx *Tx) FlushDB(db DB) {
 	if !tx.run.Exclusive {
 		panic("store: FlushDB outside an exclusive run")
 	}
+	tx.touch(db)
 	old := db.ks
 	for _, s := range [...]*rowSet{&tx.keys, &tx.others} {
 		for i := range s.rows {
@@ -213,6 +214,8 @@ func (tx *Tx) SwapDB(a, b DB) {
 	if a.i == b.i {
 		return
 	}
+	tx.touch(a, b)
+	tx.touch(b, a)
 	for _, r := range [...]remap{{a.i, b.ks}, {b.i, a.ks}} {
 		tx.write(systemRow(sysMapping, tx.ns.id, uint64(r.db)), appendNumber(nil, r.ks.number))
 		tx.remap = append(slices.DeleteFunc(tx.remap, func(old remap) bool { return old.db == r.db }), r)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/atolldb/atoll/datanode/replog"
@@ -46,15 +47,16 @@ type Tx struct {
 	// the whole run, since a purge takes the namespace, or the generation, for itself.
 	purged bool
 
-	keys   rowSet // key rows that were read or written
-	others rowSet // all other rows that were written
-	ranges []span // deleted before anything else of the transaction
-	remap  []remap
-	iter   *pebble.Iterator
-	key    []byte // scratch
-	large  bool   // it has a place among largeRuns
-	heavy  bool   // it has one among heavyRuns
-	waits  int    // reads that took long
+	keys    rowSet // key rows that were read or written
+	others  rowSet // all other rows that were written
+	ranges  []span // deleted before anything else of the transaction
+	remap   []remap
+	iter    *pebble.Iterator
+	key     []byte   // scratch
+	large   bool     // it has a place among largeRuns
+	heavy   bool     // it has one among heavyRuns
+	waits   int      // reads that took long
+	touched []*watch // of whole databases that it empties or swaps
 	// expired is how many of the rows that it removes or replaces had run out.
 	expired int
 
@@ -120,12 +122,22 @@ func (tx *Tx) release() {
 	tx.others.reset()
 	tx.ranges, tx.remap, tx.deltas = tx.ranges[:0], tx.remap[:0], tx.deltas[:0]
 	clear(tx.order)
-	tx.order = tx.order[:0]
+	clear(tx.touched)
+	tx.order, tx.touched = tx.order[:0], tx.touched[:0]
 	if cap(tx.records) > arenaMax {
 		tx.records = nil
 	}
 	tx.records, tx.count = tx.records[:0], 0
 	tx.letGo()
+}
+
+// Holds reports whether the run has the lock of a key for itself; hash is its HashKey.
+func (tx *Tx) Holds(hash uint64) bool {
+	if tx.run.Exclusive || !tx.run.Write {
+		return tx.run.Exclusive
+	}
+	_, held := slices.BinarySearch(tx.run.Hashes, hash&uint64(len(tx.ns.stripes)-1))
+	return held
 }
 
 // Now is the time of the run in Unix milliseconds.
@@ -426,6 +438,9 @@ func (tx *Tx) delta(ks *keyspace) *replog.Delta {
 // after which nothing happened, and ErrMaybe.
 func (tx *Tx) Commit(d Durability) error {
 	if len(tx.ranges) == 0 && !anyDirty(&tx.keys) && !anyDirty(&tx.others) {
+		if len(tx.touched) > 0 {
+			tx.changed()
+		}
 		if d != Local || !tx.run.Write {
 			return nil
 		}
@@ -441,6 +456,7 @@ func (tx *Tx) Commit(d Durability) error {
 	if err := tx.store.commit(tx); err != nil {
 		return err
 	}
+	tx.changed()
 	if tx.expired > 0 && tx.store.opts.Expired != nil {
 		tx.store.opts.Expired(tx.ns.id, tx.expired)
 	}

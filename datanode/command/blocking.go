@@ -1,0 +1,534 @@
+package command
+
+import (
+	"container/list"
+	"context"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/atolldb/atoll/datanode/datatype"
+	"github.com/atolldb/atoll/datanode/store"
+)
+
+const (
+	errTimeoutFloat = Error("ERR timeout is not a float or out of range")
+	errTimeoutRange = Error("ERR timeout is out of range")
+	errTimeoutMinus = Error("ERR timeout is negative")
+	errUnblockedBy  = Error("UNBLOCKED client unblocked via CLIENT UNBLOCK")
+)
+
+// A command that finds nothing to answer with enlists its session as a waiter for keys, under their locks. Whoever writes
+// such a key serves its waiters within the same run, in the order in which they came: nobody sees the element in between, and
+// both are one entry. What a waiter writes beside (BLMOVE's destination) is locked by that run too; where that isn't so, since
+// the waiter came after the locks were planned, it is woken to try again by itself, and keeps its place.
+
+// waiting are the waiters of a namespace.
+type waiting struct {
+	any  atomic.Int32 // how many there are: 0 is all that most runs look at
+	mu   sync.Mutex
+	last uint64
+	keys map[dbKey]*list.List // of *waiter, in the order in which they came
+}
+
+type dbKey struct {
+	db  int
+	key string
+}
+
+// waiter is a session that waits for keys. What isn't said to be guarded by the lock doesn't change.
+type waiter struct {
+	in       *waiting
+	order    uint64
+	session  *Session
+	cmd      *command
+	args     [][]byte // in the buffer of the connection, which doesn't read on
+	on       blockOn
+	keys     []dbKey
+	also     []dbKey // that serving it writes beside those
+	places   []*list.Element
+	deadline time.Time // zero: none
+	// signal has it look at its state.
+	signal chan struct{}
+
+	out     *Reply // of whoever has claimed it
+	index   uint64 // of the entry in which it was served
+	state   waiterState
+	wanted  bool  // while it is claimed: it would rather give up
+	retry   bool  // try again by yourself
+	refusal Error // of CLIENT UNBLOCK and the like
+}
+
+type waiterState uint8
+
+const (
+	stateWaiting waiterState = iota
+	stateClaimed             // a run serves it, which has not been committed
+	stateTrying              // it tries by itself
+	stateServed
+	stateEnded // nobody serves it any more
+)
+
+// blockOn is what a command waits for.
+type blockOn struct {
+	keys, also [][]byte
+	kind       store.Type
+	timeout    time.Duration // 0: without end
+	none       func(*Reply)  // answers in a transaction, where nobody waits
+	args       [][]byte      // for the next attempts; nil: the command's own
+	// gone: an attempt makes sense where the key is gone or of another type, too.
+	gone bool
+}
+
+// seconds reads a timeout in seconds, or writes Redis' refusal. It is rounded up to milliseconds.
+func (c *Ctx) seconds(b []byte) (time.Duration, bool) {
+	f, ok := datatype.ParseFloat(b)
+	switch ms := math.Ceil(f * 1000); {
+	case !ok:
+		c.fail(errTimeoutFloat)
+	case ms < 0:
+		c.fail(errTimeoutMinus)
+	case ms > math.MaxInt64/2:
+		c.fail(errTimeoutRange)
+	default:
+		return time.Duration(nanoseconds(int64(ms), time.Millisecond)), true
+	}
+	return 0, false
+}
+
+// ready reports whether a blocking command may look at a key: at any of its own, or, when it is served by another's run, at
+// the one that was written.
+func (c *Ctx) ready(key []byte) bool { return c.waiter == nil || c.readyKey == string(key) }
+
+// block has the session wait, for a command that has found nothing and has written neither rows nor reply. In a
+// transaction nobody waits.
+func (c *Ctx) block(on blockOn) {
+	s := c.Session
+	switch {
+	case c.waiter != nil:
+		c.unready = true
+	case s.multi.running || s.registry == nil:
+		on.none(c.Out)
+	case !c.lease.Primary():
+		c.Fail(errReadOnly)
+	case s.waiter.Load() != nil:
+		s.again = true
+		s.waiter.Load().rest()
+	default:
+		w := &waiter{
+			in: &s.stats.waiting, session: s, cmd: find(c.ex.table.byName, c.Args[0]), args: c.Args, on: on,
+			signal: make(chan struct{}, 1),
+		}
+		if on.args != nil {
+			w.args = on.args
+		}
+		for _, key := range on.keys {
+			if k := (dbKey{s.DB, string(key)}); !slices.Contains(w.keys, k) {
+				w.keys = append(w.keys, k)
+			}
+		}
+		for _, key := range on.also {
+			w.also = append(w.also, dbKey{s.DB, string(key)})
+		}
+		if on.timeout > 0 {
+			w.deadline = c.Env.Clock().Add(on.timeout)
+		}
+		s.again = true
+		s.waiter.Store(w)
+		w.in.enlist(w)
+		c.ex.blocked.Add(1)
+	}
+}
+
+// enlist puts a waiter at the end of its keys' queues. The locks of the keys are held.
+func (b *waiting) enlist(w *waiter) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.last++
+	w.order = b.last
+	if b.keys == nil {
+		b.keys = make(map[dbKey]*list.List)
+	}
+	for _, k := range w.keys {
+		if b.keys[k] == nil {
+			b.keys[k] = list.New()
+		}
+		w.places = append(w.places, b.keys[k].PushBack(w))
+	}
+	b.any.Add(1)
+}
+
+// strike takes a waiter from the queues. The lock is held.
+func (b *waiting) strike(w *waiter) {
+	for i, k := range w.keys {
+		if q := b.keys[k]; q.Len() > 1 {
+			q.Remove(w.places[i])
+		} else {
+			delete(b.keys, k)
+		}
+	}
+	b.any.Add(-1)
+}
+
+// end ends a waiter's waiting, unless it was or is being served. Should it not be in the end, own has it end then.
+func (w *waiter) end(refusal Error, own bool) bool {
+	b := w.in
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch w.state {
+	case stateWaiting:
+		w.state, w.refusal = stateEnded, refusal
+		b.strike(w)
+		w.wake()
+		return true
+	case stateTrying:
+		if own {
+			w.state = stateEnded
+			b.strike(w)
+		}
+	case stateClaimed:
+		w.wanted = w.wanted || own
+	}
+	return false
+}
+
+// rest has others serve a waiter that has tried by itself. The locks of its keys are held.
+func (w *waiter) rest() {
+	w.in.mu.Lock()
+	defer w.in.mu.Unlock()
+	w.state = stateWaiting
+}
+
+// wake has the waiter look at its state.
+func (w *waiter) wake() {
+	select {
+	case w.signal <- struct{}{}:
+	default:
+	}
+}
+
+// claim returns the next waiter for a key that nobody else serves, for a run of the session by alone; nil if there is none.
+// after is the one that the run has claimed before, nil for the first. Nobody passes one that tries by itself: its own run
+// serves those behind it.
+func (b *waiting) claim(by *Session, k dbKey, after *waiter) *waiter {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	q := b.keys[k]
+	if q == nil {
+		return nil
+	}
+	el := q.Front()
+	if after != nil {
+		el = after.places[slices.Index(after.keys, k)].Next()
+	}
+	for ; el != nil; el = el.Next() {
+		switch w := el.Value.(*waiter); {
+		case w.session == by:
+		case w.state == stateTrying:
+			return nil
+		case w.state == stateWaiting:
+			w.state = stateClaimed
+			return w
+		}
+	}
+	return nil
+}
+
+// unclaim gives a waiter back that was not served. retry has it try by itself.
+func (b *waiting) unclaim(w *waiter, retry bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	w.state = stateWaiting
+	w.retry = w.retry || retry
+	if w.retry || w.wanted {
+		w.wake()
+	}
+}
+
+// written notes which of the keys that a command may have written somebody waits for.
+func (b *waiting) written(sc *scratch, s *Session, cmd *command, args [][]byte) {
+	if cmd.Flags&FlagExclusive != 0 {
+		b.everything(sc)
+		return
+	}
+	sc.positions = cmd.Keys.Positions(args, sc.positions[:0])
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, at := range sc.positions {
+		b.ready(sc, dbKey{s.DB, string(args[at])})
+		if db, ok := otherDatabase(cmd, args); ok {
+			b.ready(sc, dbKey{db, string(args[at])})
+		}
+	}
+}
+
+// otherDatabase returns the database that COPY and MOVE write to.
+func otherDatabase(cmd *command, args [][]byte) (db int, ok bool) {
+	switch cmd.Name {
+	case "move":
+		n, refusal := parseDB(args[2])
+		return n, refusal == ""
+	case "copy":
+		n, _, refusal := copyOptions(args, -1)
+		return n, refusal == "" && n >= 0
+	}
+	return 0, false
+}
+
+// ready notes a key that somebody waits for, if it is there to be served from. The lock is held.
+func (b *waiting) ready(sc *scratch, k dbKey) {
+	q := b.keys[k]
+	if q == nil || slices.Contains(sc.ready[sc.begun:], k) { // one that was served from may be written again
+		return
+	}
+	row, here := sc.tx.Get(sc.tx.DB(k.db), []byte(k.key))
+	for el := q.Front(); el != nil; el = el.Next() {
+		if on := &el.Value.(*waiter).on; on.gone || here && on.kind == row.Type {
+			sc.ready = append(sc.ready, k)
+			return
+		}
+	}
+}
+
+// everything notes all keys that somebody waits for, those first whose waiters came first.
+func (b *waiting) everything(sc *scratch) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for k := range b.keys {
+		b.ready(sc, k)
+	}
+	slices.SortFunc(sc.ready, func(x, y dbKey) int {
+		return int(int64(b.keys[x].Front().Value.(*waiter).order) - int64(b.keys[y].Front().Value.(*waiter).order))
+	})
+}
+
+// cover adds to the run's locks those of what serving the waiters for its keys writes, and the waiters for that.
+func (b *waiting) cover(sc *scratch, shares []share) {
+	if planted == seedNoCover {
+		return
+	}
+	var keys []dbKey
+	for i := range shares {
+		sh := &shares[i]
+		db := sh.session.DB
+		for k := range sh.plan {
+			p, args := &sh.plan[k], sh.cmds[k].Args
+			if p.kind != kindData {
+				db = sh.selects(p, db, args)
+				continue
+			}
+			sc.positions = p.cmd.Keys.Positions(args, sc.positions[:0])
+			for _, at := range sc.positions {
+				keys = append(keys, dbKey{db, string(args[at])})
+			}
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	keys = slices.DeleteFunc(keys, func(k dbKey) bool { return b.keys[k] == nil })
+	for i := 0; i < len(keys) && i < coverMax; i++ {
+		q := b.keys[keys[i]]
+		if q == nil {
+			continue
+		}
+		for el := q.Front(); el != nil; el = el.Next() {
+			for _, k := range el.Value.(*waiter).also {
+				if !slices.Contains(keys, k) {
+					keys = append(keys, k)
+					sc.hashes = append(sc.hashes, store.HashKey(k.db, []byte(k.key)))
+				}
+			}
+		}
+	}
+}
+
+// waits reports whether a planned command may wait for others.
+func (p *planned) waits(args [][]byte) bool {
+	return (p.kind == kindAlone || p.kind == kindData) && p.cmd.blocks(args)
+}
+
+// coverMax bounds how many keys a run locks for waiters; those for more try by themselves.
+const coverMax = 256
+
+// serve serves the waiters for what the run has written so far.
+func (e *Executor) serve(sc *scratch, s *Session) {
+	b := &s.stats.waiting
+	for sc.begun < len(sc.ready) {
+		k := sc.ready[sc.begun]
+		sc.begun++
+		for w := b.claim(s, k, nil); w != nil; {
+			row, here := sc.tx.Get(sc.tx.DB(k.db), []byte(k.key))
+			fits := w.on.gone || here && row.Type == w.on.kind
+			if fits && !w.covered(&sc.tx) {
+				b.unclaim(w, true)
+				break // nobody passes it
+			}
+			served := fits && e.attempt(sc, b, w, k)
+			next := b.claim(s, k, w)
+			if !served {
+				b.unclaim(w, false)
+			}
+			w = next
+		}
+	}
+	sc.ready, sc.begun = sc.ready[:0], 0
+}
+
+// covered reports whether the run has locked what serving the waiter writes.
+func (w *waiter) covered(tx *store.Tx) bool {
+	if planted == seedNoCover {
+		return true
+	}
+	for _, k := range w.also {
+		if !tx.Holds(store.HashKey(k.db, []byte(k.key))) {
+			return false
+		}
+	}
+	return true
+}
+
+// attempt calls a claimed waiter's command on one of its keys, and reports whether that has answered it.
+func (e *Executor) attempt(sc *scratch, b *waiting, w *waiter, k dbKey) bool {
+	s := w.session
+	w.out = &Reply{proto: s.Out.proto, limit: s.Out.limit, room: firstRoom(s.Out.limit)}
+	sc.served = append(sc.served, w) // before it is called: a panic must not leave it claimed
+	c := sc.ctx
+	c.Args, c.Spec, c.Out, c.Session = w.args, &w.cmd.Spec, w.out, s
+	c.DB, c.waiter, c.readyKey = sc.tx.DB(k.db), w, k.key
+	w.cmd.Run(&c)
+	if c.unready {
+		sc.served = sc.served[:len(sc.served)-1]
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, also := range w.also {
+		b.ready(sc, also)
+	}
+	return true
+}
+
+// settle tells the waiters that the run has served so, or, if it has failed, that nothing happened.
+func (sc *scratch) settle(err error) {
+	sc.ready, sc.begun = sc.ready[:0], 0
+	for _, w := range sc.served {
+		b := w.in
+		if err != nil {
+			if planted != seedNobodyTold {
+				b.unclaim(w, true)
+			}
+			continue
+		}
+		b.mu.Lock()
+		w.state, w.index = stateServed, sc.tx.Index()
+		b.strike(w)
+		w.wake()
+		b.mu.Unlock()
+	}
+	clear(sc.served)
+	sc.served = sc.served[:0]
+}
+
+// waits has the session wait until it is served, and writes its reply; it returns 0 if its command is to be tried again.
+// No lease is held.
+func (e *Executor) waits(ctx context.Context, s *Session) int {
+	w := s.waiter.Load()
+	b := w.in
+	wake := make(chan struct{})
+	s.wake.Store(&wake)
+	defer s.wake.Store(nil)
+	if s.onWait != nil {
+		defer s.onWait()()
+	}
+	var over <-chan time.Time
+	if !w.deadline.IsZero() {
+		t := time.NewTimer(w.deadline.Sub(e.env.Clock()))
+		defer t.Stop()
+		over = t.C
+	}
+	hurried, done := wake, ctx.Done()
+	if s.hurried.Load() {
+		w.end(noRefusal, true)
+	}
+	for {
+		b.mu.Lock()
+		state, retry, wanted := w.state, w.retry, w.wanted
+		if w.retry = false; state == stateWaiting && retry && !wanted {
+			w.state = stateTrying
+		}
+		b.mu.Unlock()
+		switch {
+		case state == stateServed:
+			s.lastWrite = max(s.lastWrite, w.index)
+			s.Out.rawReply(w.out.Bytes())
+			s.drop = s.drop || w.out.Overflowed()
+			return 1
+		case state == stateEnded:
+			e.unserved(ctx, s, w)
+			return 1
+		case state == stateWaiting && wanted:
+			w.end(noRefusal, true)
+			continue
+		case state == stateWaiting && retry:
+			return 0
+		}
+		select {
+		case <-w.signal:
+		case <-over:
+			over = nil
+			w.end(noRefusal, true)
+		case <-hurried:
+			hurried = nil
+			w.end(noRefusal, true)
+		case <-done:
+			done = nil
+			w.end(noRefusal, true)
+		}
+	}
+}
+
+// unserved answers for a waiter that nobody has served.
+func (e *Executor) unserved(ctx context.Context, s *Session, w *waiter) {
+	switch {
+	case w.refusal != "":
+		s.Out.Error(string(w.refusal))
+	case s.hurried.Load() || ctx.Err() != nil:
+		s.drop = true // the connection ends, and its client has to ask another time
+	default:
+		s.Out.NullArray()
+	}
+}
+
+// stopWaiting forgets the session's waiter, if it has one, after its command was answered.
+func (e *Executor) stopWaiting(s *Session) {
+	if w := s.waiter.Load(); w != nil {
+		s.waiter.Store(nil)
+		w.end(noRefusal, true)
+		e.blocked.Add(-1)
+	}
+}
+
+// ReleaseWaiters ends the waiting of all sessions where this node serves no writes any more: what they wait for comes to
+// another one.
+func (e *Executor) ReleaseWaiters() {
+	if e.blocked.Load() == 0 {
+		return
+	}
+	if lease, err := e.node.Acquire(); err == nil {
+		primary := lease.Primary()
+		lease.Release()
+		if primary {
+			return
+		}
+	}
+	for _, s := range e.sessions.All() {
+		if w := s.waiter.Load(); w != nil {
+			w.end(errUnblocked, false)
+		}
+	}
+}
+
+// OnWait has begin called whenever a command of the session begins to wait for others, and what it returns when that is over.
+func (s *Session) OnWait(begin func() (end func())) { s.onWait = begin }
