@@ -106,7 +106,7 @@ func (g *geoSearch) open(c *Ctx, w *work) bool {
 		return false
 	}
 	g.there = g.source.Len() > 0
-	ok := true
+	var ok bool
 	switch {
 	case g.form == geoRadius:
 		g.area.Center, ok = c.position(2)
