@@ -248,8 +248,9 @@ func (b *waiting) unclaim(w *waiter, retry bool) {
 }
 
 // written notes which of the keys that a command may have written somebody waits for.
-func (b *waiting) written(sc *scratch, s *Session, cmd *command, args [][]byte) {
-	if cmd.Flags&FlagExclusive != 0 {
+func (b *waiting) written(sc *scratch, s *Session, p *planned, args [][]byte) {
+	cmd := p.cmd
+	if p.flags&FlagExclusive != 0 {
 		b.everything(sc)
 		return
 	}

@@ -25,6 +25,7 @@ type Ctx struct {
 	// Spec is the called command's.
 	Spec *Spec
 
+	flags Flags // the call's
 	// waiter is who is served by another's run, and readyKey the key that was written; else nil.
 	waiter   *waiter
 	readyKey string

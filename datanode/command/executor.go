@@ -120,6 +120,7 @@ type share struct {
 // planned is one command of a run: what to call, or the gate's refusal.
 type planned struct {
 	cmd     *command
+	flags   Flags // the command's, and what this call has besides
 	refusal string
 	kind    kind
 	asked   bool // its session's rules have let it through

@@ -135,6 +135,12 @@ const (
 	errCountPositive = Error("ERR count should be greater than 0")
 	errLimitNegative = Error("ERR LIMIT can't be negative")
 	errDecrOverflow  = Error("ERR decrement would overflow")
+	errNotHLL        = Error("WRONGTYPE Key is not a valid HyperLogLog string value.")
+	errHLLCorrupt    = Error("INVALIDOBJ Corrupted HLL object detected")
+	errDump          = Error("ERR Bad data format")
+	errDumpFooter    = Error("ERR DUMP payload version or checksum are wrong")
+	errNoDump        = Error("ERR values of this type can't be dumped")
+	errBusyKey       = Error("BUSYKEY Target key name already exists.")
 )
 
 // familyFailures is the data types' part of the table of errors.
@@ -149,6 +155,11 @@ func familyFailures() []familyFailure {
 		{datatype.ErrScoreRange, errScoreRange},
 		{datatype.ErrLexRange, errLexRange},
 		{datatype.ErrTooLong, errTooLong},
+		{datatype.ErrNotHLL, errNotHLL},
+		{datatype.ErrHLLCorrupt, errHLLCorrupt},
+		{datatype.ErrDump, errDump},
+		{datatype.ErrDumpFooter, errDumpFooter},
+		{datatype.ErrNoDump, errNoDump},
 	}
 }
 
@@ -157,8 +168,11 @@ func familySpecs() []Spec {
 	return slices.Concat(
 		family("string", stringSpecs()),
 		family("bitmap", bitmapSpecs()),
+		family("hyperloglog", hllSpecs()),
 		family("generic", keySpecs()),
 		family("generic", scanSpecs()),
+		family("generic", sortSpecs()),
+		family("generic", dumpSpecs()),
 		family("server", databaseSpecs()),
 		family("hash", hashSpecs()),
 		family("set", setSpecs()),
@@ -171,6 +185,7 @@ func familySpecs() []Spec {
 		family("sorted-set", zsetPopSpecs()),
 		family("stream", streamSpecs()),
 		family("stream", streamGroupSpecs()),
+		family("geo", geoSpecs()),
 	)
 }
 

@@ -52,6 +52,19 @@ func (e *Executor) pass(c *candidate) string {
 	return ""
 }
 
+// flags are those of the command and those that only this call has: what notes something in rows is a write where the
+// session may write, and the store takes writes.
+func (c *candidate) flags(st *store.Store) Flags {
+	f := c.cmd.Flags
+	if c.cmd.More != nil {
+		f |= c.cmd.More(c.args)
+	}
+	if f&FlagNotes != 0 && c.primary && !c.damaged && !st.DiskFull() && c.session.grant.MayWrite() && (c.session.rules == nil || !c.session.rules.readOnly) {
+		f |= FlagWrite
+	}
+	return f
+}
+
 func checkKnown(c *candidate) string {
 	if c.cmd = find(c.ex.table.byName, c.args[0]); c.cmd == nil {
 		return unknownCommand(c.args)

@@ -126,8 +126,8 @@ func joins(plan []planned, all int) (write, ok bool) {
 		p := &plan[i]
 		switch {
 		case p.kind == kindRefused || p.kind == kindPlain:
-		case p.kind == kindData && p.cmd.Flags&FlagShort != 0 && p.cmd.Flags&FlagExclusive == 0:
-			write = write || p.cmd.Flags&FlagWrite != 0
+		case p.kind == kindData && p.flags&(FlagShort|FlagExclusive) == FlagShort:
+			write = write || p.flags&FlagWrite != 0
 		default:
 			return false, false
 		}

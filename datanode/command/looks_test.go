@@ -52,6 +52,12 @@ var lookLines = []string{
 	"XINFO STREAM K", "XINFO STREAM K FULL", "XINFO STREAM K FULL COUNT x", "XLEN K", "XPENDING K g", "XPENDING K g - + 1", "XPENDING K g x + 1", "XRANGE K - +", "XRANGE K x +", "XRANGE K - + COUNT 0", "XREVRANGE K + -",
 	"XREAD STREAMS K 0", "XREAD STREAMS K $", "XREAD STREAMS K e 0 x", "XREAD STREAMS e K 0 0", "XREAD STREAMS m K 0 0", "XREADGROUP GROUP g c STREAMS K >", "XREADGROUP GROUP g c STREAMS K 0", "XREADGROUP GROUP g c STREAMS e K > >",
 	"XREADGROUP GROUP h c STREAMS K >", "XREADGROUP GROUP g c STREAMS K x", "XSETID K 9-9", "XSETID K x", "XTRIM K MAXLEN 0", "XTRIM K MAXLEN x",
+	"PFADD K", "PFADD K a", "PFADD K a b", "PFCOUNT K", "PFCOUNT K p", "PFCOUNT p K m", "PFCOUNT p", "PFDEBUG ENCODING K", "PFDEBUG GETREG K", "PFDEBUG TODENSE K", "PFDEBUG x K", "PFMERGE K", "PFMERGE K p", "PFMERGE p K m", "PFMERGE new p K",
+	"GEOADD K 13 38 a", "GEOADD K NX 13 38 a", "GEOADD K x 38 a", "GEODIST K a b", "GEODIST K a b x", "GEOHASH K a b", "GEOPOS K a b", "GEORADIUS K 13 38 100 km", "GEORADIUS K 13 38 100 km STORE new", "GEORADIUS K 13 38 100 x",
+	"GEORADIUS_RO K 13 38 100 km", "GEORADIUS_RO K 13 38 100 km STORE new", "GEORADIUSBYMEMBER K a 100 km", "GEORADIUSBYMEMBER K a 100 km STOREDIST z", "GEORADIUSBYMEMBER_RO K a 100 km",
+	"GEOSEARCH K FROMMEMBER a BYRADIUS 100 km", "GEOSEARCH K FROMLONLAT 13 38 BYBOX 100 100 km", "GEOSEARCH K FROMLONLAT 13 38 ASC ASC", "GEOSEARCHSTORE new K FROMMEMBER a BYRADIUS 1 m", "GEOSEARCHSTORE K z FROMLONLAT 1 1 BYRADIUS 1 m",
+	"SORT K", "SORT K ALPHA", "SORT K ALPHA DESC LIMIT 0 1", "SORT K ALPHA STORE new", "SORT K BY nosort GET # GET x", "SORT K BY s* ALPHA", "SORT K BY nosort GET s* GET h*->f", "SORT K x", "SORT_RO K ALPHA", "SORT_RO K BY s*", "SORT_RO K STORE x",
+	"DUMP K", "RESTORE K 0 x", "RESTORE K 0 x REPLACE", "RESTORE K x x REPLACE", "RESTORE K 0 x NOSUCH",
 	"DBSIZE", "PING", "SELECT 0", "WATCH K", "UNWATCH",
 	"BLMOVE K l LEFT LEFT 0.001", "BLMOVE l K LEFT LEFT 0.001", "BLMPOP 0.001 2 m K LEFT", "BLPOP K 0.001", "BRPOP m K 0.001", "BRPOPLPUSH K l 0.001", "BZMPOP 0.001 2 m K MIN", "BZPOPMAX m K 0.001", "BZPOPMIN K 0.001",
 }
@@ -63,7 +69,7 @@ func TestLooksAsRedis(t *testing.T) {
 	m.session = m.bench.Session(t, commandtest.AWriteSecret)
 	seen, counted := map[string]bool{}, 0
 	for _, line := range lookLines {
-		for _, key := range []string{"s", "h", "z", "l", "c", "e", "m"} {
+		for _, key := range []string{"s", "h", "z", "l", "c", "e", "p", "m"} {
 			words := strings.Fields(line)
 			seen[strings.ToLower(words[0])], seen[strings.ToLower(strings.Join(words[:min(2, len(words))], "|"))] = true, true
 			for i, w := range words {
@@ -73,7 +79,7 @@ func TestLooksAsRedis(t *testing.T) {
 			}
 			var texts [2]string
 			for i, c := range []compare.Conn{m, redis} {
-				_, err := c.Do([]string{"FLUSHALL"}, []string{"SET", "s", "12"}, []string{"HSET", "h", "f", "v"}, []string{"ZADD", "z", "1", "a"}, []string{"RPUSH", "l", "a", "b"}, []string{"SADD", "c", "a", "b"}, []string{"XADD", "e", "1-1", "f", "v"}, []string{"XGROUP", "CREATE", "e", "g", "0"}, []string{"CONFIG", "RESETSTAT"}, words)
+				_, err := c.Do([]string{"FLUSHALL"}, []string{"SET", "s", "12"}, []string{"HSET", "h", "f", "v"}, []string{"ZADD", "z", "1", "a"}, []string{"RPUSH", "l", "a", "b"}, []string{"SADD", "c", "a", "b"}, []string{"XADD", "e", "1-1", "f", "v"}, []string{"XGROUP", "CREATE", "e", "g", "0"}, []string{"PFADD", "p", "a"}, []string{"CONFIG", "RESETSTAT"}, words)
 				if err == nil {
 					texts[i], err = infoOf(c, looksCounted...)
 				}

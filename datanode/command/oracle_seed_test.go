@@ -61,6 +61,15 @@ func TestOracleNotices(t *testing.T) {
 				}
 			}
 		}},
+		{"a count is not noted", "pfcount", func(right func(*command.Ctx)) func(*command.Ctx) {
+			return func(c *command.Ctx) {
+				before, ok := c.Tx.Get(c.DB, c.Args[1])
+				right(c)
+				if after, _ := c.Tx.Get(c.DB, c.Args[1]); ok && string(before.Data) != string(after.Data) {
+					c.Tx.Put(c.DB, c.Args[1], before)
+				}
+			}
+		}},
 		{"the order of equal scores is lost", "zrank", func(right func(*command.Ctx)) func(*command.Ctx) {
 			return func(c *command.Ctx) {
 				row, _ := c.Tx.Get(c.DB, c.Args[1])

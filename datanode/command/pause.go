@@ -142,7 +142,7 @@ func (p *planned) pausable(all bool) bool {
 	case "client|pause", "client|unpause", "auth", "hello":
 		return false
 	}
-	return all || p.cmd.Flags&FlagWrite != 0 || p.cmd.Flags&publishes == publishes
+	return all || p.flags&FlagWrite != 0 || p.flags&publishes == publishes
 }
 
 // sendFirst sends the replies that are there before a command waits for others. No lease is held.

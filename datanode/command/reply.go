@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"math"
 	"strconv"
 
@@ -275,6 +276,24 @@ func (r *Reply) putBefore(at, end int) {
 func (r *Reply) Double(f float64) {
 	var b [32]byte
 	text := AppendDouble(b[:0], f)
+	if r.proto < 3 {
+		r.Bulk(text)
+		return
+	}
+	if r.fits(len(text)) {
+		r.buf = append(r.buf, ',')
+		r.buf = append(r.buf, text...)
+		r.buf = append(r.buf, '\r', '\n')
+	}
+}
+
+// Decimal writes a number without an exponent, with up to 17 digits behind the point: a bulk string in RESP2.
+func (r *Reply) Decimal(f float64) {
+	var b [64]byte
+	text := bytes.TrimSuffix(bytes.TrimRight(strconv.AppendFloat(b[:0], f, 'f', 17, 64), "0"), []byte("."))
+	if string(text) == "-0" {
+		text = text[1:]
+	}
 	if r.proto < 3 {
 		r.Bulk(text)
 		return

@@ -157,6 +157,9 @@ func (e *Executor) plan(dst []planned, c *candidate, s *Session, lease Lease, cm
 	for i := range cmds {
 		*c = candidate{ex: e, session: s, args: cmds[i].Args, primary: primary, damaged: damaged}
 		p := planned{refusal: e.pass(c), cmd: c.cmd}
+		if c.cmd != nil {
+			p.flags = c.flags(lease.Store())
+		}
 		switch {
 		case p.refusal != "":
 			p.kind = kindRefused
@@ -164,16 +167,16 @@ func (e *Executor) plan(dst []planned, c *candidate, s *Session, lease Lease, cm
 			p.kind = kindForward
 		case s.multi.open && c.cmd.Flags&FlagInMulti == 0:
 			p.kind = kindQueue
-		case c.cmd.Flags&(FlagSession|FlagNetwork) != 0:
+		case p.flags&(FlagSession|FlagNetwork) != 0:
 			p.kind = kindAlone
 		case !c.cmd.rows():
 			p.kind = kindPlain
 		default:
 			p.kind = kindData
 		}
-		alone := p.kind == kindAlone || (c.cmd != nil && p.kind == kindData && c.cmd.Flags&FlagExclusive != 0)
+		alone := p.kind == kindAlone || (p.kind == kindData && p.flags&FlagExclusive != 0)
 		// What WATCH watches changes with what its run has written; and what was answered is sent before one waits.
-		first := p.waits(cmds[i].Args) || c.cmd != nil && c.cmd.Flags&FlagWatch != 0
+		first := p.waits(cmds[i].Args) || p.flags&FlagWatch != 0
 		if i > 0 && (alone || first || (p.kind == kindForward) != (dst[0].kind == kindForward)) {
 			break
 		}
@@ -285,8 +288,8 @@ func (e *Executor) lockPlan(sc *scratch, shares []share, lease Lease) store.Run 
 				db = sh.selects(p, db, args)
 				continue
 			}
-			r.Write = r.Write || p.cmd.Flags&FlagWrite != 0
-			r.Exclusive = r.Exclusive || p.cmd.Flags&FlagExclusive != 0
+			r.Write = r.Write || p.flags&FlagWrite != 0
+			r.Exclusive = r.Exclusive || p.flags&FlagExclusive != 0
 			if p.cmd.Keys.Hashes != nil {
 				sc.hashes = p.cmd.Keys.Hashes(db, args, sc.hashes)
 				continue
@@ -379,7 +382,7 @@ func (e *Executor) call(sc *scratch, sh *share, room int) (more bool, err error)
 		case kindQueue:
 			s.queue(p.cmd, &sh.cmds[i])
 		default:
-			c.Args, c.Spec = sh.cmds[i].Args, &p.cmd.Spec
+			c.Args, c.Spec, c.flags = sh.cmds[i].Args, &p.cmd.Spec, p.flags
 			if p.kind == kindData {
 				c.DB = c.Tx.DB(s.DB)
 			}
@@ -391,8 +394,8 @@ func (e *Executor) call(sc *scratch, sh *share, room int) (more bool, err error)
 				}
 				before = now
 			}
-			if b := &s.stats.waiting; p.kind == kindData && b.any.Load() > 0 && p.cmd.Flags&FlagWrite != 0 {
-				b.written(sc, s, p.cmd, c.Args)
+			if b := &s.stats.waiting; p.kind == kindData && b.any.Load() > 0 && p.flags&FlagWrite != 0 {
+				b.written(sc, s, p, c.Args)
 				if !sh.whole {
 					e.serve(sc, s)
 				}

@@ -57,6 +57,8 @@ const (
 	FlagPubSub
 	// FlagSubscribed marks a command that a RESP2 connection may call while it listens for messages.
 	FlagSubscribed
+	// FlagNotes marks a reading command that notes what it has found in the rows, where its call may write.
+	FlagNotes
 )
 
 // Scope says who may call a command. Its zero value is nobody.
@@ -150,6 +152,8 @@ type Spec struct {
 	// Unsent, for commands that make more than they are sent, returns how many bytes more they would add, and, if there
 	// is KeySpec.Hashes, how many keys.
 	Unsent func(tx *store.Tx, db int, args [][]byte) (keys, bytes int64)
+	// More, for commands whose flags depend on their arguments, returns those that a call has besides.
+	More func(args [][]byte) Flags
 	// Waits, for a FlagBlocking command that doesn't always, says whether it may wait.
 	Waits func(args [][]byte) bool
 	// Subs are the subcommands of a container. A container with Run runs it when no subcommand fits.

@@ -38,7 +38,7 @@ func (st *namespaceStats) observe(family, n int, took time.Duration) {
 
 // errorCodes are the first words of error replies that are counted apart; the last one is of all others.
 var errorCodes = [...]string{
-	"ERR", "DAMAGED", "EXECABORT", "LIMIT", "LOADING", "MAYBE", "MISCONF", "NOAUTH", "NOPERM", "NOPROTO", "NSREADONLY", "NSSUSPENDED",
+	"ERR", "BUSYKEY", "DAMAGED", "EXECABORT", "INVALIDOBJ", "LIMIT", "LOADING", "MAYBE", "MISCONF", "NOAUTH", "NOPERM", "NOPROTO", "NSREADONLY", "NSSUSPENDED",
 	"READONLY", "STALEVIEW", "TRYAGAIN", "WRONGPASS", "WRONGTYPE", "other",
 }
 

@@ -181,7 +181,10 @@ func (e *Executor) whole(s *Session, lease Lease) {
 		*cand = candidate{ex: e, session: s, args: t.cmds[i].Args, primary: lease.Primary(), damaged: damaged}
 		p := &sh[0].plan[i]
 		p.refusal = e.pass(cand)
-		switch p.cmd = cand.cmd; {
+		if p.cmd = cand.cmd; p.cmd != nil {
+			p.flags = cand.flags(lease.Store())
+		}
+		switch {
 		case p.refusal != "":
 			p.kind = kindRefused
 		case p.cmd.rows():

@@ -285,17 +285,18 @@ func storeZSets(c *Ctx, w *work, o *zsetOperation) {
 		return
 	}
 	o.combine(o, w.gather)
-	storeScored(c, w, o.scores)
+	storeScored(c, w, c.Args[1], o.scores)
 }
 
-// storeScored makes the sorted set at Args[1] of what was found, and answers with its size.
-func storeScored(c *Ctx, w *work, scores []float64) {
+// storeScored makes the sorted set at key of what was found, and answers with its size.
+func storeScored(c *Ctx, w *work, key []byte, scores []float64) {
 	if c.failGathered(w) {
 		return
 	}
-	w.Tx.Delete(w.DB, c.Args[1])
-	z, ok := openZSet(c, w)
-	if !ok {
+	w.Tx.Delete(w.DB, key)
+	z, err := w.ZSet(key)
+	if err != nil {
+		c.Fail(err)
 		return
 	}
 	for i := range w.found.len() {
@@ -337,5 +338,5 @@ func zrangestoreCommand(c *Ctx, w *work) {
 		scores = append(scores, score)
 		return w.gather(member)
 	})
-	storeScored(c, w, scores)
+	storeScored(c, w, c.Args[1], scores)
 }

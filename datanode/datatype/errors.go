@@ -22,6 +22,16 @@ var (
 	ErrLexRange = errors.New("invalid lexical bound")
 	// ErrTooLong: the string would be longer than MaxStringBytes.
 	ErrTooLong = errors.New("string exceeds maximum length")
+	// ErrNotHLL: the string is no HyperLogLog.
+	ErrNotHLL = errors.New("not a HyperLogLog")
+	// ErrHLLCorrupt: the registers of a HyperLogLog are not as many as there must be.
+	ErrHLLCorrupt = errors.New("corrupted HyperLogLog")
+	// ErrDump: a dump is damaged, or of a form that isn't read.
+	ErrDump = errors.New("bad dump")
+	// ErrDumpFooter: a dump's version is unknown, or its checksum wrong.
+	ErrDumpFooter = errors.New("bad footer of a dump")
+	// ErrNoDump: a value of that type can't be dumped.
+	ErrNoDump = errors.New("type without a dump")
 
 	// errCorrupt: a packed value does not parse. It never leaves the package: damage panics with store.Damage.
 	errCorrupt = errors.New("packed value is damaged")

@@ -83,6 +83,17 @@ func parseBound(b []byte) (float64, bool) {
 	return f, ok
 }
 
+// ParseLoose is parseBound for what fits in a float: a number as SORT reads its weights.
+func ParseLoose(b []byte) (float64, bool) {
+	if end := bytes.IndexByte(b, 0); end >= 0 {
+		b = b[:end]
+	}
+	if len(b) == 0 {
+		return 0, true
+	}
+	return ParseFloat(bytes.TrimLeft(b, " \t\n\v\f\r"))
+}
+
 // floatText returns b as the text that strconv takes for the same number: Go wants an exponent behind
 // hexadecimal digits and would take underscores there.
 func floatText(b []byte) (string, bool) {

@@ -449,7 +449,7 @@ func (tx *Tx) Commit(d Durability) error {
 		if len(tx.touched) > 0 {
 			tx.changed()
 		}
-		if d != Local || !tx.run.Write && !tx.run.Exclusive {
+		if d != Local || !tx.run.Write {
 			return nil
 		}
 		return tx.await(tx.store.applied.Load().Index) // what it has found, and left as it is, may not be on the disk yet
