@@ -369,7 +369,7 @@ func bitfieldCommand(c *Ctx, w *work) {
 			return
 		}
 	}
-	if length > 0 {
+	if length > 0 && edit.Changed() {
 		edit.Save()
 	}
 }

@@ -347,7 +347,7 @@ func zrangeStep(t *rapid.T) []step {
 }
 
 func mixedStep(t *rapid.T) []step {
-	steps := rapid.SampledFrom([]func(*rapid.T) []step{stringStep, bitmapStep, hllStep, geoStep, sortStep, keyStep, hashStep, setStep, setOperationStep, zsetStep, zrangeStep, zsetOperationStep, listStep, streamStep}).Draw(t, "family")(t)
+	steps := rapid.SampledFrom([]func(*rapid.T) []step{stringStep, bitmapStep, hllStep, geoStep, keyStep, hashStep, setStep, setOperationStep, zsetStep, zrangeStep, zsetOperationStep, listStep, streamStep}).Draw(t, "family")(t)
 	if rapid.IntRange(0, 20).Draw(t, "arity") == 0 {
 		// One argument less, or one more, than whatever it was.
 		last := &steps[len(steps)-1]

@@ -1,6 +1,7 @@
 package datatype
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/bits"
 )
@@ -25,6 +26,9 @@ func putBit(value []byte, offset int64, bit byte) {
 // SetBit sets a bit of the string at key, which grows with zero bytes up to there and keeps its expiry, and returns what
 // the bit was.
 func (s Space) SetBit(key []byte, offset int64, bit byte) (old byte, err error) {
+	if row, _, err := s.StringRow(key); err != nil || offset>>3 < int64(len(row.Data)) && Bit(row.Data, offset) == bit {
+		return bit, err // nothing is written
+	}
 	value, err := s.EditString(key, int(offset>>3)+1)
 	if err != nil {
 		return 0, err
@@ -40,6 +44,7 @@ type StringEdit struct {
 	Space
 	key    []byte
 	expire int64
+	was    []byte
 	Data   []byte
 }
 
@@ -54,8 +59,11 @@ func (s Space) EditString(key []byte, length int) (StringEdit, error) {
 	if more := length - len(s.Buf.edit); more > 0 {
 		s.Buf.edit = append(s.Buf.edit, make([]byte, more)...)
 	}
-	return StringEdit{s, key, row.ExpireMS, s.Buf.edit}, nil
+	return StringEdit{Space: s, key: key, expire: row.ExpireMS, was: row.Data, Data: s.Buf.edit}, nil
 }
+
+// Changed reports whether it is another string now.
+func (e *StringEdit) Changed() bool { return !bytes.Equal(e.Data, e.was) }
 
 // Save writes the string back. It keeps its expiry.
 func (e *StringEdit) Save() { e.SetString(e.key, e.Data, e.expire) }

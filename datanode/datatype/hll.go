@@ -62,7 +62,7 @@ func (s Space) EditHLL(key []byte) (HLLEdit, error) {
 	case there && !isHLL(row.Data):
 		return HLLEdit{}, ErrNotHLL
 	}
-	e := HLLEdit{StringEdit{s, key, row.ExpireMS, nil}, HLL{}, !there}
+	e := HLLEdit{StringEdit{Space: s, key: key, expire: row.ExpireMS, Data: nil}, HLL{}, !there}
 	s.Tx.Hold(len(row.Data))
 	e.b = append(s.Buf.edit[:0], row.Data...)
 	if e.Made {
