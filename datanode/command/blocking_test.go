@@ -304,7 +304,7 @@ func TestWaitersLoseNothing(t *testing.T) {
 	}
 	select {
 	case <-done:
-	case <-time.After(60 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Errorf("%d of %d elements arrived", count.Load(), pushers*each)
 		close(done)
 	}

@@ -25,8 +25,8 @@ type sortPattern struct {
 // parsePattern reads a pattern as Redis does, which looks for the marks up to a zero byte.
 func parsePattern(p []byte) sortPattern {
 	text := p
-	if end := bytes.IndexByte(p, 0); end >= 0 {
-		text = p[:end]
+	if before, _, ok := bytes.Cut(p, []byte{0}); ok {
+		text = before
 	}
 	star := bytes.IndexByte(text, '*')
 	switch {

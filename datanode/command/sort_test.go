@@ -22,7 +22,7 @@ func TestSortTakesTheNamespaceWhereItMust(t *testing.T) {
 		"k BY w_* BY nosort": false, "k STORE BY LIMIT w_* 1": false, "k LIMIT BY w_*": false, "k BY w_* x": false,
 	} {
 		args := [][]byte{[]byte("sort")}
-		for _, w := range strings.Fields(line) {
+		for w := range strings.FieldsSeq(line) {
 			args = append(args, []byte(w))
 		}
 		for _, name := range []string{"sort", "sort_ro"} {

@@ -24,13 +24,12 @@ func TestExecIsOneEntry(t *testing.T) {
 	b := commandtest.New(t)
 	s := b.Session(t, commandtest.AWriteSecret)
 	before := b.Node.Data.Applied().Index
+	const many = 300 // more than a run takes otherwise
 	lines := [][]string{{"MULTI"}}
-	want := "+OK\r\n"
-	for i := range 300 { // more than a run takes otherwise
+	for i := range many {
 		lines = append(lines, []string{"SET", "k" + strconv.Itoa(i), "v"})
-		want += queued
 	}
-	want += "*300\r\n" + strings.Repeat("+OK\r\n", 300)
+	want := "+OK\r\n" + strings.Repeat(queued, many) + "*300\r\n" + strings.Repeat("+OK\r\n", many)
 	if got := b.Pipeline(t, s, append(lines, []string{"EXEC"})...); got != want {
 		t.Errorf("got %.200q", got)
 	}

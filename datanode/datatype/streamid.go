@@ -113,8 +113,8 @@ func ParseNewStreamID(b []byte) (id StreamID, auto, ok bool) {
 
 // cString is what C sees of a string: up to the first zero byte.
 func cString(b []byte) []byte {
-	if i := bytes.IndexByte(b, 0); i >= 0 {
-		return b[:i]
+	if before, _, ok := bytes.Cut(b, []byte{0}); ok {
+		return before
 	}
 	return b
 }
