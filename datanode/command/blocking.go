@@ -397,6 +397,7 @@ func (e *Executor) attempt(sc *scratch, b *waiting, w *waiter, k dbKey) bool {
 	sc.served = append(sc.served, w) // before it is called: a panic must not leave it claimed
 	c := sc.ctx
 	c.Args, c.Spec, c.Out, c.Session = w.args, &w.cmd.Spec, w.out, s
+	c.flags = w.cmd.Flags
 	c.DB, c.waiter, c.readyKey = sc.tx.DB(k.db), w, k.key
 	w.cmd.Run(&c)
 	if c.unready {
