@@ -30,7 +30,26 @@ type waiting struct {
 	any  atomic.Int32 // how many there are: 0 is all that most runs look at
 	mu   sync.Mutex
 	last uint64
-	keys map[dbKey]*list.List // of *waiter, in the order in which they came
+	keys map[dbKey]*waitQueue
+}
+
+// waitQueue are the waiters for one key, in the order in which they came, and how many of them are of a kind.
+type waitQueue struct {
+	list.List     // of *waiter
+	movers    int // that write another key
+	gone      int
+	kinds     [store.TypesEnd]int
+}
+
+// count counts a waiter that comes or goes.
+func (q *waitQueue) count(w *waiter, n int) {
+	q.kinds[w.on.kind] += n
+	if len(w.also) > 0 {
+		q.movers += n
+	}
+	if w.on.gone {
+		q.gone += n
+	}
 }
 
 type dbKey struct {
@@ -44,11 +63,12 @@ type waiter struct {
 	order    uint64
 	session  *Session
 	cmd      *command
+	bytes    int
 	args     [][]byte // in the buffer of the connection, which doesn't read on
 	on       blockOn
 	keys     []dbKey
 	also     []dbKey // that serving it writes beside those
-	places   []*list.Element
+	places   map[dbKey]*list.Element
 	deadline time.Time // zero: none
 	// signal has it look at its state.
 	signal chan struct{}
@@ -57,7 +77,8 @@ type waiter struct {
 	index   uint64 // of the entry in which it was served
 	state   waiterState
 	wanted  bool  // while it is claimed: it would rather give up
-	retry   bool  // try again by yourself
+	retry   bool  // try again by yourself: somebody has passed it, and those behind it
+	solo    bool  // nobody else does: that has panicked
 	refusal Error // of CLIENT UNBLOCK and the like
 }
 
@@ -98,6 +119,9 @@ func (c *Ctx) seconds(b []byte) (time.Duration, bool) {
 	return 0, false
 }
 
+// waited reports whether the command has waited already: then a key of another type is none that it waits for.
+func (c *Ctx) waited() bool { return c.waiter != nil || c.Session.waiter.Load() != nil }
+
 // ready reports whether a blocking command may look at a key: at any of its own, or, when it is served by another's run, at
 // the one that was written.
 func (c *Ctx) ready(key []byte) bool { return c.waiter == nil || c.readyKey == string(key) }
@@ -124,10 +148,14 @@ func (c *Ctx) block(on blockOn) {
 		if on.args != nil {
 			w.args = on.args
 		}
+		w.places = make(map[dbKey]*list.Element, len(on.keys))
 		for _, key := range on.keys {
-			if k := (dbKey{s.DB, string(key)}); !slices.Contains(w.keys, k) {
+			k := dbKey{s.DB, string(key)}
+			if _, twice := w.places[k]; !twice {
+				w.places[k] = nil
 				w.keys = append(w.keys, k)
 			}
+			w.bytes += len(key) + waiterFrame
 		}
 		for _, key := range on.also {
 			w.also = append(w.also, dbKey{s.DB, string(key)})
@@ -149,27 +177,44 @@ func (b *waiting) enlist(w *waiter) {
 	b.last++
 	w.order = b.last
 	if b.keys == nil {
-		b.keys = make(map[dbKey]*list.List)
+		b.keys = make(map[dbKey]*waitQueue)
 	}
 	for _, k := range w.keys {
-		if b.keys[k] == nil {
-			b.keys[k] = list.New()
+		q := b.keys[k]
+		if q == nil {
+			q = new(waitQueue)
+			b.keys[k] = q
 		}
-		w.places = append(w.places, b.keys[k].PushBack(w))
+		w.places[k] = q.PushBack(w)
+		q.count(w, 1)
 	}
 	b.any.Add(1)
 }
 
-// strike takes a waiter from the queues. The lock is held.
-func (b *waiting) strike(w *waiter) {
-	for i, k := range w.keys {
-		if q := b.keys[k]; q.Len() > 1 {
-			q.Remove(w.places[i])
-		} else {
+// strike takes a waiter from the queues. Whoever has passed those behind it, since it was to try by itself, has left them to
+// it: the next ones try. The lock is held.
+func (b *waiting) strike(w *waiter, state waiterState) {
+	pass := w.state == stateTrying || w.retry
+	w.state = state
+	for _, k := range w.keys {
+		q := b.keys[k]
+		q.Remove(w.places[k])
+		q.count(w, -1)
+		if q.Len() == 0 {
 			delete(b.keys, k)
+		} else if pass {
+			q.Front().Value.(*waiter).again()
 		}
 	}
 	b.any.Add(-1)
+	w.wake()
+}
+
+// again has a waiter try by itself. The lock is held.
+func (w *waiter) again() {
+	if w.retry = true; w.state == stateWaiting {
+		w.wake()
+	}
 }
 
 // end ends a waiter's waiting, unless it was or is being served. Should it not be in the end, own has it end then.
@@ -179,14 +224,12 @@ func (w *waiter) end(refusal Error, own bool) bool {
 	defer b.mu.Unlock()
 	switch w.state {
 	case stateWaiting:
-		w.state, w.refusal = stateEnded, refusal
-		b.strike(w)
-		w.wake()
+		w.refusal = refusal
+		b.strike(w, stateEnded)
 		return true
 	case stateTrying:
 		if own {
-			w.state = stateEnded
-			b.strike(w)
+			b.strike(w, stateEnded)
 		}
 	case stateClaimed:
 		w.wanted = w.wanted || own
@@ -221,13 +264,15 @@ func (b *waiting) claim(by *Session, k dbKey, after *waiter) *waiter {
 	}
 	el := q.Front()
 	if after != nil {
-		el = after.places[slices.Index(after.keys, k)].Next()
+		el = after.places[k].Next()
 	}
 	for ; el != nil; el = el.Next() {
 		switch w := el.Value.(*waiter); {
 		case w.session == by:
-		case w.state == stateTrying:
+		case w.state == stateTrying && w.cmd.Flags&FlagWrite != 0:
 			return nil
+		case w.state == stateClaimed: // by a run on another key, which may have nothing for it
+			w.retry = true
 		case w.state == stateWaiting:
 			w.state = stateClaimed
 			return w
@@ -241,8 +286,10 @@ func (b *waiting) unclaim(w *waiter, retry bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	w.state = stateWaiting
-	w.retry = w.retry || retry
-	if w.retry || w.wanted {
+	switch w.retry = w.retry || retry; {
+	case w.wanted:
+		b.strike(w, stateEnded)
+	case w.retry:
 		w.wake()
 	}
 }
@@ -284,13 +331,15 @@ func (b *waiting) ready(sc *scratch, k dbKey) {
 	if q == nil || slices.Contains(sc.ready[sc.begun:], k) { // one that was served from may be written again
 		return
 	}
-	row, here := sc.tx.Get(sc.tx.DB(k.db), []byte(k.key))
-	for el := q.Front(); el != nil; el = el.Next() {
-		if on := &el.Value.(*waiter).on; on.gone || here && on.kind == row.Type {
-			sc.ready = append(sc.ready, k)
-			return
-		}
+	if q.gone > 0 || q.fits(sc, k) {
+		sc.ready = append(sc.ready, k)
 	}
+}
+
+// fits reports whether the key is there, and one of the waiters for it could take from it.
+func (q *waitQueue) fits(sc *scratch, k dbKey) bool {
+	row, here := sc.tx.Get(sc.tx.DB(k.db), []byte(k.key))
+	return here && q.kinds[row.Type] > 0
 }
 
 // everything notes all keys that somebody waits for, those first whose waiters came first.
@@ -329,12 +378,14 @@ func (b *waiting) cover(sc *scratch, shares []share) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	keys = slices.DeleteFunc(keys, func(k dbKey) bool { return b.keys[k] == nil })
-	for i := 0; i < len(keys) && i < coverMax; i++ {
+	looked := 0
+	for i := 0; i < len(keys); i++ {
 		q := b.keys[keys[i]]
-		if q == nil {
+		if q == nil || q.movers == 0 {
 			continue
 		}
-		for el := q.Front(); el != nil; el = el.Next() {
+		for el := q.Front(); el != nil && looked < coverMax; el = el.Next() {
+			looked++
 			for _, k := range el.Value.(*waiter).also {
 				if !slices.Contains(keys, k) {
 					keys = append(keys, k)
@@ -350,8 +401,12 @@ func (p *planned) waits(args [][]byte) bool {
 	return (p.kind == kindAlone || p.kind == kindData) && p.cmd.blocks(args)
 }
 
-// coverMax bounds how many keys a run locks for waiters; those for more try by themselves.
-const coverMax = 256
+const (
+	// coverMax is how many waiters a run plans locks for; others that need some try by themselves.
+	coverMax = 64
+	// waiterFrame is what a key takes that is waited for beside its bytes, about.
+	waiterFrame = 256
+)
 
 // serve serves the waiters for what the run has written so far.
 func (e *Executor) serve(sc *scratch, s *Session) {
@@ -361,13 +416,23 @@ func (e *Executor) serve(sc *scratch, s *Session) {
 		sc.begun++
 		for w := b.claim(s, k, nil); w != nil; {
 			row, here := sc.tx.Get(sc.tx.DB(k.db), []byte(k.key))
-			fits := w.on.gone || here && row.Type == w.on.kind
-			if fits && !w.covered(&sc.tx) {
+			fits := (w.on.gone || here && row.Type == w.on.kind) && w.session.Holds(sc.ctx.lease.View(), sc.tx.Now())
+			full := sc.servedBytes > e.limits.RunBytes
+			if fits && (full || !w.covered(&sc.tx)) {
+				takes := w.cmd.Flags&FlagWrite != 0
+				var next *waiter
+				if !takes {
+					next = b.claim(s, k, w)
+				}
 				b.unclaim(w, true)
-				break // nobody passes it
+				w = next // nobody passes one that takes
+				continue
 			}
 			served := fits && e.attempt(sc, b, w, k)
-			next := b.claim(s, k, w)
+			var next *waiter
+			if b.more(sc, k) {
+				next = b.claim(s, k, w)
+			}
 			if !served {
 				b.unclaim(w, false)
 			}
@@ -377,8 +442,19 @@ func (e *Executor) serve(sc *scratch, s *Session) {
 	sc.ready, sc.begun = sc.ready[:0], 0
 }
 
+// more reports whether there may be something left for those that wait for a key.
+func (b *waiting) more(sc *scratch, k dbKey) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	q := b.keys[k]
+	return q != nil && (q.gone > 0 || q.fits(sc, k))
+}
+
 // covered reports whether the run has locked what serving the waiter writes.
 func (w *waiter) covered(tx *store.Tx) bool {
+	if w.solo {
+		return false
+	}
 	if planted == seedNoCover {
 		return true
 	}
@@ -399,11 +475,14 @@ func (e *Executor) attempt(sc *scratch, b *waiting, w *waiter, k dbKey) bool {
 	c.Args, c.Spec, c.Out, c.Session = w.args, &w.cmd.Spec, w.out, s
 	c.flags = w.cmd.Flags
 	c.DB, c.waiter, c.readyKey = sc.tx.DB(k.db), w, k.key
+	w.solo = true // should it panic: that isn't to happen to those who write
 	w.cmd.Run(&c)
+	w.solo = false
 	if c.unready {
 		sc.served = sc.served[:len(sc.served)-1]
 		return false
 	}
+	sc.servedBytes += w.out.Len()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, also := range w.also {
@@ -414,7 +493,7 @@ func (e *Executor) attempt(sc *scratch, b *waiting, w *waiter, k dbKey) bool {
 
 // settle tells the waiters that the run has served so, or, if it has failed, that nothing happened.
 func (sc *scratch) settle(err error) {
-	sc.ready, sc.begun = sc.ready[:0], 0
+	sc.ready, sc.begun, sc.servedBytes = sc.ready[:0], 0, 0
 	for _, w := range sc.served {
 		b := w.in
 		if err != nil {
@@ -424,9 +503,8 @@ func (sc *scratch) settle(err error) {
 			continue
 		}
 		b.mu.Lock()
-		w.state, w.index = stateServed, sc.tx.Index()
-		b.strike(w)
-		w.wake()
+		w.index = sc.tx.Index()
+		b.strike(w, stateServed)
 		b.mu.Unlock()
 	}
 	clear(sc.served)
@@ -455,11 +533,14 @@ func (e *Executor) waits(ctx context.Context, s *Session) int {
 	if s.hurried.Load() {
 		w.end(noRefusal, true)
 	}
+	if w.bytes > keepWords && s.flush() != nil { // which has the memory counted
+		w.end(noRefusal, true)
+	}
 	for {
 		b.mu.Lock()
-		state, retry, wanted := w.state, w.retry, w.wanted
-		if w.retry = false; state == stateWaiting && retry && !wanted {
-			w.state = stateTrying
+		state, retry := w.state, w.retry
+		if state == stateWaiting && retry {
+			w.retry, w.state = false, stateTrying
 		}
 		b.mu.Unlock()
 		switch {
@@ -471,9 +552,6 @@ func (e *Executor) waits(ctx context.Context, s *Session) int {
 		case state == stateEnded:
 			e.unserved(ctx, s, w)
 			return 1
-		case state == stateWaiting && wanted:
-			w.end(noRefusal, true)
-			continue
 		case state == stateWaiting && retry:
 			return 0
 		}
@@ -504,13 +582,24 @@ func (e *Executor) unserved(ctx context.Context, s *Session, w *waiter) {
 	}
 }
 
-// stopWaiting forgets the session's waiter, if it has one, after its command was answered.
+// stopWaiting forgets the session's waiter, if it has one, after its command was answered or given up. A run that serves it
+// reads what it was called with, and is waited for.
 func (e *Executor) stopWaiting(s *Session) {
-	if w := s.waiter.Load(); w != nil {
-		s.waiter.Store(nil)
-		w.end(noRefusal, true)
-		e.blocked.Add(-1)
+	w := s.waiter.Load()
+	if w == nil {
+		return
 	}
+	for w.end(noRefusal, true); w.busy(); {
+		<-w.signal
+	}
+	s.waiter.Store(nil)
+	e.blocked.Add(-1)
+}
+
+func (w *waiter) busy() bool {
+	w.in.mu.Lock()
+	defer w.in.mu.Unlock()
+	return w.state == stateClaimed
 }
 
 // ReleaseWaiters ends the waiting of all sessions where this node serves no writes any more: what they wait for comes to
@@ -535,3 +624,11 @@ func (e *Executor) ReleaseWaiters() {
 
 // OnWait has begin called whenever a command of the session begins to wait for others, and what it returns when that is over.
 func (s *Session) OnWait(begin func() (end func())) { s.onWait = begin }
+
+// held returns the size of what a session that waits holds for that, in bytes.
+func (w *waiter) held() int {
+	if w == nil {
+		return 0
+	}
+	return w.bytes
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/atolldb/atoll/datanode/command"
 	"github.com/atolldb/atoll/datanode/command/commandtest"
 	"github.com/atolldb/atoll/datanode/store"
+	"github.com/atolldb/atoll/rpc/atollpb"
 )
 
 // waiters are sessions whose command waits.
@@ -311,4 +312,78 @@ func TestWaitersLoseNothing(t *testing.T) {
 	wg.Wait()
 	s := b.Session(t, commandtest.AWriteSecret)
 	expect(t, b, s, "EXISTS a b c", ":0", "DBSIZE", ":0")
+}
+
+// TestWaitersPassedOver holds that one which another run looks at, in vain, hears of what comes for its other key meanwhile.
+func TestWaitersPassedOver(t *testing.T) {
+	w, s := newWaiters(t)
+	const many = 200
+	for i := range many {
+		w.wait(commandtest.AWriteSecret, "BLPOP a k"+strconv.Itoa(i)+" 0")
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				w.b.Pipeline(t, s, []string{"MULTI"}, []string{"RPUSH", "a", "x"}, []string{"DEL", "a"}, []string{"RPUSH", "a", "x"}, []string{"RENAME", "a", "b"}, []string{"EXEC"})
+			}
+		}
+	})
+	pusher := w.b.Session(t, commandtest.AWriteSecret)
+	for i := range many {
+		expect(t, w.b, pusher, "RPUSH k"+strconv.Itoa(i)+" v", ":1")
+	}
+	for i := range many {
+		w.answered(i, keyed("k"+strconv.Itoa(i), "v"))
+	}
+	close(stop)
+	wg.Wait()
+}
+
+// TestWaiterThatLeaves holds that one which was to try by itself, and ends before it can, leaves nobody behind.
+func TestWaiterThatLeaves(t *testing.T) {
+	w, s := newWaiters(t)
+	w.wait(commandtest.AWriteSecret, "BLPOP k 0")
+	w.wait(commandtest.AWriteSecret, "BZPOPMIN k 0")
+	w.wait(commandtest.AWriteSecret, "BLPOP k 0")
+	expect(t, w.b, s, "CLIENT PAUSE 1000000 WRITE", "+OK")
+	w.session[0].Retry()
+	for !w.session[0].Waiting() { // for the end of the pause
+		time.Sleep(100 * time.Microsecond)
+	}
+	time.Sleep(5 * time.Millisecond)
+	w.session[0].Close()
+	w.answered(0, "")
+	expect(t, w.b, s, "CLIENT UNPAUSE", "+OK", "RPUSH k v", ":1")
+	w.answered(2, keyed("k", "v"))
+	expect(t, w.b, s, "ZADD k 1 m", ":1")
+	w.answered(1, "*3\r\n$1\r\nk\r\n$1\r\nm\r\n$1\r\n1\r\n")
+}
+
+// TestWaitersOfARevokedToken holds that they are not served any more, even before their connection is closed.
+func TestWaitersOfARevokedToken(t *testing.T) {
+	w, s := newWaiters(t)
+	w.wait(commandtest.AReadSecret, "XREAD BLOCK 0 STREAMS k $")
+	v := w.b.Node.Views.Current()
+	w.b.Install(t, &atollpb.ViewFrame{FromRevision: v.Revision(), Revision: v.Revision() + 1, Last: true, RemovedTokens: []string{"t-a-ro"}})
+	expect(t, w.b, s, "XADD k 1-1 f v", "$3\r\n1-1")
+	w.blocked(1)
+	w.session[0].Close()
+	w.answered(0, "")
+}
+
+func TestPauseHoldsExec(t *testing.T) {
+	b := commandtest.New(t)
+	s, other := b.Session(t, commandtest.AWriteSecret), b.Session(t, commandtest.AWriteSecret)
+	expect(t, b, s, "MULTI", "+OK", "SET k v", queued)
+	expect(t, b, other, "CLIENT PAUSE 1000000 WRITE", "+OK")
+	reply := begun(t, b, s, "EXEC")
+	expect(t, b, other, "MULTI", "+OK", "GET k", queued, "EXEC", "*1\r\n$-1", "CLIENT UNPAUSE", "+OK")
+	if got := <-reply; got != "*1\r\n+OK\r\n" {
+		t.Errorf("EXEC answered %q", got)
+	}
 }

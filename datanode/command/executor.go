@@ -95,13 +95,15 @@ type scratch struct {
 	shares    [1]share // of a run of one session
 	hashes    []uint64
 	positions []int
-	spare     []byte    // replies that are being replaced
-	waits     int       // reads that waited for the disk, since a Joint looked
-	ready     []dbKey   // that somebody waits for, and the run has written
-	begun     int       // of ready
-	served    []*waiter // by the run, if it is committed
-	nowNS     int64     // when the run began, in Unix nanoseconds
-	reserved  reserved
+	spare     []byte  // replies that are being replaced
+	waits     int     // reads that waited for the disk, since a Joint looked
+	ready     []dbKey // that somebody waits for, and the run has written
+	begun     int     // of ready
+	// servedBytes are in the replies of served.
+	servedBytes int
+	served      []*waiter // by the run, if it is committed
+	nowNS       int64     // when the run began, in Unix nanoseconds
+	reserved    reserved
 }
 
 // share is what one session has in a run: commands that passed the gates, or didn't.

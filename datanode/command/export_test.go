@@ -8,3 +8,11 @@ func (e *Executor) NamespacesKept() (n int) {
 	})
 	return n
 }
+
+// Retry has a session that waits try by itself, as after the run that was to serve it has failed.
+func (s *Session) Retry() {
+	w := s.waiter.Load()
+	w.in.mu.Lock()
+	defer w.in.mu.Unlock()
+	w.again()
+}

@@ -182,6 +182,9 @@ func firstList(c *Ctx, w *work, keys [][]byte) (l datatype.List, key []byte, ok 
 			continue
 		}
 		l, err := w.List(key)
+		if err != nil && c.waited() {
+			continue
+		}
 		if err != nil {
 			c.Fail(err)
 			return l, nil, false
@@ -215,9 +218,13 @@ func move(c *Ctx, w *work, from, to bool, timeout []byte) {
 			return
 		}
 	}
-	source, ok := openList(c, w)
+	source, err := w.List(c.Args[1])
 	switch {
-	case !ok:
+	case err != nil && c.waited():
+		c.block(on)
+		return
+	case err != nil:
+		c.Fail(err)
 		return
 	case source.Len() == 0 && timeout != nil:
 		c.block(on)

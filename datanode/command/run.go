@@ -18,6 +18,7 @@ func (e *Executor) Execute(ctx context.Context, s *Session, cmds []redcon.Comman
 	defer func() { s.Touch(e.env.Clock()) }()
 	s.count.Add(uint64(len(cmds)))
 	s.flush, s.sent = flush, 0
+	defer e.stopWaiting(s) // however it ends
 	for len(cmds) > 0 && !s.closing && !s.drop {
 		n := e.run(ctx, s, cmds, now)
 		if n > 0 {
@@ -175,6 +176,9 @@ func (e *Executor) plan(dst []planned, c *candidate, s *Session, lease Lease, cm
 			p.kind = kindData
 		}
 		alone := p.kind == kindAlone || (p.kind == kindData && p.flags&FlagExclusive != 0)
+		if s.executes(&p) && s.multi.flags&(FlagWrite|FlagPubSub) != 0 {
+			p.flags |= FlagWrite // a pause of writes holds it up
+		}
 		// What WATCH watches changes with what its run has written; and what was answered is sent before one waits.
 		first := p.waits(cmds[i].Args) || p.flags&FlagWatch != 0
 		if i > 0 && (alone || first || (p.kind == kindForward) != (dst[0].kind == kindForward)) {

@@ -221,7 +221,7 @@ func (s *Session) Held() int {
 	if s.subs != nil {
 		names = s.subs.bytes
 	}
-	return names + s.Out.Held() + s.multi.held() + sc.tx.Held() + cap(sc.spare) + cap(sc.shares[0].plan)*int(unsafe.Sizeof(planned{})) +
+	return names + s.Out.Held() + s.multi.held() + s.waiter.Load().held() + sc.tx.Held() + cap(sc.spare) + cap(sc.shares[0].plan)*int(unsafe.Sizeof(planned{})) +
 		(cap(sc.hashes)+cap(sc.positions))*int(unsafe.Sizeof(0))
 }
 

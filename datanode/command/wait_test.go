@@ -85,7 +85,7 @@ func TestClientPause(t *testing.T) {
 	play(t, b, admin, []exchange{{"CLIENT PAUSE 1000000", "+OK\r\n"}})
 	write = begun(t, b, neighbour, "SET", "k", "2")
 	play(t, b, s, []exchange{{"CLIENT UNPAUSE", "+OK\r\n"}}) // its own pause, which there isn't
-	for !neighbour.Waiting() { // it looks again whenever a pause changes
+	for !neighbour.Waiting() {                               // it looks again whenever a pause changes
 		select {
 		case got := <-write:
 			t.Fatalf("a tenant has ended an admin's pause: %q", got)

@@ -117,6 +117,9 @@ func firstZSet(c *Ctx, w *work, keys [][]byte) (z datatype.ZSet, key []byte, ok 
 			continue
 		}
 		z, err := w.ZSet(key)
+		if err != nil && c.waited() {
+			continue
+		}
 		if err != nil {
 			c.Fail(err)
 			return z, nil, false

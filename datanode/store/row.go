@@ -17,6 +17,8 @@ const (
 	TypeList   Type = 4
 	TypeSet    Type = 5
 	TypeStream Type = 6
+
+	TypesEnd = TypeStream + 1 // no type
 )
 
 // Row is the value of a key. A spread collection keeps its members in sub rows, named by Version.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -30,8 +31,12 @@ type Watched struct {
 	ns    *Namespace
 	epoch uint64
 	keys  []watched
+	there map[watchKey]struct{} // of keys, if they are many
 	bytes int
 }
+
+// watchedFew is how many keys are looked through to see whether another one is among them.
+const watchedFew = 16
 
 type watched struct {
 	watchKey
@@ -41,7 +46,7 @@ type watched struct {
 }
 
 // watchFrame is what a watched key takes in memory beside its bytes, about.
-const watchFrame = 160
+const watchFrame = 240
 
 // Len returns how many keys are watched.
 func (w *Watched) Len() int { return len(w.keys) }
@@ -67,12 +72,10 @@ func (w *Watched) Watch(tx *Tx, db DB, key []byte) {
 	if w.ns != ns {
 		return // the others have changed already
 	}
-	for i := range w.keys {
-		if w.keys[i].db == db.i && w.keys[i].key == string(key) {
-			return
-		}
-	}
 	k := watched{watchKey: watchKey{db.i, string(key)}}
+	if w.has(k.watchKey) {
+		return
+	}
 	if r, ok := tx.Get(db, key); ok {
 		k.expireMS = r.ExpireMS
 	}
@@ -90,7 +93,24 @@ func (w *Watched) Watch(tx *Tx, db DB, key []byte) {
 	all.mu.Unlock()
 	k.stamp = k.of.stamp
 	w.keys = append(w.keys, k)
+	if w.there != nil {
+		w.there[k.watchKey] = struct{}{}
+	}
 	w.bytes += len(key) + watchFrame
+}
+
+func (w *Watched) has(k watchKey) bool {
+	if len(w.keys) < watchedFew {
+		return slices.ContainsFunc(w.keys, func(o watched) bool { return o.watchKey == k })
+	}
+	if w.there == nil {
+		w.there = make(map[watchKey]struct{}, 2*len(w.keys))
+		for i := range w.keys {
+			w.there[w.keys[i].watchKey] = struct{}{}
+		}
+	}
+	_, ok := w.there[k]
+	return ok
 }
 
 // Changed reports whether one of the keys has been written since it is watched, or has run out. The run has declared

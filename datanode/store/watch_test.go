@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/atolldb/atoll/datanode/store"
@@ -88,4 +89,28 @@ func TestWatched(t *testing.T) {
 			look(nil)
 		})
 	}
+}
+
+// TestWatchedMany holds that a key which is watched twice counts once, however many there are.
+func TestWatchedMany(t *testing.T) {
+	s := storetest.OpenWith(t, storetest.Options(t, vfs.NewMem(), "data"))
+	var w store.Watched
+	const many = 100
+	read(s, tenant, func(tx *store.Tx) {
+		for range 2 {
+			for i := range many {
+				w.Watch(tx, tx.DB(i%2), fmt.Appendf(nil, "k%d", i/2))
+			}
+		}
+	})
+	if w.Len() != many {
+		t.Errorf("%d keys are watched", w.Len())
+	}
+	write(t, s, tenant, func(tx *store.Tx) { tx.Put(tx.DB(1), []byte("k49"), str("v")) })
+	read(s, tenant, func(tx *store.Tx) {
+		if !w.Changed(tx) {
+			t.Error("a write of the last one isn't seen")
+		}
+	})
+	w.Release()
 }
