@@ -252,7 +252,7 @@ func (p *relayPeer) stream(ctx context.Context) (sent int, err error) {
 	defer func() {
 		if ended != nil {
 			cancel()
-			_ = <-ended // it has ended with the stream
+			<-ended // it has ended with the stream
 		}
 	}()
 	for {

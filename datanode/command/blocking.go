@@ -85,9 +85,10 @@ type waiter struct {
 type waiterState uint8
 
 const (
-	stateWaiting waiterState = iota
-	stateClaimed             // a run serves it, which has not been committed
-	stateTrying              // it tries by itself
+	stateWaiting  waiterState = iota
+	stateClaimed              // a run serves it, which has not been committed
+	stateAnswered             // and has its reply
+	stateTrying               // it tries by itself
 	stateServed
 	stateEnded // nobody serves it any more
 )
@@ -231,7 +232,7 @@ func (w *waiter) end(refusal Error, own bool) bool {
 		if own {
 			b.strike(w, stateEnded)
 		}
-	case stateClaimed:
+	case stateClaimed, stateAnswered:
 		w.wanted = w.wanted || own
 	}
 	return false
@@ -485,6 +486,7 @@ func (e *Executor) attempt(sc *scratch, b *waiting, w *waiter, k dbKey) bool {
 	sc.servedBytes += w.out.Len()
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	w.state = stateAnswered
 	for _, also := range w.also {
 		b.ready(sc, also)
 	}
@@ -599,7 +601,7 @@ func (e *Executor) stopWaiting(s *Session) {
 func (w *waiter) busy() bool {
 	w.in.mu.Lock()
 	defer w.in.mu.Unlock()
-	return w.state == stateClaimed
+	return w.state == stateClaimed || w.state == stateAnswered
 }
 
 // ReleaseWaiters ends the waiting of all sessions where this node serves no writes any more: what they wait for comes to

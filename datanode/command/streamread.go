@@ -179,10 +179,12 @@ func (r *streamRead) resolve(c *Ctx, space datatype.Space, at int) bool {
 		if !c.ready(key) {
 			continue
 		}
-		s, ok := openStream(c, space, key)
-		if !ok {
+		s, err := space.Stream(key)
+		if err != nil && !r.passes(c) {
+			c.Fail(err)
 			return false
 		}
+		ok := false
 		if r.grouped {
 			if _, ok := s.Group(r.group); !ok {
 				c.Out.Error("NOGROUP No such key '" + cText(key) + "' or consumer group '" + cText(r.group) + "' in XREADGROUP with GROUP option")
@@ -209,6 +211,9 @@ func (r *streamRead) resolve(c *Ctx, space datatype.Space, at int) bool {
 	return true
 }
 
+// passes reports whether a key of another type is none that the call waits for.
+func (r *streamRead) passes(c *Ctx) bool { return !r.grouped && c.waited() }
+
 // answer writes the reply if there is anything to answer with, and reports whether there was.
 func (r *streamRead) answer(c *Ctx, w *work) bool {
 	start, streams := c.Out.Len(), 0
@@ -223,8 +228,12 @@ func (r *streamRead) answer(c *Ctx, w *work) bool {
 		if !c.ready(key) {
 			continue
 		}
-		s, ok := openStream(c, w.reading(c), key)
-		if !ok {
+		s, err := w.reading(c).Stream(key)
+		if err != nil && r.passes(c) {
+			continue
+		}
+		if err != nil {
+			c.Fail(err)
 			return true
 		}
 		from := c.Out.Len()
