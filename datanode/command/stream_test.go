@@ -7,6 +7,7 @@ import (
 
 	"github.com/atolldb/atoll/datanode/command/commandtest"
 	"github.com/atolldb/atoll/datanode/datatype/datatypetest"
+	"github.com/atolldb/atoll/datanode/store"
 )
 
 // What Redis 7.2 does otherwise than 7.0, which the transcripts are compared with: a consumer comes to be by asking,
@@ -199,4 +200,31 @@ func TestStreamsOnAReplica(t *testing.T) {
 		{"XREADGROUP GROUP g c STREAMS s >", "*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n"},
 	})
 	play(t, primary, p, []exchange{{"XACK s g 1-1", ":1\r\n"}})
+}
+
+// Groups that come and go in one transaction leave no ranges that every read would look at, where they are small; a transaction
+// that removes many large ones is refused whole.
+func TestStreamGroupsInOneTransaction(t *testing.T) {
+	b := commandtest.New(t)
+	s := b.Session(t, commandtest.AWriteSecret)
+	b.Do(t, s, "XADD", "k", "1-1", "f", "v")
+	for _, pending := range []bool{false, true} {
+		b.Do(t, s, "MULTI")
+		for range store.MaxRanges {
+			b.Do(t, s, "XGROUP", "CREATE", "k", "g", "0")
+			b.Do(t, s, "XGROUP", "CREATECONSUMER", "k", "g", "c")
+			if pending {
+				b.Do(t, s, "XREADGROUP", "GROUP", "g", "c", "STREAMS", "k", ">")
+			}
+			b.Do(t, s, "XGROUP", "DESTROY", "k", "g")
+		}
+		b.Do(t, s, "SET", "done", "1")
+		got := b.Do(t, s, "EXEC")
+		if refused := strings.HasPrefix(got, "-EXECABORT Transaction discarded because of: the write is too large"); refused != pending {
+			t.Errorf("pending %v: %.60q", pending, got)
+		}
+		if got := b.Do(t, s, "DEL", "done"); (got == ":0\r\n") != pending {
+			t.Errorf("pending %v: DEL of what the transaction wrote: %q", pending, got)
+		}
+	}
 }

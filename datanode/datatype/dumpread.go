@@ -10,8 +10,9 @@ import (
 
 // dumpReader reads the parts of a dump. What is damaged is ErrDump; nothing is allocated for more than what stands for it.
 type dumpReader struct {
-	b   []byte
-	err error
+	b        []byte
+	err      error
+	unpacked uint64 // bytes of all compressed strings so far
 }
 
 func (r *dumpReader) fail() {
@@ -91,6 +92,10 @@ func (r *dumpReader) text(buf *[]byte) []byte {
 		p := r.take(packed)
 		if special || special2 || size > MaxStringBytes || size > packed*lzfGrowth {
 			r.fail()
+			return nil
+		}
+		if r.unpacked += size; r.unpacked > store.MaxRunBytes { // before there is memory for it, as a field may be as large as its value
+			r.b, r.err = nil, store.ErrTooLarge
 			return nil
 		}
 		var ok bool

@@ -83,11 +83,39 @@ func (s Space) Copy(from []byte, db store.DB, to []byte) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	if row.Bytes > store.MaxRunBytes {
-		return false, fmt.Errorf("%w: %d bytes in %d rows", store.ErrTooLarge, row.Bytes, row.Count)
+	if row.Spread {
+		rows, err := s.rowsOf(from, row)
+		if err != nil {
+			return false, err
+		}
+		if each := uint64(copiedRow + len(to)); row.Bytes > store.MaxRunBytes || rows > (store.MaxRunBytes-row.Bytes)/each {
+			return false, fmt.Errorf("%w: %d bytes in %d rows", store.ErrTooLarge, row.Bytes, rows)
+		}
 	}
 	s.copyRow(from, row, db, to)
 	return true, nil
+}
+
+// copiedRow is about what a row takes of a run's memory beside its name and value, and the key's name.
+const copiedRow = 256
+
+// rowsOf counts the sub rows of a spread collection.
+func (s Space) rowsOf(key []byte, row store.Row) (uint64, error) {
+	rows := row.Count
+	switch {
+	case row.Type == store.TypeZSet:
+		rows *= 2 // by member and by score
+	case row.Type == store.TypeStream && row.Groups > 0:
+		st, err := s.Stream(key)
+		if err != nil {
+			return 0, err
+		}
+		st.EachGroup(func(g *Group) bool {
+			rows += 1 + 2*(g.Consumers+g.Pending)
+			return rows <= store.MaxRunBytes/copiedRow
+		})
+	}
+	return rows, nil
 }
 
 func (s Space) copyRow(from []byte, row store.Row, db store.DB, to []byte) {

@@ -405,10 +405,13 @@ func TestRenameAndCopySpread(t *testing.T) {
 			t.Fatal(ok, err)
 		}
 		row, _ := s.Tx.Get(s.DB, to)
-		row.Version, row.Bytes = s.Tx.NewVersion(), store.MaxRunBytes+1
-		s.Tx.Put(s.DB, []byte("large"), row)
-		if ok, err := s.Rename([]byte("large"), from); ok || !errors.Is(err, store.ErrTooLarge) || s.Exists(from) {
-			t.Error("more than a run may write was renamed")
+		row.Version = s.Tx.NewVersion()
+		for _, row.Bytes = range []uint64{store.MaxRunBytes + 1, store.MaxRunBytes / 2} {
+			row.Count = store.MaxRunBytes / 1024 // two rows each, with the key's name more than the other half
+			s.Tx.Put(s.DB, []byte("large"), row)
+			if ok, err := s.Rename([]byte("large"), from); ok || !errors.Is(err, store.ErrTooLarge) || s.Exists(from) {
+				t.Errorf("more than a run may write was renamed: %d bytes", row.Bytes)
+			}
 		}
 		s.Tx.Delete(s.DB, []byte("large"))
 	})

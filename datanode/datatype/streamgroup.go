@@ -130,10 +130,17 @@ func (s *Stream) putGroup(name, value []byte, old uint64) {
 	s.changed = true
 }
 
+// groupRows is up to how many consumers or pending entries are removed one by one. A range costs every later read of the run.
+const groupRows = 32
+
 // Destroy removes a group in constant time.
 func (s *Stream) Destroy(g *Group) {
 	s.deleteSub(store.SubGroup, s.groupName(g.name), g.size)
-	if g.bytes > 0 {
+	switch {
+	case g.bytes == 0:
+	case g.GroupInfo.Pending == 0 && g.next <= groupRows:
+		g.removeConsumers()
+	default:
 		s.Buf.from = appendMember(s.Buf.from[:0], g.number, 0)
 		s.Buf.to = appendMember(s.Buf.to[:0], g.number, 0xff)
 		s.Tx.DeleteSubs(s.DB, s.key, s.row.Version, store.SubGroup, s.Buf.from, s.Buf.to)
@@ -142,6 +149,21 @@ func (s *Stream) Destroy(g *Group) {
 	s.row.Groups -= g.bytes + g.size
 	s.StreamInfo.Groups--
 	s.changed = true
+}
+
+// removeConsumers removes the rows of all consumers of a group that goes. It finds them by their numbers: a walk would look at all
+// that the run has written.
+func (g *Group) removeConsumers() {
+	s := g.s
+	for n := range g.next {
+		number := binary.BigEndian.AppendUint64(g.rowName(numberTag), n)
+		name, ok := s.getSub(store.SubGroup, number)
+		if !ok {
+			continue
+		}
+		s.Tx.DeleteSub(s.DB, s.key, s.row.Version, store.SubGroup, number)
+		s.Tx.DeleteSub(s.DB, s.key, s.row.Version, store.SubGroup, append(g.rowName(consumerTag), name...))
+	}
 }
 
 // EachGroup calls fn for each group in the order of the names, until it returns false.
@@ -288,25 +310,30 @@ func (c *Consumer) save() {
 	c.size, c.changed = store.SubSize(name, c.g.s.Buf.edit), false
 }
 
-// DeleteConsumer removes a consumer and what is pending of it: one row for each entry, and the rest in constant time.
+// DeleteConsumer removes a consumer and what is pending of it: one row for each entry, and the rest as a range if it is much.
 // If that is more than one run may write, nothing has changed, and the error is store.ErrTooLarge.
 func (g *Group) DeleteConsumer(c *Consumer) error {
 	if err := g.s.room(c.Pending, 1); err != nil {
 		return err
 	}
+	few := c.Pending <= groupRows
 	c.Each(StreamID{}, func(id StreamID) bool {
 		p, ok := g.Get(id)
 		if !ok {
 			g.s.check(errCorrupt)
 		}
 		g.remove(g.pendingName(id), p.size)
-		g.bytes -= ownedName
-		g.s.row.Bytes -= ownedName
-		g.s.row.Groups -= ownedName
+		if few {
+			g.remove(g.ownedName(c.number, id), ownedName)
+		} else {
+			g.bytes -= ownedName
+			g.s.row.Bytes -= ownedName
+			g.s.row.Groups -= ownedName
+		}
 		g.GroupInfo.Pending--
 		return true
 	})
-	if c.Pending > 0 {
+	if !few {
 		s := g.s
 		s.Buf.from = binary.BigEndian.AppendUint64(appendMember(s.Buf.from[:0], g.number, ownedTag), c.number)
 		s.Buf.to = append(append(s.Buf.to[:0], s.Buf.from...), MaxStreamID.appendName(nil)...)

@@ -27,6 +27,8 @@ const (
 	largeBytes = 64 << 10 // what makes a run large
 	// MaxRunBytes bounds the effects of one run.
 	MaxRunBytes = 768 << 20
+	// MaxRanges is how many ranges of rows a run may remove: each read looks at all of them.
+	MaxRanges   = 1000
 	batchHeader = 12
 )
 

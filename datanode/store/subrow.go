@@ -81,7 +81,8 @@ func (tx *Tx) DeleteSub(db DB, key []byte, version uint64, s Sub, name []byte) {
 }
 
 // DeleteSubs removes all sub rows from a name on to before another, both not nil, in constant time but for what the
-// run has written itself. They must not be of a kind that caches hold.
+// run has written itself. They must not be of a kind that caches hold. A run ends at MaxRanges of
+// them, as Size says.
 func (tx *Tx) DeleteSubs(db DB, key []byte, version uint64, s Sub, from, to []byte) {
 	if s == SubMember {
 		panic("store: DeleteSubs of members")

@@ -149,8 +149,15 @@ func (tx *Tx) Waits() int { return tx.waits }
 // waitAfter is longer than a read takes that finds its blocks in memory.
 const waitAfter = 100 * time.Microsecond
 
-// Size is how many bytes of rows the transaction has read and written: what it holds in memory, about.
-func (tx *Tx) Size() int { return tx.keys.size + tx.others.size }
+// Size is how many bytes of rows the transaction has read and written: what it holds in memory, about. It is
+// more than MaxRunBytes once the run has removed MaxRanges ranges.
+func (tx *Tx) Size() int {
+	size := tx.keys.size + tx.others.size
+	if len(tx.ranges) >= MaxRanges {
+		size += MaxRunBytes + 1
+	}
+	return size
+}
 
 // Index is the index of the entry that Commit made, 0 if it wrote nothing.
 func (tx *Tx) Index() uint64 { return tx.index }
