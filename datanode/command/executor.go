@@ -155,5 +155,6 @@ type stats struct {
 	authFailures atomic.Uint64
 
 	published, delivered atomic.Uint64 // messages: of this node's clients, and to them, each time
+	starved              atomic.Uint64 // messages that were not held against all patterns
 	dropped              atomic.Uint64 // sessions that didn't read what they were sent
 }

@@ -29,6 +29,7 @@ func Metrics(scene func() Scene, most int) []prometheus.Collector {
 			of("atoll_pubsub_published_total", "Messages that clients of this node have published.", func(e *Executor) float64 { return float64(e.stats.published.Load()) }),
 			of("atoll_pubsub_delivered_total", "Messages to clients of this node: one counts for each that it is for.", func(e *Executor) float64 { return float64(e.stats.delivered.Load()) }),
 			of("atoll_pubsub_waiting_bytes", "Bytes of messages, and of lines of MONITOR, that wait to be sent to clients.", func(e *Executor) float64 { return float64(e.sessions.Pushed()) }),
+			of("atoll_pubsub_unmatched_total", "Messages that were not held against all patterns of their namespace, since those take too many steps.", func(e *Executor) float64 { return float64(e.stats.starved.Load()) }),
 			of("atoll_pubsub_dropped_subscribers_total", "Connections that were cut since they read too little of what was published, or of MONITOR.", func(e *Executor) float64 { return float64(e.stats.dropped.Load()) }),
 			of("atoll_resp_auth_failures_total", "AUTH and HELLO AUTH with a wrong token.", func(e *Executor) float64 { return float64(e.stats.authFailures.Load()) }),
 		),

@@ -362,3 +362,23 @@ func TestPublishInATransaction(t *testing.T) {
 		t.Errorf("of transactions that have not happened %q was sent", got)
 	}
 }
+
+// TestHostilePatterns holds that patterns which are made to take long don't hold up a message, and that it still gets to those
+// who subscribe to the channel itself.
+func TestHostilePatterns(t *testing.T) {
+	b := commandtest.New(t)
+	bad, good, s := b.Session(t, commandtest.AReadSecret), b.Session(t, commandtest.AReadSecret), b.Session(t, commandtest.AWriteSecret)
+	words := []string{"PSUBSCRIBE"}
+	for i := range 400 {
+		words = append(words, "*"+strings.Repeat("a", 2000+i)+"b")
+	}
+	b.Do(t, bad, words...)
+	channel := strings.Repeat("a", 4096)
+	b.Do(t, good, "SUBSCRIBE", channel)
+	if got := b.Do(t, s, "PUBLISH", channel, "m"); got != ":1\r\n" {
+		t.Errorf("PUBLISH answered %q", got)
+	}
+	if got := b.Do(t, s, "PUBLISH", "short", "m"); got != ":0\r\n" {
+		t.Errorf("PUBLISH answered %q", got)
+	}
+}

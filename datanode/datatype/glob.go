@@ -1,30 +1,46 @@
 package datatype
 
+import "math"
+
 // Glob reports whether s matches pattern, with Redis' rules: '*', '?', '[a-z]', '[^x]', and '\' before a
 // character that stands for itself. It remembers only the last '*' (an earlier one never needs to be tried
 // again once a later one was reached), so the work is bounded by len(pattern)*len(s) for any pattern. As in
 // Redis, the empty string matches a lone '*', but no other pattern that isn't empty.
 func Glob(pattern, s []byte) bool {
+	steps := math.MaxInt
+	match, _ := GlobWithin(pattern, s, &steps)
+	return match
+}
+
+// GlobWithin is Glob that takes the bytes of the pattern that it looks at from steps, and gives up where there are none left:
+// then whole is false.
+func GlobWithin(pattern, s []byte, steps *int) (match, whole bool) {
 	if len(s) == 0 {
-		return len(pattern) == 0 || string(pattern) == "*"
+		return len(pattern) == 0 || string(pattern) == "*", true
 	}
 	p, i := 0, 0
 	star, mark := -1, 0
 	for i < len(s) {
+		if *steps <= 0 {
+			return false, false
+		}
+		*steps--
 		if p < len(pattern) && pattern[p] == '*' {
 			star, mark = p, i
 			p++
 			continue
 		}
 		if p < len(pattern) {
-			if next, ok := globOne(pattern, p, s[i]); ok {
+			next, ok := globOne(pattern, p, s[i])
+			*steps -= next - p - 1
+			if ok {
 				p = next
 				i++
 				continue
 			}
 		}
 		if star < 0 {
-			return false
+			return false, true
 		}
 		mark++
 		p, i = star+1, mark
@@ -32,7 +48,7 @@ func Glob(pattern, s []byte) bool {
 	for p < len(pattern) && pattern[p] == '*' {
 		p++
 	}
-	return p == len(pattern)
+	return p == len(pattern), true
 }
 
 // globOne matches c with the element of the pattern at p, which is not '*', and returns the position behind

@@ -79,3 +79,22 @@ func FuzzGlob(f *testing.F) {
 		}
 	})
 }
+
+// TestGlobWithin holds that a pattern which is made to take long ends at the bound, and that the answer is Glob's within it.
+func TestGlobWithin(t *testing.T) {
+	bad, name := []byte("*"+strings.Repeat("a", 2000)+"b"), bytes.Repeat([]byte("a"), 4000)
+	steps := 100_000
+	if match, whole := GlobWithin(bad, name, &steps); match || whole || steps < -2100 {
+		t.Errorf("match %v, whole %v, %d steps are left", match, whole, steps)
+	}
+	class, steps := []byte("*["+strings.Repeat("b", 2000)+"]"), 100_000
+	if match, whole := GlobWithin(class, name, &steps); match || whole || steps < -2100 {
+		t.Errorf("a class: match %v, whole %v, %d steps are left", match, whole, steps)
+	}
+	for range 10_000 { // ordinary ones
+		steps := 200
+		if match, whole := GlobWithin([]byte("news.*.sport.[a-f]?"), []byte("news.today.sport.cx"), &steps); !match || !whole {
+			t.Fatalf("an ordinary pattern: match %v, whole %v", match, whole)
+		}
+	}
+}
