@@ -248,18 +248,16 @@ func (p *relayPeer) stream(ctx context.Context) (sent int, err error) {
 		return 0, err
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- stream.RecvMsg(new(atollpb.PublishResponse)) }() // ends with the stream: cancel
+	var reader sync.WaitGroup
+	reader.Go(func() { ended <- stream.RecvMsg(new(atollpb.PublishResponse)) })
 	defer func() {
-		if ended != nil {
-			cancel()
-			<-ended // it has ended with the stream
-		}
+		cancel() // it ends with the stream
+		reader.Wait()
 	}()
 	for {
 		select {
 		case <-p.ready:
 		case err := <-ended:
-			ended = nil
 			return sent, err
 		case <-ctx.Done():
 			return sent, ctx.Err()
@@ -277,7 +275,7 @@ func (p *relayPeer) stream(ctx context.Context) (sent int, err error) {
 			continue
 		}
 		if errors.Is(err, io.EOF) { // the stream's end says why
-			err, ended = <-ended, nil
+			err = <-ended
 		}
 		p.relay.drop(p.id, len(batch), err)
 		return sent, err
