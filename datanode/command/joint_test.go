@@ -79,7 +79,7 @@ func TestShortRunsFirst(t *testing.T) {
 // TestTogetherAsAlone: connections that are executed together get the replies that they would have got one after
 // another, when none touches another's keys.
 func TestTogetherAsAlone(t *testing.T) {
-	joint, alone := commandtest.New(t), commandtest.New(t)
+	joint, alone := commandtest.NewStanding(t), commandtest.NewStanding(t) // a TTL is the same a moment later
 	secrets := []string{commandtest.AWriteSecret, commandtest.BWriteSecret, commandtest.AReadSecret, commandtest.AWriteSecret}
 	var one, other []*command.Session
 	for i := range 12 {

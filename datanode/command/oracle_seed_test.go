@@ -13,11 +13,11 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestOracleNotices puts one bug after the other into Atoll; the oracle must find each within as many
+// TestOracleNotices puts one bug after the other into Atoll; the oracle must find each within twice as many
 // commands as a plain test run spends on the small limits.
 func TestOracleNotices(t *testing.T) {
 	dial := compare.Redis(t, oneNode...)
-	setChecks(t, 2*len(families))
+	setChecks(t, len(families))
 	bugs := []struct {
 		name, command string
 		run           func(right func(*command.Ctx)) func(*command.Ctx)
