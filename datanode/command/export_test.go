@@ -16,3 +16,6 @@ func (s *Session) Retry() {
 	defer w.in.mu.Unlock()
 	w.again()
 }
+
+// Starved is how many messages were not held against all patterns.
+func (e *Executor) Starved() uint64 { return e.stats.starved.Load() }

@@ -291,7 +291,10 @@ func (h *hub) send(m *Message, cut func(*Session)) (receivers, bytes int) {
 	if m.Shard {
 		word = wordShardMessage
 	}
-	exact, patterns := h.audience(m)
+	exact, patterns, whole := h.audience(m)
+	if !whole {
+		h.starved.Add(1)
+	}
 	if exact != nil {
 		receivers, bytes = exact.send(&outgoing{of: &h.account, parts: [4][]byte{word, m.Channel, m.Payload}, n: 3}, cut)
 	}
@@ -302,13 +305,14 @@ func (h *hub) send(m *Message, cut func(*Session)) (receivers, bytes int) {
 	return receivers, bytes
 }
 
-// audience returns what a message is for: its channel, nil if nobody has subscribed to that, and the patterns that fit.
-func (h *hub) audience(m *Message) (exact *topic, patterns []*topic) {
+// audience returns what a message is for: its channel, nil if nobody has subscribed to that, and the patterns that fit. whole
+// says that it was held against all of them.
+func (h *hub) audience(m *Message) (exact *topic, patterns []*topic, whole bool) {
 	if h.live.Load() == 0 {
-		return nil, nil
+		return nil, nil, true
 	}
 	if m.Shard {
-		return h.find(toShard, m.Channel, false), nil
+		return h.find(toShard, m.Channel, false), nil, true
 	}
 	exact = h.find(toChannel, m.Channel, false)
 	h.mu.RLock()
@@ -317,19 +321,18 @@ func (h *hub) audience(m *Message) (exact *topic, patterns []*topic) {
 	for name, t := range h.topics[toPattern] {
 		match, whole := datatype.GlobWithin([]byte(name), m.Channel, &steps)
 		if !whole {
-			h.starved.Add(1)
-			break
+			return exact, patterns, false
 		}
 		if match {
 			patterns = append(patterns, t)
 		}
 	}
-	return exact, patterns
+	return exact, patterns, true
 }
 
 // receivers is how often a message would be sent now.
 func (h *hub) receivers(m *Message) (n int) {
-	exact, patterns := h.audience(m)
+	exact, patterns, _ := h.audience(m)
 	if exact != nil {
 		n = exact.count()
 	}

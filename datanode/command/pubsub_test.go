@@ -378,7 +378,19 @@ func TestHostilePatterns(t *testing.T) {
 	if got := b.Do(t, s, "PUBLISH", channel, "m"); got != ":1\r\n" {
 		t.Errorf("PUBLISH answered %q", got)
 	}
-	if got := b.Do(t, s, "PUBLISH", "short", "m"); got != ":0\r\n" {
+	if got := b.Executor.Starved(); got != 1 {
+		t.Errorf("%d messages have met the bound", got)
+	}
+	words = []string{"PSUBSCRIBE"}
+	for i := range 10_000 { // ordinary ones
+		words = append(words, fmt.Sprintf("news.*.topic-%05d.[a-f]*", i))
+	}
+	other := b.Session(t, commandtest.BWriteSecret)
+	b.Do(t, other, words...)
+	if got := b.Do(t, b.Session(t, commandtest.BWriteSecret), "PUBLISH", "news.today.topic-09999.cx", "m"); got != ":1\r\n" {
 		t.Errorf("PUBLISH answered %q", got)
+	}
+	if got := b.Executor.Starved(); got != 1 {
+		t.Errorf("%d messages have met the bound", got)
 	}
 }
