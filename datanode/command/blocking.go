@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"container/list"
 	"math"
 	"slices"
@@ -202,8 +203,12 @@ func (b *waiting) strike(w *waiter, state waiterState) {
 		q.count(w, -1)
 		if q.Len() == 0 {
 			delete(b.keys, k)
-		} else if pass {
-			q.Front().Value.(*waiter).again()
+		}
+		for el := q.Front(); pass && el != nil; el = el.Next() {
+			next := el.Value.(*waiter)
+			if next.again(); next.cmd.Flags&FlagWrite != 0 {
+				break // its own run serves those behind it, as one that only reads does not
+			}
 		}
 	}
 	b.any.Add(-1)
@@ -349,9 +354,15 @@ func (b *waiting) everything(sc *scratch) {
 	for k := range b.keys {
 		b.ready(sc, k)
 	}
-	slices.SortFunc(sc.ready, func(x, y dbKey) int {
-		return int(int64(b.keys[x].Front().Value.(*waiter).order) - int64(b.keys[y].Front().Value.(*waiter).order))
-	})
+	slices.SortStableFunc(sc.ready[sc.begun:], func(x, y dbKey) int { return cmp.Compare(b.first(x), b.first(y)) })
+}
+
+// first returns the order of the first waiter for a key, 0 where the last one has left meanwhile. The lock is held.
+func (b *waiting) first(k dbKey) uint64 {
+	if q := b.keys[k]; q != nil {
+		return q.Front().Value.(*waiter).order
+	}
+	return 0
 }
 
 // cover adds to the run's locks those of what serving the waiters for its keys writes, and the waiters for that.

@@ -352,10 +352,9 @@ func TestWaiterThatLeaves(t *testing.T) {
 	w.wait(commandtest.AWriteSecret, "BLPOP k 0")
 	expect(t, w.b, s, "CLIENT PAUSE 1000000 WRITE", "+OK")
 	w.session[0].Retry()
-	for !w.session[0].Waiting() { // for the end of the pause
+	for !w.session[0].Trying() { // when the pause is over
 		time.Sleep(100 * time.Microsecond)
 	}
-	time.Sleep(5 * time.Millisecond)
 	w.session[0].Close()
 	w.answered(0, "")
 	expect(t, w.b, s, "CLIENT UNPAUSE", "+OK", "RPUSH k v", ":1")

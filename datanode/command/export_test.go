@@ -19,3 +19,11 @@ func (s *Session) Retry() {
 
 // Starved is how many messages were not held against all patterns.
 func (e *Executor) Starved() uint64 { return e.stats.starved.Load() }
+
+// Trying reports whether a session that waits is to try by itself.
+func (s *Session) Trying() bool {
+	w := s.waiter.Load()
+	w.in.mu.Lock()
+	defer w.in.mu.Unlock()
+	return w.state == stateTrying
+}
